@@ -1,0 +1,388 @@
+"""What every tokenizer shares: fitting, encoding, decoding, files.
+
+A tokenizer is a scikit-learn transformer from documents to arrays of token ids. To add one, derive
+from `BaseTokenizer`, give it a `type_name`, and write `_learn` and `_encoder`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from snn_estimators.text._documents import check_documents
+from snn_estimators.text.windows import PADDING
+
+__all__ = ["BaseTokenizer", "make_tokenizer", "tokenizer_from_dict"]
+
+Ids = npt.NDArray[np.int64]
+
+_TOKENIZERS: dict[str, type[BaseTokenizer]] = {}
+
+
+class BaseTokenizer(TransformerMixin, BaseEstimator):
+    """Base of all tokenizers: documents in, one array of token ids a document out.
+
+    Attributes
+    ----------
+    vocabulary_ : list of str
+        The text of each token; the index is the token's id.
+    n_tokens_ : int
+        Size of the vocabulary, special tokens included.
+    unknown_id_ : int or None
+        Id of the token for what the vocabulary does not know; None if that is an error.
+    padding_id_ : int or None
+        Id of the vocabulary's padding token. Batches of this package are padded with -1, which
+        is no token, so this one matters only to models that were trained with it.
+    """
+
+    type_name: ClassVar[str]
+    """The name in `to_dict` and in ``tokenizer="..."``."""
+
+    _separator: ClassVar[str] = ""
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+
+    vocabulary_: list[str]
+    n_tokens_: int
+    unknown_id_: int | None
+    padding_id_: int | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "type_name" in vars(cls):
+            _TOKENIZERS[cls.type_name] = cls
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.requires_fit = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    # What a tokenizer has to say for itself
+
+    def _learn(self, documents: list[str]) -> tuple[list[str], int | None, int | None]:
+        """Return the vocabulary, the unknown id and the padding id."""
+        raise NotImplementedError
+
+    def _encoder(self) -> Callable[[str, int], Ids]:
+        """Return the function from a document and its index (for errors) to its ids."""
+        raise NotImplementedError
+
+    # scikit-learn's contract
+
+    def fit(self, X: Iterable[str], y: Any = None) -> Self:
+        """Learn the vocabulary from documents.
+
+        Parameters
+        ----------
+        X : iterable of str
+            The documents.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X is not a collection of strings that hold text, or a parameter has no meaning.
+        """
+        self._validate_params()
+        self._set_vocabulary(*self._learn(check_documents(X)))
+        return self
+
+    def transform(self, X: Iterable[str]) -> list[Ids]:
+        """Encode documents.
+
+        Parameters
+        ----------
+        X : iterable of str
+            The documents. Empty ones are fine and give empty arrays.
+
+        Returns
+        -------
+        list of ndarray of int64, each of shape (n_tokens_of_the_document,)
+
+        Raises
+        ------
+        NotFittedError
+            If the tokenizer was not fitted.
+        ValueError
+            If a document holds what the vocabulary does not know, and there is no unknown token.
+        """
+        check_is_fitted(self, "vocabulary_")
+        documents = check_documents(X, allow_empty=True)
+        encode = self._encoder()
+        return [encode(document, index) for index, document in enumerate(documents)]
+
+    def fit_transform(self, X: Iterable[str], y: Any = None) -> list[Ids]:
+        """Fit to documents and encode them; X may be an iterator. See `fit` and `transform`."""
+        documents = check_documents(X)
+        return self.fit(documents).transform(documents)
+
+    def inverse_transform(self, X: Iterable[npt.ArrayLike]) -> list[str]:
+        """Decode token ids.
+
+        Parameters
+        ----------
+        X : iterable of integer array-likes, each of shape (n_tokens_of_the_document,)
+            Token ids, one array a document. Padding (-1) is left out.
+
+        Returns
+        -------
+        list of str
+
+        Raises
+        ------
+        NotFittedError
+            If the tokenizer was not fitted.
+        TypeError, ValueError
+            If an item is not a one-dimensional array of ids of this vocabulary.
+        """
+        check_is_fitted(self, "vocabulary_")
+        return [self._decode(self._check_ids(ids, index)) for index, ids in enumerate(X)]
+
+    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
+        """Decode ids as they come, one piece of text a token.
+
+        Parameters
+        ----------
+        ids : iterable of int
+            Token ids of one document; may be endless.
+
+        Yields
+        ------
+        str
+            Pieces whose concatenation is ``inverse_transform([ids])[0]``.
+
+        Raises
+        ------
+        NotFittedError
+            If the tokenizer was not fitted.
+        TypeError, ValueError
+            On reaching something that is not an id of this vocabulary.
+        """
+        check_is_fitted(self, "vocabulary_")
+        return self._pieces(ids)
+
+    def _pieces(self, ids: Iterable[int]) -> Iterator[str]:
+        separator = ""
+        for index, item in enumerate(ids):
+            for token in self._check_ids([item], index):
+                yield separator + self.vocabulary_[token]
+                separator = self._separator
+
+    # Files
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fitted tokenizer as a dictionary that JSON can hold.
+
+        Returns
+        -------
+        dict
+            Keys: type, parameters, vocabulary, unknown_id, padding_id. `tokenizer_from_dict`
+            reads it.
+
+        Raises
+        ------
+        NotFittedError
+            If the tokenizer was not fitted.
+        """
+        check_is_fitted(self, "vocabulary_")
+        parameters = self.get_params(deep=False)
+        return {
+            "type": self.type_name,
+            # A search may have set numpy scalars, which JSON does not know.
+            "parameters": {
+                name: value.item() if isinstance(value, np.generic) else value
+                for name, value in parameters.items()
+            },
+            "vocabulary": list(self.vocabulary_),
+            "unknown_id": self.unknown_id_,
+            "padding_id": self.padding_id_,
+        }
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Self:
+        """Rebuild a fitted tokenizer of this class from what `to_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If the dictionary describes another type of tokenizer or is damaged.
+        """
+        if d.get("type") != cls.type_name:
+            raise ValueError(
+                f"This describes a tokenizer of type {d.get('type')!r}, not a {cls.__name__}: "
+                "read it with tokenizer_from_dict."
+            )
+        parameters = d.get("parameters", {})
+        known = cls._get_param_names()
+        if not isinstance(parameters, Mapping) or not set(parameters) <= set(known):
+            raise ValueError(
+                f"The 'parameters' of a {cls.type_name} tokenizer must be a mapping with keys "
+                f"among {known}, got {parameters!r}."
+            )
+        tokenizer = cls(**parameters)
+        tokenizer._validate_params()
+        vocabulary: Any = d.get("vocabulary")
+        special_ids = d.get("unknown_id"), d.get("padding_id")
+        tokenizer._check_vocabulary(vocabulary, *special_ids)
+        tokenizer._set_vocabulary(vocabulary, *special_ids)
+        return tokenizer
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted tokenizer to a JSON file, whole or not at all.
+
+        Raises
+        ------
+        NotFittedError
+            If the tokenizer was not fitted.
+        OSError
+            If the file cannot be written; one that was there before is then left as it was.
+        """
+        path = Path(path)
+        text = json.dumps(self.to_dict(), indent=1)
+        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a tokenizer from a JSON file that `save` wrote.
+
+        Called on `BaseTokenizer`, it reads a tokenizer of any type.
+
+        Raises
+        ------
+        ValueError
+            If the file does not hold a tokenizer (of this class).
+        OSError
+            If the file cannot be read.
+        """
+        try:
+            d = json.loads(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:  # no JSON, or no UTF-8
+            raise ValueError(f"{os.fspath(path)} does not hold a tokenizer: {error}.") from error
+        tokenizer = tokenizer_from_dict(d)
+        if not isinstance(tokenizer, cls):
+            raise ValueError(
+                f"{os.fspath(path)} holds a {type(tokenizer).__name__}, not a {cls.__name__}."
+            )
+        return tokenizer
+
+    # Helpers
+
+    def _set_vocabulary(
+        self, vocabulary: list[str], unknown_id: int | None, padding_id: int | None
+    ) -> None:
+        self.vocabulary_ = list(vocabulary)
+        self.n_tokens_ = len(vocabulary)
+        self.unknown_id_ = unknown_id
+        self.padding_id_ = padding_id
+
+    def _check_vocabulary(self, vocabulary: Any, *special_ids: Any) -> None:
+        """Refuse a damaged vocabulary from a file."""
+        if not isinstance(vocabulary, list) or not vocabulary:
+            raise ValueError("The tokenizer's 'vocabulary' must be a list of at least one string.")
+        if any(not isinstance(t, str) for t in vocabulary) or (
+            len(set(vocabulary)) < len(vocabulary)
+        ):
+            raise ValueError("The tokens of the tokenizer's 'vocabulary' must be distinct strings.")
+        for i in special_ids:
+            if i is not None and (type(i) is not int or not 0 <= i < len(vocabulary)):
+                raise ValueError(
+                    f"The tokenizer's 'unknown_id' and 'padding_id' must be null or ids of its "
+                    f"{len(vocabulary)} tokens, got {i!r}."
+                )
+
+    def _check_ids(self, ids: npt.ArrayLike, index: int) -> Ids:
+        """Return ids as an array without padding; index names it in errors."""
+        array = np.asarray(ids)
+        if array.ndim != 1:
+            raise TypeError(
+                f"Item {index} has {array.ndim} dimensions where one is needed: pass a list of "
+                "one-dimensional arrays of token ids, one a document."
+            )
+        if array.size and not np.issubdtype(array.dtype, np.integer):
+            raise TypeError(f"Item {index} holds {array.dtype} values where token ids belong.")
+        array = array[array != PADDING].astype(np.int64)
+        if array.size and not 0 <= array.min() <= array.max() < self.n_tokens_:
+            wrong = array[(array < 0) | (array >= self.n_tokens_)][0]
+            raise ValueError(
+                f"Item {index} holds the id {wrong}, but the vocabulary has {self.n_tokens_} "
+                f"tokens (ids 0 to {self.n_tokens_ - 1})."
+            )
+        return array
+
+    def _decode(self, ids: Ids) -> str:
+        return self._separator.join(map(self.vocabulary_.__getitem__, ids.tolist()))
+
+
+def make_tokenizer(name: str) -> BaseTokenizer:
+    """Return a new tokenizer of the type `name` with default parameters, not yet fitted.
+
+    Raises
+    ------
+    ValueError
+        If there is no such type.
+
+    Examples
+    --------
+    >>> from snn_estimators.text import make_tokenizer
+    >>> make_tokenizer("char")
+    CharTokenizer()
+    """
+    return _tokenizer_class(name)()
+
+
+def tokenizer_from_dict(d: Mapping[str, Any]) -> BaseTokenizer:
+    """Rebuild a fitted tokenizer of any type from what its `to_dict` returned.
+
+    Parameters
+    ----------
+    d : mapping
+        With the keys type, parameters, vocabulary, unknown_id, padding_id.
+
+    Returns
+    -------
+    BaseTokenizer
+        Of the class that `type` names, fitted.
+
+    Raises
+    ------
+    ValueError
+        If the type is not known or the dictionary is damaged.
+
+    Examples
+    --------
+    >>> from snn_estimators.text import CharTokenizer, tokenizer_from_dict
+    >>> d = CharTokenizer().fit(["a cat"]).to_dict()
+    >>> tokenizer_from_dict(d).transform(["cat"])
+    [array([2, 1, 3])]
+    """
+    if not isinstance(d, Mapping):
+        raise ValueError(f"A tokenizer is a mapping in JSON, not a {type(d).__name__}.")
+    return _tokenizer_class(d.get("type")).from_dict(d)
+
+
+def _tokenizer_class(name: Any) -> type[BaseTokenizer]:
+    if not isinstance(name, str) or name not in _TOKENIZERS:
+        raise ValueError(
+            f"There is no tokenizer of type {name!r}: use one of {sorted(_TOKENIZERS)}."
+        )
+    return _TOKENIZERS[name]
