@@ -2,16 +2,23 @@
 
 from snn_estimators.text._documents import check_documents
 from snn_estimators.text.char import CharTokenizer
+from snn_estimators.text.cleaner import TextCleaner
+from snn_estimators.text.corpora import available_corpora, load_corpus
 from snn_estimators.text.tokenizers import BaseTokenizer, make_tokenizer, tokenizer_from_dict
-from snn_estimators.text.windows import PADDING
+from snn_estimators.text.windows import PADDING, WindowKFold, split_windows
 from snn_estimators.text.word import WordTokenizer
 
 __all__ = [
     "PADDING",
     "BaseTokenizer",
     "CharTokenizer",
+    "TextCleaner",
+    "WindowKFold",
     "WordTokenizer",
+    "available_corpora",
     "check_documents",
+    "load_corpus",
     "make_tokenizer",
+    "split_windows",
     "tokenizer_from_dict",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["check_documents"]
+__all__ = ["check_container", "check_documents"]
 
 
 def check_documents(X: Any, *, name: str = "X", allow_empty: bool = False) -> list[str]:
@@ -49,7 +49,7 @@ def check_documents(X: Any, *, name: str = "X", allow_empty: bool = False) -> li
         ...
     TypeError: X is a single string, which would be read as one document a character: ...
     """
-    _check_container(X, name)
+    check_container(X, name)
     documents = list(X)
     if not documents:
         raise ValueError(f"{name} holds no documents: pass at least one string.")
@@ -60,7 +60,7 @@ def check_documents(X: Any, *, name: str = "X", allow_empty: bool = False) -> li
     return documents
 
 
-def _check_container(X: Any, name: str) -> None:
+def check_container(X: Any, name: str) -> None:
     """Refuse what Python would iterate over without complaint, but not into documents."""
     if isinstance(X, str):
         raise TypeError(
