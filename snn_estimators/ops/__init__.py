@@ -1,1 +1,23 @@
-"""snn_estimators.ops."""
+"""Numeric scans: one plain-PyTorch reference each, with fast twins behind the same function.
+
+State goes in and comes out explicitly, so that training, streaming and tests share one definition.
+"""
+
+from snn_estimators.ops.attention import (
+    AttentionOutput,
+    spiking_attention,
+    spiking_attention_reference,
+)
+from snn_estimators.ops.lif import LIFOutput, lif, lif_reference
+from snn_estimators.ops.surrogate import spike, surrogate_gradient
+
+__all__ = [
+    "AttentionOutput",
+    "LIFOutput",
+    "lif",
+    "lif_reference",
+    "spike",
+    "spiking_attention",
+    "spiking_attention_reference",
+    "surrogate_gradient",
+]

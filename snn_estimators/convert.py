@@ -1,0 +1,229 @@
+"""Reference checkpoints as modules of ours.
+
+Both reference systems save plain state dicts; these functions rename their tensors and translate
+their constructor arguments. Nothing is unpickled here: load with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from snn_estimators.nn import SpikingDecoder
+
+_RENAMED = {
+    "encodingType": "encoding",
+    "position_encoding_strategy": "position_encoding",
+    "tok_embed_dim": "token_dim",
+    "pos_embed_dim": "position_dim",
+    "combine_position": "combine_position",
+    "pos_bias": "position_bias",
+    "float_embedding": "float_embedding",
+    "heads": "heads",
+    "blocks": "blocks",
+    "timesteps": "timesteps",
+    "attention_scale": "attention_scale",
+    "spike_mode": "readout",
+    "spiking_residuals": "spiking_residuals",
+    "firstBlock_spiking_res": "first_block_spiking_residual",
+    "spiking_head": "spiking_head",
+    "float_reunite": "float_readout",
+    "learning_MSLIF": "learnable_threshold",
+    "spike_degree": "spike_degree",
+    "attn_dropout": "attention_dropout",
+    "mlp_dropout": "mlp_dropout",
+}
+_REFERENCE_DEFAULTS: dict[str, Any] = {
+    "encoding": "two-hot",
+    "position_encoding": "linear",
+    "token_dim": 30,
+    "position_dim": 30,
+    "heads": 2,
+    "blocks": 1,
+    "timesteps": 2,
+}
+_NORMALIZATIONS = {"layer": "layer", "batch": "batch", "PowerNorm": "power"}
+_HANDLED = {
+    "vocab_size",
+    "max_len",
+    "dim_hid",
+    "normalization",
+    "dictionary",
+    "embed_dim",
+    "dropout",
+}
+_IGNORED = {"device", "track_frequency", "learned_embedding", "SMHA_only"}
+
+
+def from_spikedecoder(
+    state_dict: Mapping[str, Tensor], config: Mapping[str, Any]
+) -> SpikingDecoder:
+    """Rebuild a SpikeDecoder, NonSpikingDecoder or PartiallySpikingDecoder checkpoint.
+
+    Parameters
+    ----------
+    state_dict : mapping of str to Tensor
+        The reference model's, with its own names.
+    config : mapping
+        Constructor arguments of SDconfig, NSDconfig or PSDconfig, and `dim_hid`, the model's own.
+
+    Returns
+    -------
+    SpikingDecoder
+        In evaluation mode; its logits equal the reference's.
+
+    Raises
+    ------
+    ValueError
+        For an argument that is unknown, for tensors that do not fit, and for models of which the
+        reference itself computes something else than it says: colliding binary codes, and
+        attention-only models, whose timesteps it never reduces.
+
+    Notes
+    -----
+    Where the reference ignores an argument, so does the conversion: `float_embedding` unless
+    positions are learned and tokens fixed, and PSDconfig's `attention_scale` (always 0.125).
+    """
+    options = _translate(config, state_dict)
+    module = SpikingDecoder(**options)
+    expected = module.state_dict()
+    tensors = _rename(state_dict, options)
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors or name not in expected:
+            where = "the checkpoint" if name not in tensors else "the model that config describes"
+            raise ValueError(f"{name} is missing in {where}; does config belong to the checkpoint?")
+        if tensors[name].shape != expected[name].shape:
+            raise ValueError(
+                f"{name} has shape {tuple(tensors[name].shape)} in the checkpoint, but config asks "
+                f"for {tuple(expected[name].shape)}; does config belong to the checkpoint?"
+            )
+    module.load_state_dict(tensors)
+    return module.eval()
+
+
+def _translate(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Turn the reference's constructor arguments into ours."""
+    if unknown := config.keys() - _RENAMED.keys() - _HANDLED - _IGNORED:
+        raise ValueError(f"config holds {sorted(unknown)}, which no reference model takes.")
+    if config.get("SMHA_only"):
+        raise ValueError(
+            "config holds SMHA_only=True: the reference cannot build or evaluate such a model, so "
+            "there is no checkpoint to convert; use spike_degree='attention_only' to train one."
+        )
+    options = _REFERENCE_DEFAULTS | {_RENAMED[k]: v for k, v in config.items() if k in _RENAMED}
+    dictionary = config.get("dictionary")
+    options["vocab_size"] = len(dictionary) if dictionary else config["vocab_size"]
+    options["max_len"] = config["max_len"]
+    options["mlp_ratio"] = config.get("dim_hid") or 4
+    normalization = config.get("normalization", "layer")
+    options["normalization"] = _NORMALIZATIONS.get(normalization, "power")
+
+    if "embed_dim" in config:  # NSDconfig: one real-valued table of tokens, sinusoids added
+        return options | _non_spiking(config, state_dict)
+    if "spike_degree" in config:
+        options["spiking_head"] = config["spike_degree"] == 4 or config.get("spiking_head", False)
+        options["attention_scale"] = 0.125
+        if config["spike_degree"] < 2:
+            options |= {"spiking_head": None, "readout": "average", "float_readout": False}
+    _refuse_colliding_codes(options)
+    if options.get("combine_position"):
+        options["position_dim"] = options["token_dim"]
+    if options["encoding"] == "one-hot":
+        options["position_encoding"] = "linear"
+    options["float_embedding"] = bool(
+        config.get("float_embedding")
+        and options["encoding"] == "two-hot"
+        and options["position_encoding"] == "learned"
+    )
+    return options
+
+
+def _non_spiking(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    width = config["embed_dim"]
+    learned = "embedder.positional_encoding.weight" in state_dict
+    return {
+        "spike_degree": 0,
+        "encoding": "learned",
+        "position_encoding": "learned" if learned else "static",
+        "combine_position": True,
+        "token_dim": width,
+        "position_dim": width,
+        "attention_dropout": config.get("dropout", 0.0),
+        "mlp_dropout": config.get("dropout", 0.0),
+    }
+
+
+def _refuse_colliding_codes(options: Mapping[str, Any]) -> None:
+    if options.get("spike_degree", 4) == 0 or options["encoding"] == "one-hot":
+        return
+    for name in ("encoding", "position_encoding"):
+        if options[name] == "binary":
+            raise ValueError(
+                f"config uses {name}='binary', whose codes collide in the reference (1, 2, 4, 8, "
+                "... share one), so its weights cannot mean the same with distinct codes; train "
+                "such a model anew."
+            )
+
+
+_SPIKING_MLP = {0: "input_neuron", 2: "expand.linear", 3: "expand.norm", 5: "expand.neuron"} | {
+    7: "contract.linear",
+    8: "contract.norm",
+}
+_SPIKING_MLP_SPIKES_OUT = {1: "expand.linear", 2: "expand.norm", 4: "expand.neuron"} | {
+    6: "contract.linear",
+    7: "contract.norm",
+    9: "output_neuron",
+    10: "output_neuron",  # behind a dropout
+}
+_GELU_MLP = {0: "expand", 2: "contract"}
+
+_NAMES = [
+    (r"^embedder\.(tok_embed|token_embedding_table)", "encoding.token.table"),
+    (r"^embedder\.(pos_table|positional_encoding)", "encoding.position.table"),
+    (r"\.N?SMHA\.(query|key|value)_L\.", r".attention.\1.linear."),
+    (r"\.N?SMHA\.(query|key|value)_Norm\.(1\.)?", r".attention.\1.norm."),
+    (r"\.N?SMHA\.(query|key|value)_LIF\.", r".attention.\1.neuron."),
+    (r"\.N?SMHA\.proj_L\.", ".attention.output.linear."),
+    (r"\.N?SMHA\.proj_Norm\.(1\.)?", ".attention.output.norm."),
+    (r"\.SMHA\.input_LIF\.", ".attention.input_neuron."),
+    (r"\.SMHA\.output_LIF\.", ".attention.output.neuron."),
+    (r"\.SMHA\.att_LIF\.", ".attention.neuron."),
+    (r"\.SMHA_LIF\.", ".input_neuron."),
+    (r"\.res(LIF|Lif)\.", ".attended_neuron."),
+    (r"\.blockLIF\.", ".middle_neuron."),
+    (r"^Head\.gen_LIF\.", "head.neuron."),
+    (r"^Head\.gen_FC\.", "head.linear."),
+    (r"\.running_phi$", ".running_moment"),
+    (r"\.ema_gz$", ".running_gradient"),
+    (r"\.iters$", ".steps"),
+]
+
+
+def _rename(state_dict: Mapping[str, Tensor], options: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Give the reference's tensors our names and shapes; drop those that it never uses."""
+    if options.get("spike_degree", 4) in (0, 1, 2):
+        mlp = _GELU_MLP
+    else:
+        mlp = _SPIKING_MLP_SPIKES_OUT if options.get("spiking_residuals") else _SPIKING_MLP
+
+    def feed_forward(match: re.Match[str]) -> str:
+        return f".feed_forward.{mlp.get(int(match[1]), match[1])}."
+
+    renamed = {}
+    for name, tensor in state_dict.items():
+        if name.endswith(".mask") or ".proj_LIF." in name:
+            continue
+        ours = re.sub(r"\.(?:NS)?MLP\.net\.(\d+)\.(?:1\.)?", feed_forward, name)
+        for pattern, replacement in _NAMES:
+            ours = re.sub(pattern, replacement, ours)
+        if ours.endswith((".running_moment", ".running_gradient")):
+            tensor = tensor.reshape(-1)
+        elif ours.endswith(".steps"):
+            tensor = tensor.reshape(())
+        elif ours == "encoding.position.table.weight":  # the reference makes vocab_size rows
+            tensor = tensor[: options["max_len"]]
+        renamed[ours] = tensor
+    return renamed

@@ -1,0 +1,209 @@
+"""Self-attention: spiking (a linear recurrence) and softmax (the non-spiking twin's)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from snn_estimators.ops import spiking_attention
+from snn_estimators.ops.attention import decay_powers
+
+Norm = Callable[[int], nn.Module]
+Neuron = Callable[[], nn.Module]
+
+
+class Projection(nn.Module):
+    """Linear map, normalisation, neurons; optionally with the previous token's input as well.
+
+    Parameters
+    ----------
+    features, out_features : int
+    norm : callable
+        Makes the normalisation from a width.
+    neuron : callable
+        Makes the neurons; ``nn.Identity`` leaves real numbers.
+    token_shift : bool, default=False
+        Add a bias-free linear map of the previous token's input.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        out_features: int,
+        norm: Norm,
+        neuron: Neuron,
+        token_shift: bool = False,
+    ) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, out_features)
+        self.shift = nn.Linear(features, out_features, bias=False) if token_shift else None
+        self.norm = norm(out_features)
+        self.neuron = neuron()
+
+    def forward(self, x: Tensor, previous: Tensor | None, valid: Tensor | None) -> Tensor:
+        """Map [time, batch, sequence, features] to [time, batch, sequence, out_features]."""
+        current = self.linear(x)
+        if self.shift is not None:
+            current = current + self.shift(previous)
+        return self.neuron(self.norm(current, valid))
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """Reshape [..., sequence, width] to [..., heads, sequence, width / heads]."""
+    return x.unflatten(-1, (heads, -1)).transpose(-2, -3)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """Undo `split_heads`."""
+    return x.transpose(-2, -3).flatten(-2)
+
+
+class SpikingCore(nn.Module):
+    """Multiply queries, keys and values: ``(Q K^T) V * scale`` over the past, head by head.
+
+    Parameters
+    ----------
+    heads : int
+    scale : float
+    decay : {None, "fixed", "learned"}
+        How a head forgets: not at all; by the factor 1 - 2^-h per token for head h = 1, 2, ... (a
+        leak made of shifts); or by factors that start there and are trained.
+    dropout : float
+        On the token-to-token scores.
+    """
+
+    def __init__(self, heads: int, scale: float, decay: str | None, dropout: float) -> None:
+        super().__init__()
+        if decay not in (None, "fixed", "learned"):
+            raise ValueError(f"attention_decay={decay!r} must be None, 'fixed' or 'learned'.")
+        self.heads, self.scale, self.decay_kind = heads, scale, decay
+        self.dropout = nn.Dropout(dropout)
+        rates = 1 - 0.5 ** torch.arange(1.0, heads + 1).clamp_max(16)
+        if decay == "fixed":
+            self.register_buffer("rates", rates, persistent=False)
+        elif decay == "learned":
+            self.rate_logits = nn.Parameter(torch.logit(rates))
+
+    @property
+    def decay(self) -> Tensor | None:
+        """Factor per token by which each head's memory shrinks, shape [heads]."""
+        if self.decay_kind is None:
+            return None
+        return self.rates if self.decay_kind == "fixed" else torch.sigmoid(self.rate_logits)
+
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, state: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend; all shapes [time, batch, sequence, width], state [..., heads, dim, dim]."""
+        q, k, v = (split_heads(x, self.heads) for x in (q, k, v))
+        if self.training and self.dropout.p > 0:  # scores must exist to be dropped
+            within = decay_powers(q.shape[-2], self.decay, like=q).within
+            out = self.dropout(q @ k.mT * within) @ v
+        else:
+            out, state = spiking_attention(q, k, v, decay=self.decay, state=state)
+        return merge_heads(out) * self.scale, state
+
+
+class SoftmaxCore(nn.Module):
+    """Causal softmax attention; its state is the keys and values of the past.
+
+    Parameters
+    ----------
+    heads : int
+    dropout : float
+        On the attention weights.
+    """
+
+    def __init__(self, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Attend; all shapes [time, batch, sequence, width]."""
+        q, k, v = (split_heads(x, self.heads) for x in (q, k, v))
+        if state is not None:
+            k, v = torch.cat([state[0], k], dim=-2), torch.cat([state[1], v], dim=-2)
+        new, past = q.shape[-2], k.shape[-2] - q.shape[-2]
+        visible = torch.ones(new, past + new, dtype=torch.bool, device=q.device).tril(past)
+        out = nn.functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=visible, dropout_p=self.dropout if self.training else 0.0
+        )
+        return merge_heads(out), (k, v)
+
+
+class AttentionState(NamedTuple):
+    """What attention remembers of the tokens so far."""
+
+    core: Tensor | tuple[Tensor, Tensor] | None
+    """The core's state: a matrix a head, or the softmax core's keys and values."""
+    last: Tensor | None
+    """Input of the last token, for the token shift: [time, batch, 1, width]."""
+
+
+class SelfAttention(nn.Module):
+    """Projections to queries, keys and values, a core, neurons, and the way out.
+
+    With neurons that spike and a `SpikingCore` this is spiking self-attention; with
+    ``nn.Identity`` and a `SoftmaxCore`, the non-spiking twin's.
+
+    Parameters
+    ----------
+    width : int
+    core : SpikingCore or SoftmaxCore
+    norm, neuron : callable
+    input_neuron, output_neuron : callable, optional
+        Neurons in front of the projections and behind the output.
+    token_shift : bool, default=False
+    """
+
+    def __init__(
+        self,
+        width: int,
+        core: nn.Module,
+        norm: Norm,
+        neuron: Neuron,
+        input_neuron: Neuron = nn.Identity,
+        output_neuron: Neuron = nn.Identity,
+        token_shift: bool = False,
+    ) -> None:
+        super().__init__()
+        self.input_neuron = input_neuron()
+        self.query = Projection(width, width, norm, neuron, token_shift)
+        self.key = Projection(width, width, norm, neuron, token_shift)
+        self.value = Projection(width, width, norm, neuron, token_shift)
+        self.core = core
+        self.neuron = neuron()
+        self.output = Projection(width, width, norm, output_neuron)
+        self.token_shift = token_shift
+
+    def forward(
+        self, x: Tensor, state: AttentionState | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, AttentionState]:
+        """Attend to the past.
+
+        Parameters
+        ----------
+        x : Tensor, shape [time, batch, sequence, width]
+        state : AttentionState, optional
+        valid : BoolTensor, shape [batch, sequence], optional
+            False where a token is padding.
+
+        Returns
+        -------
+        tuple of Tensor, shape of `x`, and AttentionState
+        """
+        x = self.input_neuron(x)
+        core_state, last = (None, None) if state is None else state
+        previous = None
+        if self.token_shift:
+            first = torch.zeros_like(x[..., :1, :]) if last is None else last
+            previous = torch.cat([first, x[..., :-1, :]], dim=-2)
+            last = x[..., -1:, :]
+        q, k, v = (p(x, previous, valid) for p in (self.query, self.key, self.value))
+        attended, core_state = self.core(q, k, v, core_state)
+        return self.output(self.neuron(attended), None, valid), AttentionState(core_state, last)

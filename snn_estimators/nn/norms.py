@@ -1,0 +1,129 @@
+"""Normalisations over the feature axis, all called as ``norm(x, valid)``.
+
+`valid` marks the tokens that are not padding, so that padding never enters a batch statistic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def real_rows(x: Tensor, valid: Tensor | None) -> Tensor:
+    """Flatten [time, batch, sequence, features] to [rows, features], without padding."""
+    if valid is None:
+        return x.reshape(-1, x.shape[-1])
+    return x[valid.expand(x.shape[:-1])]
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation; the statistics are each token's own."""
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Normalise x, shape [..., features]."""
+        return super().forward(x)
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation over all timesteps, sequences and positions.
+
+    In training the positions of a batch share their statistics, later ones included; in evaluation
+    the running statistics make each token independent of all others.
+    """
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Normalise x, shape [time, batch, sequence, features]."""
+        if not self.training or valid is None:
+            return super().forward(x.reshape(-1, x.shape[-1])).view(x.shape)
+        keep = valid.expand(x.shape[:-1])
+        out = torch.zeros_like(x)
+        out[keep] = super().forward(x[keep])
+        return out
+
+
+class PowerNorm(nn.Module):
+    """Division by the root of a running second moment; no mean is subtracted.
+
+    Shen et al., "PowerNorm: rethinking batch normalization in transformers", ICML 2020, algorithm
+    2: in the first `warmup` training steps the moment is the batch's own, later the running one,
+    and the backward pass replaces the exact gradient by its running estimate.
+
+    The reference system updates its running moment twice a step during warm-up; here it is once.
+
+    Parameters
+    ----------
+    features : int
+    eps : float, default=1e-5
+    momentum : float, default=0.9
+        Weight of the past in both running estimates.
+    warmup : int, default=10000
+        Training steps that use the batch's own moment.
+
+    Examples
+    --------
+    >>> import torch
+    >>> norm = PowerNorm(2)
+    >>> norm(torch.full((1, 1, 3, 2), 4.0))[0, 0, 0]
+    tensor([1., 1.], grad_fn=<SelectBackward0>)
+    """
+
+    running_moment: Tensor
+    running_gradient: Tensor
+    steps: Tensor
+
+    def __init__(
+        self, features: int, eps: float = 1e-5, momentum: float = 0.9, warmup: int = 10_000
+    ) -> None:
+        super().__init__()
+        self.eps, self.momentum, self.warmup = eps, momentum, warmup
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.register_buffer("running_moment", torch.ones(features))
+        self.register_buffer("running_gradient", torch.zeros(features))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Normalise x, shape [time, batch, sequence, features]."""
+        if not self.training:
+            z = x * (self.running_moment + self.eps).rsqrt()
+            return self.weight * z + self.bias
+        with torch.no_grad():
+            moment = real_rows(x, valid).square().mean(0)
+            warming, first = self.steps < self.warmup, self.steps == 0
+            used = torch.where(warming, moment, self.running_moment)
+            kept = torch.where(first, 0.0, self.momentum)
+            self.running_moment.copy_(kept * self.running_moment + (1 - kept) * moment)
+            self.steps += 1
+        scale = (used + self.eps).rsqrt()
+        z = _PowerScale.apply(x, scale, self.running_gradient, self.momentum, valid)
+        return self.weight * z + self.bias
+
+
+class _PowerScale(torch.autograd.Function):
+    """Multiply by a constant scale; let the gradient lose its running component along z."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, scale: Tensor, running: Tensor, momentum: float, valid: Tensor | None
+    ) -> Tensor:
+        z = x * scale
+        ctx.save_for_backward(z, scale)
+        ctx.running, ctx.momentum, ctx.valid = running, momentum, valid
+        return z
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+        z, scale = ctx.saved_tensors
+        corrected = grad - (1 - ctx.momentum) * ctx.running * z
+        ctx.running.add_(real_rows(corrected * z, ctx.valid).mean(0))
+        return corrected * scale, None, None, None, None
+
+
+NORMALIZATIONS: dict[str, Callable[[int], nn.Module]] = {
+    "layer": LayerNorm,
+    "batch": BatchNorm,
+    "power": PowerNorm,
+}

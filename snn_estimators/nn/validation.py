@@ -1,0 +1,100 @@
+"""What a decoder's options must satisfy, said before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+CHOICES: dict[str, Sequence[Any]] = {
+    "encoding": ("one-hot", "two-hot", "binary", "learned"),
+    "position_encoding": ("linear", "binary", "static", "learned"),
+    "normalization": ("layer", "batch", "power"),
+    "readout": ("average", "accumulate", "concatenate", "final"),
+    "temporal_coding": ("repeat", "rate", "latency"),
+    "spiking_residuals": (0, 1, 2),
+    "spike_degree": (0, 1, 2, 3, 4, "attention_only"),
+    "attention_decay": (None, "fixed", "learned"),
+}
+SIZES = (
+    "vocab_size",
+    "max_len",
+    "token_dim",
+    "position_dim",
+    "heads",
+    "blocks",
+    "mlp_ratio",
+    "timesteps",
+)
+DROPOUTS = ("attention_dropout", "mlp_dropout")
+
+
+def check_decoder_options(**options: Any) -> None:
+    """Refuse options that are unknown, out of range, or contradict each other.
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter and what to do about it.
+    """
+    for name, allowed in CHOICES.items():
+        if options[name] not in allowed:
+            raise ValueError(f"{name}={options[name]!r} is unknown; choose one of {list(allowed)}.")
+    for name in SIZES:
+        if options[name] < 1 or int(options[name]) != options[name]:
+            raise ValueError(f"{name}={options[name]!r} must be a whole number of at least 1.")
+    for name in DROPOUTS:
+        if not 0 <= options[name] < 1:
+            raise ValueError(f"{name}={options[name]!r} must lie in [0, 1).")
+    _check_encoding(**options)
+    _check_spiking(**options)
+
+
+def _check_encoding(
+    *,
+    encoding: str,
+    position_encoding: str,
+    combine_position: bool,
+    float_embedding: bool,
+    temporal_coding: str,
+    **_: Any,
+) -> None:
+    if encoding == "one-hot" and position_encoding != "linear":
+        raise ValueError(
+            f"encoding='one-hot' holds the position already, so position_encoding="
+            f"{position_encoding!r} has nothing to add; use position_encoding='linear', or "
+            "encoding='two-hot' for one column a token."
+        )
+    real = encoding == "learned" and position_encoding in ("static", "learned")
+    if combine_position and not real:
+        raise ValueError(
+            f"combine_position=True adds real-valued codes, but encoding={encoding!r} with "
+            f"position_encoding={position_encoding!r} are not both real; use 'learned' with "
+            "'static' or 'learned'."
+        )
+    if float_embedding and temporal_coding != "repeat":
+        raise ValueError(
+            f"temporal_coding={temporal_coding!r} makes spikes of the embedding, which "
+            "float_embedding=True forbids; choose one of the two."
+        )
+
+
+def _check_spiking(
+    *,
+    spike_degree: int | str,
+    spiking_head: bool | None,
+    attention_decay: str | None,
+    token_shift: bool,
+    **_: Any,
+) -> None:
+    if spike_degree not in (0, 1):
+        return
+    for name, value in (
+        ("spiking_head", spiking_head),
+        ("attention_decay", attention_decay),
+        ("token_shift", token_shift),
+    ):
+        if value:
+            raise ValueError(
+                f"{name}={value!r} belongs to spiking attention, and spike_degree={spike_degree} "
+                f"has none; leave {name} out or use spike_degree >= 2."
+            )

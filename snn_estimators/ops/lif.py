@@ -1,0 +1,154 @@
+r"""Leaky integrate-and-fire neurons over the leading axis.
+
+.. math::
+    h_t &= v_{t-1} + \bigl(x_t - (v_{t-1} - v_\text{reset})\bigr) / \tau \\
+    s_t &= [h_t \ge v_\text{threshold}] \\
+    v_t &= (1 - s_t)\,h_t + s_t\,v_\text{reset}
+        \qquad\text{or, soft, } v_t = h_t - s_t\,v_\text{threshold}
+
+One function, two bodies: `lif_reference` is the definition, in plain PyTorch on any device and
+dtype; a numba twin with its own backward runs float32 on the CPU. Spikes and membranes of the two
+are equal to the bit, and equal SpikingJelly's.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snn_estimators.ops.surrogate import resolve_surrogate, spike
+
+
+class LIFOutput(NamedTuple):
+    """What a scan of neurons leaves behind."""
+
+    spikes: Tensor
+    """Zeros and ones, shape ``[time, ...]`` of the input."""
+    v: Tensor
+    """Membrane after the last reset, shape ``[...]``: the state to go on from."""
+
+
+def lif(
+    x: Tensor,
+    v: Tensor | None = None,
+    *,
+    tau: float = 2.0,
+    v_threshold: float | Tensor = 1.0,
+    v_reset: float | None = 0.0,
+    detach_reset: bool = False,
+    surrogate: str = "sigmoid",
+    alpha: float | None = None,
+    backend: str = "auto",
+) -> LIFOutput:
+    """Run leaky integrate-and-fire neurons along the first axis of `x`.
+
+    Parameters
+    ----------
+    x : Tensor, shape [time, ...]
+        Input current.
+    v : Tensor, shape [...], optional
+        Membrane to start from; at rest (`v_reset`, or 0 for a soft reset) when left out.
+    tau : float, default=2.0
+        Membrane time constant, in steps; at least 1.
+    v_threshold : float or Tensor that broadcasts to [...], default=1.0
+        Firing threshold, inclusive. A tensor receives a gradient.
+    v_reset : float or None, default=0.0
+        Membrane after a spike; None subtracts the threshold instead (soft reset).
+    detach_reset : bool, default=False
+        Cut the gradient that flows through the spike of the reset.
+    surrogate : {"sigmoid", "atan"}, default="sigmoid"
+    alpha : float, optional
+        Slope of the surrogate: 4 for "sigmoid", 2 for "atan" when left out.
+    backend : {"auto", "numba", "reference"}, default="auto"
+        "auto" takes numba for float32 on the CPU, the reference everywhere else.
+
+    Returns
+    -------
+    LIFOutput
+        ``spikes`` and the last membrane ``v``. Feeding `v` to the next call continues the scan.
+
+    Raises
+    ------
+    ValueError
+        For an empty time axis, a membrane of another shape, `tau` below 1, or an unknown option.
+
+    Examples
+    --------
+    >>> import torch
+    >>> spikes, v = lif(torch.full((3, 1), 1.5))
+    >>> spikes.ravel(), v  # charge 0.75, 1.125 (fires), 0.75
+    (tensor([0., 1., 0.]), tensor([0.7500]))
+    """
+    alpha = resolve_surrogate(surrogate, alpha)
+    if x.dim() < 1 or x.shape[0] == 0:
+        raise ValueError(f"x needs a leading time axis of at least one step, got {tuple(x.shape)}.")
+    if not tau >= 1:
+        raise ValueError(f"tau={tau} must be at least 1: the membrane may not leak more than all.")
+    rest = 0.0 if v_reset is None else v_reset
+    if v is None:
+        v = torch.full_like(x[0], rest)
+    elif v.shape != x.shape[1:]:
+        raise ValueError(f"v has shape {tuple(v.shape)}, one step of x has {tuple(x.shape[1:])}.")
+    scan = _choose_backend(backend, x)
+    return scan(
+        x,
+        v,
+        tau=tau,
+        v_threshold=v_threshold,
+        v_reset=v_reset,
+        detach_reset=detach_reset,
+        surrogate=surrogate,
+        alpha=alpha,
+    )
+
+
+def lif_reference(
+    x: Tensor,
+    v: Tensor,
+    *,
+    tau: float,
+    v_threshold: float | Tensor,
+    v_reset: float | None,
+    detach_reset: bool,
+    surrogate: str,
+    alpha: float,
+) -> LIFOutput:
+    """Run the recurrence step by step in plain PyTorch: the definition (see `lif`)."""
+    rest = 0.0 if v_reset is None else v_reset
+    spikes = []
+    for x_t in x:
+        h = v + (x_t - (v - rest)) / tau
+        s = spike(h - v_threshold, surrogate, alpha)
+        reset = s.detach() if detach_reset else s
+        v = h - reset * v_threshold if v_reset is None else (1.0 - reset) * h + reset * rest
+        spikes.append(s)
+    return LIFOutput(torch.stack(spikes), v)
+
+
+@functools.cache
+def _numba_kernels() -> Any:
+    """Return the compiled twin, or None where numba cannot be imported."""
+    try:
+        from snn_estimators.ops import _lif_numba
+    except ImportError:
+        return None
+    return _lif_numba
+
+
+def _choose_backend(backend: str, x: Tensor) -> Any:
+    if backend == "reference":
+        return lif_reference
+    if backend not in ("auto", "numba"):
+        raise ValueError(f"backend={backend!r} is unknown; choose 'auto', 'numba' or 'reference'.")
+    fits = x.device.type == "cpu" and x.dtype == torch.float32
+    if fits and _numba_kernels() is not None:
+        return _numba_kernels().lif_numba
+    if backend == "numba":
+        raise ValueError(
+            f"backend='numba' needs numba and a float32 tensor on the CPU, got {x.dtype} on "
+            f"{x.device}; use backend='auto'."
+        )
+    return lif_reference
