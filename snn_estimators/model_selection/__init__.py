@@ -1,1 +1,22 @@
-"""snn_estimators.model_selection."""
+"""Comparing models: scores for scikit-learn's searches, tidy tables, plots and whole sweeps."""
+
+from __future__ import annotations
+
+from snn_estimators.model_selection.grids import check_grid
+from snn_estimators.model_selection.plots import plot_effects, plot_pareto
+from snn_estimators.model_selection.provenance import describe_corpus, describe_run
+from snn_estimators.model_selection.report import check_writable, present, write_tables
+from snn_estimators.model_selection.tables import pareto_front, results_table
+
+__all__ = [
+    "check_grid",
+    "check_writable",
+    "describe_corpus",
+    "describe_run",
+    "pareto_front",
+    "plot_effects",
+    "plot_pareto",
+    "present",
+    "results_table",
+    "write_tables",
+]

@@ -1,0 +1,251 @@
+"""Plots of a results table: quality against cost, and what each parameter does to both.
+
+Plain `Figure` objects, drawn without pyplot: nothing global changes, and nothing needs a display.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from snn_estimators.model_selection.tables import COST, QUALITY, parameter_columns
+
+__all__ = ["plot_effects", "plot_pareto"]
+
+_LABELS = {
+    QUALITY: "perplexity",
+    COST: "energy (nJ per token)",
+    "score": "score (nats per token)",
+}
+# Blue and orange stay apart for every kind of colour vision, and in grey print.
+_FRONT, _OTHERS, _INK, _GRID = "#d1495b", "#8d99ae", "#2b2d42", "#e5e7ec"
+_COLOURS = {QUALITY: "#1d4e89", COST: "#c8620b", "score": "#1d4e89"}
+_DPI = 160
+# Beyond this ratio of largest to smallest a logarithmic axis reads better.
+_LOG_ABOVE = 3.0
+_PANELS_IN_A_ROW = 4
+_LISTED_FRONT_POINTS = 14
+
+
+def plot_pareto(table: pd.DataFrame) -> Figure:
+    """Draw perplexity against energy per token, with the Pareto front numbered and listed.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `results_table`. Candidates that failed are left out.
+
+    Returns
+    -------
+    Figure
+        Axes that span more than a factor of three are logarithmic; bars are standard deviations
+        over folds.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame(
+    ...     {"heads": [1, 5], "perplexity": [9.0, 8.0], "energy_per_token_nj": [1.0, 2.0],
+    ...      "pareto": [True, True]}
+    ... )
+    >>> plot_pareto(table).axes[0].get_ylabel()
+    'perplexity'
+    """
+    if QUALITY not in table or COST not in table or not _finite(table).any():
+        return _empty("No candidate has both a perplexity and an energy.")
+    points = table[_finite(table)].sort_values([COST, QUALITY])
+    front = points[points["pareto"].astype(bool)]
+    listed = _varied(table)
+    figure = Figure(figsize=(8.2, 4.6), dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
+    for rows, colour, size, order in ((points, _OTHERS, 26, 2), (front, _FRONT, 42, 4)):
+        _spread(axes, rows, colour, order)
+        axes.scatter(rows[COST], rows[QUALITY], s=size, color=colour, zorder=order, linewidth=0)
+    axes.step(front[COST], front[QUALITY], where="post", color=_FRONT, linewidth=1.2, zorder=3)
+    for number, (x, y) in enumerate(zip(front[COST], front[QUALITY], strict=True), start=1):
+        axes.annotate(
+            str(number), (x, y), (5, 5), textcoords="offset points", color=_FRONT, weight="bold",
+            fontsize=9, zorder=5,
+        )  # fmt: skip
+    _dress(axes)
+    _scale(axes.xaxis, points[COST])
+    _scale(axes.yaxis, points[QUALITY])
+    axes.set_xlabel(_LABELS[COST])
+    axes.set_ylabel(_LABELS[QUALITY])
+    axes.set_title("Quality against cost", loc="left", fontsize=11, color=_INK)
+    _list_front(axes, front, listed, len(points) - len(front))
+    return figure
+
+
+def plot_effects(table: pd.DataFrame) -> Figure:
+    """Draw each parameter's effect on perplexity and on energy as small multiples.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `results_table`.
+
+    Returns
+    -------
+    Figure
+        A panel for every parameter with at least two values, perplexity above energy. Faint points
+        are candidates; the marker is their mean and the bar their standard deviation, over all
+        values of the other parameters.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"heads": [1, 5], "perplexity": [9.0, 8.0]})
+    >>> [axes.get_xlabel() for axes in plot_effects(table).axes]
+    ['heads']
+    """
+    metrics = [name for name in (QUALITY, COST) if name in table] or ["score"]
+    varied = _varied(table)
+    metrics = [name for name in metrics if name in table and table[name].notna().any()]
+    if not varied or not metrics:
+        return _empty("No parameter has two values to compare.")
+    # Points then stand side by side in the order of the other parameters, not of their ranks.
+    table = table.sort_values(varied, key=lambda column: column.astype(str))
+    across = min(len(varied), _PANELS_IN_A_ROW)
+    blocks = math.ceil(len(varied) / across)
+    figure = Figure(
+        figsize=(max(1.4 + 2.5 * across, 4.4), 0.5 + 2.3 * len(metrics) * blocks),
+        dpi=_DPI, layout="constrained",
+    )  # fmt: skip
+    grid = figure.subplots(blocks * len(metrics), across, squeeze=False)
+    for place in range(blocks * across):
+        block, column = divmod(place, across)
+        for row, metric in enumerate(metrics):
+            axes = grid[block * len(metrics) + row, column]
+            if place >= len(varied):
+                axes.remove()
+                continue
+            _effect(axes, table, varied[place], metric)
+            if column:
+                axes.sharey(grid[block * len(metrics) + row, 0])
+            axes.tick_params(labelbottom=row == len(metrics) - 1)
+            if row == len(metrics) - 1:
+                axes.set_xlabel(varied[place])
+            if column == 0:
+                axes.set_ylabel(_LABELS[metric])
+            else:
+                axes.tick_params(labelleft=False)
+    figure.suptitle(
+        "Effect of each parameter: mean and spread over the others",
+        x=0.01, ha="left", fontsize=11, color=_INK,
+    )  # fmt: skip
+    return figure
+
+
+def _effect(axes: Axes, table: pd.DataFrame, parameter: str, metric: str) -> None:
+    """One panel: candidates as faint points, mean and deviation of each value."""
+    values = _ordered(table[parameter])
+    for place, value in enumerate(values):
+        cells = table.loc[_equals(table[parameter], value), metric].to_numpy(dtype=float)
+        cells = cells[np.isfinite(cells)]
+        if not len(cells):
+            continue
+        # Points side by side, not on top of one another; no random jitter: same table, same plot.
+        shifts = np.linspace(-0.14, 0.14, len(cells)) if len(cells) > 1 else np.zeros(1)
+        axes.scatter(place + shifts, cells, s=9, color=_COLOURS[metric], alpha=0.3, linewidth=0)
+        axes.errorbar(
+            place, cells.mean(), yerr=cells.std(), fmt="o", markersize=6, capsize=3.5,
+            color=_COLOURS[metric], elinewidth=1.3, zorder=4,
+        )  # fmt: skip
+    _dress(axes)
+    _scale(axes.yaxis, table[metric])
+    axes.xaxis.grid(False)
+    labels = [_text(value) for value in values]
+    crowded = sum(map(len, labels)) > 22
+    axes.set_xticks(
+        range(len(values)), labels,
+        rotation=30 if crowded else 0, ha="right" if crowded else "center",
+    )  # fmt: skip
+    axes.set_xlim(-0.5, len(values) - 0.5)
+
+
+def _list_front(axes: Axes, front: pd.DataFrame, listed: list[str], others: int) -> None:
+    """Key beside the plot: numbers cannot overlap the way that labels at the points do."""
+    lines = [
+        f"{number}   " + ", ".join(f"{name} {_text(row[name])}" for name in listed)
+        for number, (_, row) in enumerate(front.iterrows(), start=1)
+    ]
+    if len(lines) > _LISTED_FRONT_POINTS:
+        hidden = len(lines) - _LISTED_FRONT_POINTS
+        lines = [*lines[:_LISTED_FRONT_POINTS], f"and {hidden} more, see the table"]
+    noun = "candidate" if others == 1 else "candidates"
+    text = "\n".join(["Pareto front", *lines, "", f"grey: {others} other {noun}"])
+    axes.annotate(
+        text, (1.0, 1.0), (12, 0), xycoords="axes fraction", textcoords="offset points",
+        va="top", fontsize=8, color=_INK, linespacing=1.5,
+    )  # fmt: skip
+
+
+def _spread(axes: Axes, rows: pd.DataFrame, colour: str, order: int) -> None:
+    """Draw standard deviations over folds, where there are any."""
+    errors = {
+        side: rows.get(f"{metric}_std") for side, metric in (("xerr", COST), ("yerr", QUALITY))
+    }
+    axes.errorbar(
+        rows[COST], rows[QUALITY], fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.6,
+        zorder=order - 0.5, **errors,
+    )  # fmt: skip
+
+
+def _dress(axes: Axes) -> None:
+    axes.grid(color=_GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_OTHERS)
+    axes.tick_params(colors=_INK, labelsize=9, length=3)
+
+
+def _scale(axis: Any, values: pd.Series) -> None:
+    """Choose a linear or logarithmic axis, with plain numbers at its ticks either way."""
+    values = values[np.isfinite(values)]
+    if values.min() > 0 and values.max() / values.min() > _LOG_ABOVE:
+        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    else:
+        axis.set_major_locator(MaxNLocator(nbins=6))
+
+
+def _empty(message: str) -> Figure:
+    """Say why there is nothing to see, so that the file is never a stale one."""
+    figure = Figure(figsize=(6, 2), dpi=_DPI)
+    figure.text(0.5, 0.5, message, ha="center", va="center", color=_INK)
+    return figure
+
+
+def _finite(table: pd.DataFrame) -> pd.Series:
+    return np.isfinite(table[[QUALITY, COST]].astype(float)).all(axis=1)
+
+
+def _varied(table: pd.DataFrame) -> list[str]:
+    """Parameters with at least two values."""
+    return [name for name in parameter_columns(table) if len(table[name].drop_duplicates()) > 1]
+
+
+def _ordered(column: pd.Series) -> list[Any]:
+    """Values in order of size where they have one, else of first appearance by name."""
+    values = list(column.drop_duplicates())
+    try:
+        return sorted(values)
+    except TypeError:
+        return sorted(values, key=str)
+
+
+def _equals(column: pd.Series, value: Any) -> pd.Series:
+    missing = isinstance(value, float) and math.isnan(value)
+    return column.isna() if missing else column == value
+
+
+def _text(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float | np.floating) else str(value)
+    return text if len(text) <= 24 else f"{text[:23]}…"

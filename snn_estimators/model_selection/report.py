@@ -1,0 +1,217 @@
+"""The files that a search leaves behind: tables, plots and the story of the run."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from snn_estimators.model_selection.plots import plot_effects, plot_pareto
+from snn_estimators.model_selection.provenance import describe_run
+from snn_estimators.model_selection.tables import parameter_columns
+
+__all__ = ["check_writable", "present", "write_tables"]
+
+_LABELS = {
+    "rank": "#",
+    "bits_per_character": "bits/char",
+    "accuracy": "accuracy (%)",
+    "energy_per_token_nj": "energy (nJ/token)",
+    "total_energy_per_token_nj": "total energy (nJ/token)",
+    "relative_energy": "energy (% of ANN)",
+    "spike_rate": "spike rate (%)",
+    "n_parameters": "parameters",
+    "fit_time": "fit (s)",
+    "pareto": "Pareto",
+}
+_SHARES = ("accuracy", "relative_energy", "spike_rate")
+_DETAILS = ("total_energy_per_token_nj", "accuracy", "spike_rate", "n_parameters", "fit_time")
+
+
+def write_tables(
+    table: pd.DataFrame, folder: str | os.PathLike[str], *, run: Mapping[str, Any] | None = None
+) -> Path:
+    """Write a results table for machines, for papers and for the eye.
+
+    Leaves ``results.csv`` (full precision), ``results.md`` and ``results.tex`` (rounded),
+    ``pareto.png``, ``effects.png`` and ``run.json``. Everything is rendered before the first file
+    is touched and each file is replaced whole, so an interruption never leaves half a file.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `results_table`.
+    folder : str or path
+        Made if it is not there.
+    run : dict, optional
+        What goes into ``run.json``, as `describe_run` gives it; by default the versions and the
+        machine alone.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> table = pd.DataFrame({"rank": [1], "heads": [5], "perplexity": [8.0], "pareto": [False]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sorted(path.name for path in write_tables(table, folder).iterdir())
+    ['effects.png', 'pareto.png', 'results.csv', 'results.md', 'results.tex', 'run.json']
+    """
+    folder = check_writable(folder)
+    neat = present(table)
+    contents: dict[str, bytes] = {
+        "results.csv": table.to_csv(index=False).encode(),
+        "results.md": (neat.to_markdown(index=False, disable_numparse=True) + "\n").encode(),
+        "results.tex": _latex(neat).encode(),
+        "pareto.png": _png(plot_pareto(table)),
+        "effects.png": _png(plot_effects(table)),
+        "run.json": _json(describe_run() if run is None else run),
+    }
+    for name, content in contents.items():
+        _replace(folder / name, content)
+    return folder
+
+
+def check_writable(folder: str | os.PathLike[str]) -> Path:
+    """Make an output folder and try it, so that a refusal comes before the work, not after.
+
+    Parameters
+    ----------
+    folder : str or path
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made or no file can be written in it.
+
+    Examples
+    --------
+    >>> check_writable("README.md/results")  # doctest: +SKIP
+    Traceback (most recent call last):
+    ...
+    OSError: cannot write into the output folder 'README.md/results' (Not a directory): ...
+    """
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        reason = "it is a file" if path.is_file() else error.strerror or str(error)
+        raise OSError(
+            f"cannot write into the output folder {str(folder)!r} ({reason}): choose another one"
+        ) from error
+    return path
+
+
+def present(table: pd.DataFrame, *, brief: bool = False) -> pd.DataFrame:
+    """Round and merge a results table for people: text cells, "mean ± standard deviation".
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `results_table`.
+    brief : bool, default=False
+        Leave out what a narrow screen has no room for; standard deviations too.
+
+    Returns
+    -------
+    DataFrame of str
+        One column a metric, shares in percent, a dash where a fit failed.
+
+    Examples
+    --------
+    >>> present(pd.DataFrame({"heads": [5], "perplexity": [8.0], "perplexity_std": [0.25]}))
+      heads   perplexity
+    0     5  8.00 ± 0.25
+    """
+    parameters = parameter_columns(table)
+    cells = {}
+    for name in table:
+        label = name if name in parameters else _LABELS.get(name, name.replace("_", " "))
+        spread = table.get(f"{name}_std")
+        if name.endswith("_std") and name.removesuffix("_std") in table:
+            continue
+        if brief and name not in parameters and (name in _DETAILS or name.startswith("train_")):
+            continue
+        if name == "pareto":
+            cells[label] = ["✓" if flag else "" for flag in table[name]]
+        elif name in parameters or name in ("rank", "iteration", "n_resources"):
+            cells[label] = [_text(value) for value in table[name]]
+        else:
+            percent = 100.0 if name in _SHARES else 1.0
+            brief_spread = None if brief or spread is None else percent * spread
+            cells[label] = _rounded(percent * table[name], brief_spread)
+    return pd.DataFrame(cells, table.index)
+
+
+def _rounded(mean: pd.Series, std: pd.Series | None) -> list[str]:
+    """Three significant digits of the column's typical value, in every cell alike."""
+    sizes = mean[np.isfinite(mean) & (mean != 0)].abs()
+    typical = float(sizes.median()) if len(sizes) else 1.0
+    counts = len(sizes) > 0 and bool((sizes % 1 == 0).all()) and std is None
+    digits = 0 if counts else int(np.clip(2 - math.floor(math.log10(typical)), 0, 6))
+    digits = max(digits, 2) if 10 <= typical < 100 and not counts else digits
+    cells = [f"{value:.{digits}f}" if np.isfinite(value) else "-" for value in mean]
+    if std is None:
+        return cells
+    return [
+        f"{cell} ± {spread:.{digits}f}" if cell != "-" and np.isfinite(spread) else cell
+        for cell, spread in zip(cells, std, strict=True)
+    ]
+
+
+def _text(value: Any) -> str:
+    """Write a parameter's value; whole floats come from columns with gaps."""
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:g}"
+    return str(value)
+
+
+def _latex(neat: pd.DataFrame) -> str:
+    """Render a booktabs table; the two signs that plain LaTeX lacks become commands."""
+    text = neat.to_latex(index=False, escape=True, column_format="r" * len(neat.columns))
+    return text.replace("±", r"$\pm$").replace("✓", r"$\checkmark$")
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # No software version in the file: the same table gives the same bytes.
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _json(run: Mapping[str, Any]) -> bytes:
+    return (json.dumps(run, indent=2, ensure_ascii=False, default=str) + "\n").encode()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put a whole file in place of the old one, or leave the old one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

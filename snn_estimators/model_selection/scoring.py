@@ -1,0 +1,116 @@
+"""The scores of a language model, quality and cost together, from one pass over the text."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from sklearn.pipeline import Pipeline
+
+from snn_estimators.energy import summarize
+
+__all__ = ["SCORES", "language_model_scores"]
+
+SCORES = (
+    "neg_perplexity",
+    "neg_bits_per_character",
+    "accuracy",
+    "neg_energy_per_token_nj",
+    "neg_total_energy_per_token_nj",
+    "spike_rate",
+    "relative_energy",
+    "n_parameters",
+)
+"""What `language_model_scores` returns."""
+
+
+def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, float]:
+    """Score a fitted language model by what it predicts and by what that costs.
+
+    One pass over `X` yields every figure, so a search over two hundred candidates does not run
+    each model once per metric. Made for ``scoring=`` of `GridSearchCV`, `RandomizedSearchCV` and
+    `cross_validate` with ``refit="neg_perplexity"``: figures that are better when small carry
+    the prefix ``neg_`` and a minus sign, as in scikit-learn. `results_table` undoes both.
+
+    Parameters
+    ----------
+    estimator : language model, Pipeline or fitted search
+        A fitted `SpikeDecoderLM` or another language model of this library, or a `Pipeline`
+        whose last step is one; the earlier steps transform `X` first.
+    X : iterable of documents, or token ids
+        Held-out text, as the estimator's ``score`` takes it.
+    y : None
+        Ignored, there for scikit-learn.
+
+    Returns
+    -------
+    dict of str to float
+        ``neg_perplexity``
+            Minus exp of the mean negative log-likelihood of a predicted token.
+        ``neg_bits_per_character``
+            Minus the total bits over the number of raw characters: comparable across tokenizers.
+        ``accuracy``
+            Share of next tokens that were the most likely one, 0 to 1.
+        ``neg_energy_per_token_nj``
+            Minus the synaptic energy of one token's inference, in nJ (the papers' definition).
+        ``neg_total_energy_per_token_nj``
+            The same with normalisation and neuron updates.
+        ``spike_rate``
+            Share of spikes among all values of the spiking layers, 0 to 1.
+        ``relative_energy``
+            Synaptic energy over that of the non-spiking twin of the same dimensions.
+        ``n_parameters``
+            Number of weights in the module.
+
+    Raises
+    ------
+    TypeError
+        If `estimator` is no language model of this library.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> search = GridSearchCV(
+    ...     estimator, {"module__timesteps": [1, 4]},
+    ...     scoring=language_model_scores, refit="neg_perplexity",
+    ... )  # doctest: +SKIP
+    """
+    model, documents = final_step(estimator, X)
+    if not hasattr(model, "_evaluate"):
+        raise TypeError(
+            "language_model_scores needs a language model such as SpikeDecoderLM, or a Pipeline "
+            f"that ends in one, got {type(model).__name__}"
+        )
+    totals = model._evaluate(documents)
+    cost = summarize(totals["energy"])
+    log_likelihood = float(totals["log_likelihood"])
+    scores = (
+        -_exp(-log_likelihood / totals["n_tokens"]),
+        log_likelihood / math.log(2) / totals["n_characters"],
+        totals["n_correct"] / totals["n_tokens"],
+        -cost["synaptic_nj"],
+        -cost["total_nj"],
+        totals["spike_rate"],
+        cost["relative"],
+        sum(weights.numel() for weights in model.module_.parameters()),
+    )
+    return {name: float(score) for name, score in zip(SCORES, scores, strict=True)}
+
+
+def final_step(estimator: Any, X: Any) -> tuple[Any, Any]:
+    """Walk through searches and pipelines down to the model, transforming `X` on the way."""
+    if hasattr(estimator, "best_estimator_"):
+        return final_step(estimator.best_estimator_, X)
+    if isinstance(estimator, Pipeline):
+        if len(estimator.steps) > 1:
+            X = estimator[:-1].transform(X)
+        return final_step(estimator.steps[-1][1], X)
+    return estimator, X
+
+
+def _exp(value: float) -> float:
+    """Exponential that ends in infinity where `math.exp` would raise."""
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf

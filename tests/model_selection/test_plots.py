@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from snn_estimators.model_selection import plot_effects, plot_pareto, results_table
+
+
+def draw(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def test_every_front_point_is_numbered_and_listed(big_results):
+    table = results_table(big_results)
+    axes = plot_pareto(table).axes[0]
+    texts = [text.get_text() for text in axes.texts]
+    front = int(table["pareto"].sum())
+    assert texts[:-1] == [str(number) for number in range(1, front + 1)]
+    assert len(texts[-1].splitlines()) == 1 + front + 2
+    best = table.iloc[0]
+    assert f"timesteps {best['timesteps']}, heads {best['heads']}" in texts[-1]
+    assert axes.get_yscale() == "log"
+
+
+def test_narrow_ranges_stay_linear():
+    table = pd.DataFrame(
+        {"heads": [1, 2], "perplexity": [8.0, 9.0], "energy_per_token_nj": [3.0, 2.0]}
+    ).assign(pareto=True)
+    axes = plot_pareto(table).axes[0]
+    assert axes.get_xscale() == axes.get_yscale() == "linear"
+
+
+def test_effects_has_a_panel_for_each_parameter_and_metric(big_results):
+    figure = plot_effects(results_table(big_results))
+    assert len(figure.axes) == 4 * 2
+    assert [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()] == [
+        "timesteps",
+        "heads",
+        "encoding",
+        "detach_reset",
+    ]
+    limits = {axes.get_ylim() for axes in figure.axes[:4]}
+    assert len(limits) == 1
+
+
+def test_effects_wrap_after_four_parameters():
+    rng = np.random.default_rng(0)
+    runs = [
+        {**{f"p{i}": int(rng.integers(3)) for i in range(6)}, "test_neg_perplexity": [-rng.random()]}
+        for _ in range(30)
+    ]
+    figure = plot_effects(results_table(runs))
+    assert len(figure.axes) == 6
+    assert draw(figure)
+
+
+@pytest.mark.parametrize("plot", [plot_pareto, plot_effects])
+def test_failures_and_gaps_do_not_hinder(plot, failing_search):
+    assert draw(plot(results_table(failing_search)))
+    nothing = pd.DataFrame({"heads": [1, 2], "perplexity": [np.nan, np.nan]})
+    assert draw(plot(nothing))
+    mixed = pd.DataFrame({"a": [1, "x", np.nan], "perplexity": [1.0, np.inf, 3.0]})
+    assert draw(plot(mixed))
+
+
+def test_the_same_table_gives_the_same_plot(big_results):
+    table = results_table(big_results)
+    assert draw(plot_pareto(table)) == draw(plot_pareto(table.copy()))
+
+
+def test_pyplot_is_left_alone():
+    code = (
+        "import sys; import snn_estimators.model_selection.plots;"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

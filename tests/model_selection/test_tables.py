@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import loguniform
+from sklearn.exceptions import NotFittedError
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    RandomizedSearchCV,
+    cross_validate,
+)
+
+from snn_estimators.model_selection import pareto_front, results_table
+from snn_estimators.model_selection.tables import parameter_columns, short_names
+
+
+def test_one_row_a_candidate_in_order_of_perplexity(search):
+    table = results_table(search)
+    assert len(table) == 6
+    assert table["perplexity"].is_monotonic_increasing
+    assert list(table["rank"]) == [1, 2, 3, 4, 5, 6]
+    assert list(table.columns[:3]) == ["rank", "alpha", "fit_intercept"]
+    assert parameter_columns(table) == ["alpha", "fit_intercept"]
+
+
+def test_means_and_deviations_over_folds_with_natural_signs(search):
+    table = results_table(search)
+    results = search.cv_results_
+    for _, row in table.iterrows():
+        place = results["params"].index(
+            {"ridge__alpha": row["alpha"], "ridge__fit_intercept": row["fit_intercept"]}
+        )
+        folds = np.array([-results[f"split{i}_test_neg_perplexity"][place] for i in range(3)])
+        assert row["perplexity"] == pytest.approx(folds.mean())
+        assert row["perplexity_std"] == pytest.approx(folds.std())
+        assert row["fit_time"] == results["mean_fit_time"][place]
+    assert (table["energy_per_token_nj"] > 0).all()
+    assert table["n_parameters"].dtype == np.int64
+    assert "n_parameters_std" not in table
+    for name in ("bits_per_character", "accuracy", "relative_energy", "fit_time"):
+        assert {name, f"{name}_std"} <= set(table.columns)
+
+
+def test_failed_candidates_are_kept_last_and_never_pareto(failing_search):
+    table = results_table(failing_search)
+    assert list(table["rank"]) == [1, 2, 3]
+    last = table.iloc[-1]
+    assert last["alpha"] == -1.0
+    assert np.isnan(last["perplexity"])
+    assert not last["pareto"]
+    assert table["pareto"].dtype == bool
+    assert table["pareto"].any()
+
+
+def test_equal_perplexities_share_a_rank():
+    runs = [{"heads": h, "test_neg_perplexity": [-p]} for h, p in ((1, 9.0), (2, 8.0), (4, 8.0))]
+    assert list(results_table(runs)["rank"]) == [1, 1, 3]
+    failed = [*runs, *({"heads": h, "test_neg_perplexity": [np.nan]} for h in (5, 8))]
+    assert list(results_table(failed)["rank"]) == [1, 1, 3, 4, 4]
+
+
+def test_randomized_search(data, pipeline, scoring):
+    search = RandomizedSearchCV(
+        pipeline, {"ridge__alpha": loguniform(1e-2, 1e2)}, n_iter=5, cv=2, random_state=0,
+        scoring=scoring, refit="neg_perplexity",
+    ).fit(*data)  # fmt: skip
+    table = results_table(search)
+    assert table.loc[0, "alpha"] == search.best_params_["ridge__alpha"]
+    assert len(table) == 5
+
+
+def test_halving_search_has_its_iterations(data):
+    search = HalvingGridSearchCV(
+        Ridge(), {"alpha": [0.1, 1.0, 10.0, 100.0]}, cv=2, factor=2, random_state=0
+    ).fit(*data)
+    table = results_table(search)
+    assert len(table) == len(search.cv_results_["params"])
+    assert table["iteration"].is_monotonic_decreasing
+    assert table.loc[0, "alpha"] == search.best_params_["alpha"]
+    assert "score" in table
+    assert "perplexity" not in table
+
+
+class LikeALanguageModel(Ridge):
+    """A ridge whose score is meant in nats per token, which its private method tells."""
+
+    def _evaluate(self, X):
+        raise NotImplementedError
+
+
+def test_the_only_score_of_a_language_model_gives_a_perplexity(data):
+    search = GridSearchCV(LikeALanguageModel(), {"alpha": [0.1, 100.0]}, cv=2).fit(*data)
+    table = results_table(search)
+    best = search.best_index_
+    folds = [np.exp(-search.cv_results_[f"split{i}_test_score"][best]) for i in range(2)]
+    assert table.loc[0, "perplexity"] == pytest.approx(np.mean(folds))
+    assert not table["pareto"].any()
+
+
+def test_train_scores_have_their_own_columns(data, pipeline, scoring):
+    search = GridSearchCV(
+        pipeline, {"ridge__alpha": [1.0, 2.0]}, scoring=scoring, refit=False, cv=2,
+        return_train_score=True,
+    ).fit(*data)  # fmt: skip
+    table = results_table(search)
+    assert (table["train_perplexity"] > 0).all()
+    assert parameter_columns(pd.DataFrame(table.to_dict("list"))) == ["alpha"]
+
+
+def test_cross_validate_output_and_lists_of_it(data, pipeline, scoring):
+    one = cross_validate(pipeline, *data, scoring=scoring, cv=3, return_estimator=True)
+    single = results_table(one)
+    assert len(single) == 1
+    assert single.loc[0, "perplexity"] == pytest.approx(-one["test_neg_perplexity"].mean())
+    assert single.loc[0, "pareto"]
+    runs = [
+        {"alpha": alpha, **cross_validate(pipeline.set_params(ridge__alpha=alpha), *data,
+                                          scoring=scoring, cv=3)}
+        for alpha in (100.0, 0.1)
+    ]  # fmt: skip
+    table = results_table(runs)
+    assert list(table["alpha"]) == [0.1, 100.0]
+    assert table.loc[0, "fit_time"] > 0
+
+
+def test_what_cannot_be_tabulated_is_refused():
+    with pytest.raises(NotFittedError, match="after its fit"):
+        results_table(GridSearchCV(Ridge(), {"alpha": [1.0]}))
+    with pytest.raises(TypeError, match="fitted search"):
+        results_table(3)
+    with pytest.raises(ValueError, match="empty"):
+        results_table([])
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["module__timesteps", "module__heads"], ["timesteps", "heads"]),
+        (["lr", "optimizer__lr"], ["lr", "optimizer__lr"]),
+        (["a__b__x", "c__b__x"], ["a__b__x", "c__b__x"]),
+        (["module__accuracy"], ["module__accuracy"]),
+    ],
+)
+def test_short_names(names, expected):
+    assert short_names(names, taken=["accuracy"]) == expected
+
+
+def test_values_that_are_no_numbers_become_short_text(data, pipeline):
+    grid = {"ridge": [Ridge(alpha=3.0), Ridge()], "ridge__solver": ["svd"], "scale": [None]}
+    search = GridSearchCV(pipeline, grid, cv=2, scoring="r2").fit(*data)
+    table = results_table(search)
+    assert set(table["ridge"]) == {"Ridge(alpha=3.0, solver='svd')", "Ridge(solver='svd')"} or set(
+        table["ridge"]
+    ) == {"Ridge(alpha=3.0)", "Ridge()"}
+    assert set(table["scale"]) == {"none"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pareto_front_is_right_by_brute_force(seed):
+    rng = np.random.default_rng(seed)
+    costs = rng.integers(0, 8, size=(rng.integers(1, 40), 2)).astype(float)
+    costs[rng.random(len(costs)) < 0.1, 0] = np.nan
+    costs[rng.random(len(costs)) < 0.1, 1] = np.inf
+    front = pareto_front(costs)
+    for i, one in enumerate(costs):
+        beaten = any(
+            all(o <= c for o, c in zip(other, one, strict=True)) and list(other) != list(one)
+            for other in costs
+            if np.isfinite(other).all()
+        )
+        assert front[i] == (np.isfinite(one).all() and not beaten)
+
+
+def test_pareto_column_does_not_depend_on_the_order_of_candidates(big_results):
+    table = results_table(big_results)
+    order = np.random.default_rng(0).permutation(len(table))
+    shuffled = {key: [values[i] for i in order] for key, values in big_results.items()}
+    other = results_table({k: v if k == "params" else np.array(v) for k, v in shuffled.items()})
+    pd.testing.assert_frame_equal(table, other)
