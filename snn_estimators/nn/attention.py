@@ -75,6 +75,8 @@ class SpikingCore(nn.Module):
         On the token-to-token scores.
     """
 
+    rates: Tensor
+
     def __init__(self, heads: int, scale: float, decay: str | None, dropout: float) -> None:
         super().__init__()
         if decay not in (None, "fixed", "learned"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,17 +15,7 @@ from snn_estimators.nn.attention import (
     SoftmaxCore,
     SpikingCore,
 )
-from snn_estimators.nn.encodings import (
-    BinaryCode,
-    InputEncoding,
-    JointOneHot,
-    Latency,
-    LearnedCode,
-    OneHotCode,
-    Rate,
-    Repeat,
-    SinusoidalCode,
-)
+from snn_estimators.nn.encodings import build_encoding
 from snn_estimators.nn.feed_forward import FeedForward, SpikingFeedForward
 from snn_estimators.nn.neurons import LIF
 from snn_estimators.nn.norms import NORMALIZATIONS
@@ -389,68 +379,3 @@ class SpikingDecoder(nn.Module):
             x, block_state = block(x, state.blocks[index] if state else None, valid)
             states.append(block_state)
         return self.head(x), DecoderState(stop, tuple(states))
-
-
-def build_encoding(
-    *,
-    spiking: bool,
-    vocab_size: int,
-    max_len: int,
-    encoding: str,
-    position_encoding: str,
-    token_dim: int,
-    position_dim: int,
-    combine_position: bool,
-    position_bias: float,
-    float_embedding: bool,
-    embedding_std: float,
-    timesteps: int,
-    temporal_coding: str,
-    **_: Any,
-) -> InputEncoding | JointOneHot:
-    """Build the input of a decoder from its options (see `SpikingDecoder`).
-
-    With ``spiking=False`` the input is the twin's: learned tokens plus sinusoids or learned
-    positions, real-valued, as wide as the spiking model's.
-    """
-    temporal: nn.Module
-    match temporal_coding:
-        case "repeat":
-            temporal = Repeat(timesteps, real=float_embedding)
-        case "rate":
-            temporal = Rate(timesteps)
-        case _:
-            temporal = Latency(timesteps)
-
-    def position_code(width: int) -> nn.Module:
-        match position_encoding:
-            case "linear":
-                return OneHotCode(max_len)
-            case "binary":
-                return BinaryCode(max_len)
-            case "static":
-                return SinusoidalCode(width)
-            case _:
-                return LearnedCode(max_len, width, embedding_std)
-
-    def token_code() -> nn.Module:
-        match encoding:
-            case "two-hot":
-                return OneHotCode(vocab_size)
-            case "binary":
-                return BinaryCode(vocab_size)
-            case _:
-                return LearnedCode(vocab_size, token_dim, embedding_std)
-
-    built: InputEncoding | JointOneHot
-    if encoding == "one-hot":
-        built = JointOneHot(vocab_size, max_len, temporal)
-    else:
-        position = position_code(token_dim if combine_position else position_dim)
-        built = InputEncoding(token_code(), position, temporal, combine_position, position_bias)
-    if spiking:
-        return built
-    learned = position_encoding == "learned"
-    position = LearnedCode(max_len, built.width, 1.0) if learned else SinusoidalCode(built.width)
-    token = LearnedCode(vocab_size, built.width, 1.0)
-    return InputEncoding(token, position, Repeat(timesteps, real=True), combine=True)

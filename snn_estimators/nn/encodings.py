@@ -8,6 +8,7 @@ ones to a *temporal coding*, which makes the time axis.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,19 @@ from torch.nn import functional as F
 from snn_estimators.ops import spike
 
 
-class OneHotCode(nn.Module):
+class Code(nn.Module):
+    """Maps ids, shape [...], to vectors, shape [..., width]."""
+
+    width: int
+    binary: bool
+    """Whether the vectors are zeros and ones already."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Map ids to their vectors."""
+        raise NotImplementedError
+
+
+class OneHotCode(Code):
     """One column an id."""
 
     binary = True
@@ -30,7 +43,7 @@ class OneHotCode(nn.Module):
         return F.one_hot(ids, self.width).to(torch.get_default_dtype())
 
 
-class BinaryCode(nn.Module):
+class BinaryCode(Code):
     """The id's binary digits, lowest first; every id has a code of its own.
 
     The reference system strips leading zeros and pads on the other side, so that 1, 2, 4, ... share
@@ -56,7 +69,7 @@ class BinaryCode(nn.Module):
         return ((ids[..., None] >> digits) & 1).to(torch.get_default_dtype())
 
 
-class LearnedCode(nn.Module):
+class LearnedCode(Code):
     """A trained table of real vectors."""
 
     binary = False
@@ -72,7 +85,7 @@ class LearnedCode(nn.Module):
         return self.table(ids)
 
 
-class SinusoidalCode(nn.Module):
+class SinusoidalCode(Code):
     r"""Sines (even columns) and cosines (odd) of :math:`i / 10000^{c / width}` for column c.
 
     After Vaswani et al., "Attention is all you need", 2017, with one frequency a column as in the
@@ -93,7 +106,28 @@ class SinusoidalCode(nn.Module):
         return wave.to(torch.get_default_dtype())
 
 
-class Repeat(nn.Module):
+class TemporalCoding(nn.Module):
+    """Gives the input its time axis.
+
+    Parameters
+    ----------
+    timesteps : int
+    """
+
+    def __init__(self, timesteps: int) -> None:
+        super().__init__()
+        self.timesteps = timesteps
+
+    def encode(self, code: Tensor) -> Tensor:
+        """Map a real code, shape [...], to [time, ...]."""
+        raise NotImplementedError
+
+    def hold(self, bits: Tensor) -> Tensor:
+        """Map zeros and ones, shape [...], to [time, ...]: as a rule, the same at every step."""
+        return bits.expand(self.timesteps, *bits.shape)
+
+
+class Repeat(TemporalCoding):
     """The same input at every timestep: spikes where the code is not negative, or the code itself.
 
     Parameters
@@ -104,19 +138,27 @@ class Repeat(nn.Module):
     """
 
     def __init__(self, timesteps: int, real: bool = False) -> None:
-        super().__init__()
-        self.timesteps, self.real = timesteps, real
+        super().__init__(timesteps)
+        self.real = real
 
     def encode(self, code: Tensor) -> Tensor:
         """Map a real code, shape [...], to [time, ...]."""
         return self.hold(code if self.real else spike(code, "atan"))
 
-    def hold(self, bits: Tensor) -> Tensor:
-        """Map zeros and ones, shape [...], to [time, ...]."""
-        return bits.expand(self.timesteps, *bits.shape)
+
+class _StraightThrough(torch.autograd.Function):
+    """Exactly the second argument, with the gradient of the first."""
+
+    @staticmethod
+    def forward(ctx: Any, smooth: Tensor, hard: Tensor) -> Tensor:
+        return hard.view_as(hard)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
 
 
-class Rate(nn.Module):
+class Rate(TemporalCoding):
     r"""Intensity :math:`\sigma(\text{code})` is the share of timesteps with a spike.
 
     In training each timestep draws for itself; in evaluation the spikes are spread evenly, so that
@@ -129,10 +171,6 @@ class Rate(nn.Module):
     tensor([0., 1., 0., 1.])
     """
 
-    def __init__(self, timesteps: int) -> None:
-        super().__init__()
-        self.timesteps = timesteps
-
     def encode(self, code: Tensor) -> Tensor:
         """Map a real code, shape [...], to spikes, shape [time, ...]."""
         intensity = torch.sigmoid(code).expand(self.timesteps, *code.shape)
@@ -143,14 +181,10 @@ class Rate(nn.Module):
                 step = torch.arange(1, self.timesteps + 1, device=code.device)
                 step = step.view(-1, *[1] * code.dim())
                 spikes = (intensity * step).floor() - (intensity * (step - 1)).floor()
-        return spikes + intensity - intensity.detach()
-
-    def hold(self, bits: Tensor) -> Tensor:
-        """Map zeros and ones, shape [...], to [time, ...]: intensity one fires at every step."""
-        return bits.expand(self.timesteps, *bits.shape)
+        return _StraightThrough.apply(intensity, spikes)
 
 
-class Latency(nn.Module):
+class Latency(TemporalCoding):
     r"""Time to first spike: the greater :math:`\sigma(\text{code})`, the earlier its only spike.
 
     Step t of T fires for the intensities between 1 - t/(T+1) and 1 - (t-1)/(T+1); the weakest
@@ -164,10 +198,6 @@ class Latency(nn.Module):
             [0., 1., 0.],
             [0., 0., 0.]])
     """
-
-    def __init__(self, timesteps: int) -> None:
-        super().__init__()
-        self.timesteps = timesteps
 
     def encode(self, code: Tensor) -> Tensor:
         """Map a real code, shape [...], to spikes, shape [time, ...]."""
@@ -185,7 +215,7 @@ class Latency(nn.Module):
 class JointOneHot(nn.Module):
     """One column for each pair of token and position."""
 
-    def __init__(self, vocab_size: int, max_len: int, temporal: nn.Module) -> None:
+    def __init__(self, vocab_size: int, max_len: int, temporal: TemporalCoding) -> None:
         super().__init__()
         self.vocab_size = vocab_size
         self.code = OneHotCode(vocab_size * max_len)
@@ -193,7 +223,7 @@ class JointOneHot(nn.Module):
         self.temporal = temporal
 
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """Map tokens [batch, sequence] and positions [sequence] to [time, batch, sequence, width]."""
+        """Encode tokens at positions, as `InputEncoding` does."""
         code = self.code(tokens.clamp_min(0) + self.vocab_size * positions)
         return self.temporal.hold(code * (tokens >= 0)[..., None])
 
@@ -213,16 +243,16 @@ class InputEncoding(nn.Module):
 
     def __init__(
         self,
-        token: nn.Module,
-        position: nn.Module,
-        temporal: nn.Module,
+        token: Code,
+        position: Code,
+        temporal: TemporalCoding,
         combine: bool = False,
         position_bias: float = 0.0,
     ) -> None:
         super().__init__()
         self.token, self.position, self.temporal = token, position, temporal
         self.combine, self.position_bias = combine, position_bias
-        self.width: int = token.width if combine else token.width + position.width  # type: ignore[assignment, operator]
+        self.width = token.width if combine else token.width + position.width
 
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Encode tokens at positions.
@@ -248,5 +278,70 @@ class InputEncoding(nn.Module):
         ]
         return torch.cat(parts, dim=-1) * real
 
-    def _over_time(self, code: nn.Module, values: Tensor) -> Tensor:
+    def _over_time(self, code: Code, values: Tensor) -> Tensor:
         return self.temporal.hold(values) if code.binary else self.temporal.encode(values)
+
+
+def build_encoding(
+    *,
+    spiking: bool,
+    vocab_size: int,
+    max_len: int,
+    encoding: str,
+    position_encoding: str,
+    token_dim: int,
+    position_dim: int,
+    combine_position: bool,
+    position_bias: float,
+    float_embedding: bool,
+    embedding_std: float,
+    timesteps: int,
+    temporal_coding: str,
+    **_: Any,
+) -> InputEncoding | JointOneHot:
+    """Build the input of a decoder from its options (see `SpikingDecoder`).
+
+    With ``spiking=False`` the input is the twin's: learned tokens plus sinusoids or learned
+    positions, real-valued, as wide as the spiking model's.
+    """
+    temporal: TemporalCoding
+    match temporal_coding:
+        case "repeat":
+            temporal = Repeat(timesteps, real=float_embedding)
+        case "rate":
+            temporal = Rate(timesteps)
+        case _:
+            temporal = Latency(timesteps)
+
+    def position_code(width: int) -> Code:
+        match position_encoding:
+            case "linear":
+                return OneHotCode(max_len)
+            case "binary":
+                return BinaryCode(max_len)
+            case "static":
+                return SinusoidalCode(width)
+            case _:
+                return LearnedCode(max_len, width, embedding_std)
+
+    def token_code() -> Code:
+        match encoding:
+            case "two-hot":
+                return OneHotCode(vocab_size)
+            case "binary":
+                return BinaryCode(vocab_size)
+            case _:
+                return LearnedCode(vocab_size, token_dim, embedding_std)
+
+    built: InputEncoding | JointOneHot
+    if encoding == "one-hot":
+        built = JointOneHot(vocab_size, max_len, temporal)
+    else:
+        position = position_code(token_dim if combine_position else position_dim)
+        built = InputEncoding(token_code(), position, temporal, combine_position, position_bias)
+    if spiking:
+        return built
+    learned = position_encoding == "learned"
+    position = LearnedCode(max_len, built.width, 1.0) if learned else SinusoidalCode(built.width)
+    token = LearnedCode(vocab_size, built.width, 1.0)
+    return InputEncoding(token, position, Repeat(timesteps, real=True), combine=True)

@@ -28,8 +28,9 @@ class LIF(nn.Module):
     Notes
     -----
     With `tau` 2 and threshold 1 a constant input of 1 charges the membrane to 1 - 2^-t: below the
-    threshold for ever. A layer fed with zeros and ones alone is therefore silent; lower the
-    threshold or `tau` (or learn the threshold) to wake it.
+    threshold, until float32 rounds up at step 25. A layer fed with zeros and ones alone is
+    therefore silent at any usual number of timesteps; lower the threshold or `tau` (or learn the
+    threshold) to wake it.
 
     Examples
     --------
@@ -49,6 +50,13 @@ class LIF(nn.Module):
         learnable_threshold: bool = False,
     ) -> None:
         super().__init__()
+        if not tau >= 1:
+            raise ValueError(f"tau={tau} must be at least 1: a membrane cannot leak more than all.")
+        if not v_threshold > (v_reset or 0.0):
+            raise ValueError(
+                f"v_threshold={v_threshold} must lie above the resting membrane {v_reset or 0.0}, "
+                "or neurons fire without input."
+            )
         self.tau = tau
         self.v_reset = v_reset
         self.detach_reset = detach_reset

@@ -27,7 +27,7 @@ _SCRATCH = 8192  # floats of membranes recomputed at a time: 32 KiB
 
 
 @numba.njit(inline="always")
-def _exp_minus(a: float) -> float:
+def _exp_minus(a):  # type: ignore[no-untyped-def]
     """Approximate exp(-a) for a >= 0 within 2e-7, in arithmetic that vectorises (np.exp does not).
 
     exp(-a) = 2^-n * 2^-f with n whole and f in [-1/2, 1/2]; 2^-f by its Taylor series.
@@ -147,7 +147,7 @@ class _LIF(torch.autograd.Function):
         return spikes.view(x.shape), v_out.view(v.shape)
 
     @staticmethod
-    def backward(ctx: Any, g_spikes: Tensor, g_out: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, g_spikes: Tensor, g_out: Tensor) -> Any:
         flat, start, threshold = ctx.saved_tensors
         tau, v_reset, detach, kind, alpha = ctx.options
         g_x, g_v, g_th = torch.empty_like(flat), torch.empty_like(start), torch.zeros_like(start)

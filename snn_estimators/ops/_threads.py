@@ -6,6 +6,7 @@ run, and its fallback layer cannot be entered from two threads at once.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ def split_among_threads(kernel: Callable[..., None], items: int, cost: int, *arg
         kernel(0, items, *args)
         return
     bounds = [items * i // threads for i in range(threads + 1)]
-    ranges = list(zip(bounds, bounds[1:], strict=False))
+    ranges = list(itertools.pairwise(bounds))
     others = [_threads().submit(kernel, lo, hi, *args) for lo, hi in ranges[1:]]
     kernel(*ranges[0], *args)
     for other in others:

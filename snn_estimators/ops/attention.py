@@ -68,6 +68,8 @@ def spiking_attention(
     """
     if chunk_size < 1:
         raise ValueError(f"chunk_size={chunk_size} must be at least 1.")
+    if q.shape[-2] == 0:
+        raise ValueError("q, k and v hold no token at all.")
     outs = []
     chunks = zip(*(x.split(chunk_size, dim=-2) for x in (q, k, v)), strict=True)
     for q_c, k_c, v_c in chunks:
@@ -78,8 +80,7 @@ def spiking_attention(
         grown = (k_c * weights.until_end).mT @ v_c
         state = grown if state is None else state * weights.over + grown
         outs.append(out)
-    if state is None:
-        raise ValueError("q, k and v hold no token at all.")
+    assert state is not None
     return AttentionOutput(outs[0] if len(outs) == 1 else torch.cat(outs, dim=-2), state)
 
 

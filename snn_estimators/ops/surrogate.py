@@ -1,10 +1,12 @@
 r"""Spikes whose derivative is a smooth surrogate.
 
-The forward pass is the inclusive Heaviside step :math:`s = [u \ge 0]`. Its derivative is replaced by
+The forward pass is the inclusive Heaviside step :math:`s = [u \ge 0]`. Its derivative is replaced
+by one of
 
-* ``"sigmoid"``: :math:`\alpha\,\sigma(\alpha u)\,(1 - \sigma(\alpha u))`, default :math:`\alpha = 4`;
-* ``"atan"``: :math:`\frac{\alpha}{2} / (1 + (\frac{\pi}{2} \alpha u)^2)`, default :math:`\alpha = 2`
-  (Fang et al., "Incorporating learnable membrane time constant", ICCV 2021).
+* ``"sigmoid"``: :math:`\alpha\,\sigma(\alpha u)\,(1 - \sigma(\alpha u))`, by default with
+  :math:`\alpha = 4`;
+* ``"atan"``: :math:`\frac{\alpha}{2} / (1 + (\frac{\pi}{2} \alpha u)^2)`, by default with
+  :math:`\alpha = 2` (Fang et al., "Incorporating learnable membrane time constant", ICCV 2021).
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def resolve_surrogate(surrogate: str, alpha: float | None) -> float:
 
 
 def surrogate_gradient(u: Tensor, surrogate: str, alpha: float) -> Tensor:
-    """Derivative that stands in for that of the step, elementwise.
+    """Evaluate the derivative that stands in for that of the step.
 
     Parameters
     ----------
@@ -72,7 +74,7 @@ class _Spike(torch.autograd.Function):
 
 
 def spike(u: Tensor, surrogate: str = "atan", alpha: float | None = None) -> Tensor:
-    """Inclusive Heaviside step with a surrogate derivative.
+    """Step up at zero, inclusively, with a surrogate derivative.
 
     Parameters
     ----------

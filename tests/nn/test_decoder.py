@@ -1,0 +1,239 @@
+"""The decoder in all its configurations: causal, streamable, trainable, and padding is nothing."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from snn_estimators.nn import LIF, SpikingDecoder
+
+VOCAB, LENGTH = 11, 9
+SMALL = {
+    "vocab_size": VOCAB,
+    "max_len": LENGTH,
+    "token_dim": 7,
+    "position_dim": 5,
+    "heads": 1,
+    "blocks": 2,
+    "mlp_ratio": 2,
+    "timesteps": 3,
+}
+# Thresholds low enough for every layer to be alive, so that each test has something to find.
+ALIVE = {"v_threshold": 0.4, "embedding_std": 1.0, "attention_scale": 0.5}
+
+ENCODINGS = [
+    {"encoding": encoding, "position_encoding": position}
+    for encoding, position in itertools.product(
+        ("two-hot", "binary", "learned"), ("linear", "binary", "static", "learned")
+    )
+] + [{"encoding": "one-hot", "position_encoding": "linear"}]
+VARIANTS = [
+    *ENCODINGS,
+    {"combine_position": True},
+    {"combine_position": True, "position_encoding": "learned"},
+    {"float_embedding": True},
+    {"float_embedding": True, "combine_position": True, "position_encoding": "learned"},
+    {"position_bias": 0.2},
+    *({"normalization": n} for n in ("batch", "power")),
+    *({"readout": r} for r in ("accumulate", "concatenate", "final")),
+    {"float_readout": True},
+    {"spiking_head": False},
+    *({"spiking_residuals": r} for r in (1, 2)),
+    {"spiking_residuals": 2, "learnable_threshold": True, "first_block_spiking_residual": True},
+    {"first_block_spiking_residual": True},
+    {"learnable_threshold": True},
+    *({"spike_degree": d} for d in (0, 1, 2, 3, "attention_only")),
+    {"spike_degree": 3, "spiking_residuals": 1, "readout": "concatenate"},
+    {"spike_degree": 0, "position_encoding": "learned", "normalization": "batch"},
+    *({"temporal_coding": t} for t in ("rate", "latency")),
+    {"temporal_coding": "latency", "encoding": "two-hot", "position_encoding": "learned"},
+    *({"attention_decay": d, "token_shift": True} for d in (None, "fixed", "learned")),
+    {"attention_decay": "fixed", "normalization": "power", "spike_degree": "attention_only"},
+    {"tau": 1.5, "v_reset": None, "surrogate": "atan", "detach_reset": False},
+]
+
+
+def make(variant, **more):
+    torch.manual_seed(3)
+    return SpikingDecoder(**{**SMALL, **ALIVE, **variant, **more})
+
+
+def tokens(batch=4, length=LENGTH):
+    return torch.randint(0, VOCAB, (batch, length), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(params=VARIANTS, ids=str)
+def variant(request):
+    return request.param
+
+
+def warmed(variant):
+    """In evaluation mode, after enough training steps for running statistics to mean something."""
+    module = make(variant)
+    with torch.no_grad():
+        for _ in range(3):
+            module(tokens())
+    return module.eval()
+
+
+@torch.no_grad()
+def test_a_changed_token_changes_no_earlier_logit(variant):
+    module = warmed(variant)
+    original = tokens(1)
+    expected = module(original)
+    assert expected.isfinite().all()
+    for t in range(LENGTH):
+        changed = original.clone()
+        changed[0, t] = (changed[0, t] + 3) % VOCAB
+        assert torch.equal(module(changed)[:, :t], expected[:, :t])
+
+
+@torch.no_grad()
+def test_tokens_reach_the_logits_of_later_positions(variant):
+    module = warmed(variant)
+    base = module(tokens())
+    changed = tokens()
+    changed[:, 0] = (changed[:, 0] + 3) % VOCAB
+    difference = (module(changed) - base).abs()
+    assert difference[:, 0].max() > 0, "the token does not reach its own logits"
+    assert difference[:, 1:].max() > 0, "attention carries nothing"
+
+
+@torch.no_grad()
+def test_a_stream_in_pieces_equals_the_whole(variant):
+    module = warmed(variant).double()
+    whole = module(tokens())
+    for cuts in ((1,) * LENGTH, (4, 1, 4), (LENGTH,)):
+        state, pieces = None, []
+        for piece in tokens().split(cuts, dim=1):
+            logits, state = module.stream(piece, state)
+            pieces.append(logits)
+        assert state.position == LENGTH
+        torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=1e-9, atol=1e-9)
+
+
+@torch.no_grad()
+def test_padding_neither_leaks_nor_counts_in_evaluation(variant):
+    module = warmed(variant)
+    short = tokens()[:, :5]
+    padded = torch.nn.functional.pad(short, (0, LENGTH - 5), value=-1)
+    torch.testing.assert_close(module(padded)[:, :5], module(short), rtol=1e-5, atol=1e-5)
+
+
+def test_padding_neither_leaks_nor_counts_in_training(variant):
+    if variant.get("temporal_coding") == "rate":
+        pytest.skip("in training, rates are drawn anew at each call")
+    losses = []
+    for pad in (0, LENGTH - 5):
+        module = make(variant).double()
+        padded = torch.nn.functional.pad(tokens()[:, :5], (0, pad), value=-1)
+        loss = module(padded)[:, :5].square().sum()
+        loss.backward()
+        statistics = {k: v for k, v in module.state_dict().items() if "running" in k}
+        gradients = {k: p.grad for k, p in module.named_parameters() if p.grad is not None}
+        for name in [n for n in gradients if n == "encoding.position.table.weight"]:
+            gradients[name] = gradients[name][:5]
+        losses.append((loss, statistics, gradients))
+    torch.testing.assert_close(losses[0], losses[1])
+
+
+def test_every_parameter_gets_a_gradient(variant):
+    module = make(variant)
+    module(tokens()).square().mean().backward()
+    missing = [k for k, p in module.named_parameters() if p.grad is None or not p.grad.any()]
+    assert missing == []
+
+
+def test_float_embedding_acts_and_learned_positions_train():
+    binary, real = make({"float_embedding": False}), make({"float_embedding": True})
+    codes = [m.encoding(tokens(), torch.arange(LENGTH)).unique() for m in (binary, real)]
+    assert codes[0].tolist() == [0.0, 1.0]
+    assert len(codes[1]) > 20
+
+
+@pytest.mark.parametrize("kind", ["encoding", "position_encoding"])
+def test_binary_codes_are_injective(kind):
+    module = SpikingDecoder(33, 33, **{kind: "binary"}, heads=1)
+    code = (module.encoding.token if kind == "encoding" else module.encoding.position)(
+        torch.arange(33)
+    )
+    assert len(code.unique(dim=0)) == 33
+
+
+@pytest.mark.parametrize("temporal", ["rate", "latency"])
+def test_temporal_codes_are_spikes_ordered_by_intensity(temporal):
+    module = make({"temporal_coding": temporal}, timesteps=4).eval()
+    codes = torch.linspace(-6, 6, 50)
+    spikes = module.encoding.temporal.encode(codes)
+    assert set(spikes.unique().tolist()) <= {0.0, 1.0}
+    count = spikes.sum(0)
+    if temporal == "latency":
+        assert count.max() == 1
+        first = torch.where(count > 0, spikes.argmax(0), 4)
+        assert (first.diff() <= 0).all()
+    else:
+        assert (count.diff() >= 0).all()
+        assert count[0] == 0
+
+
+def test_seed_default_is_silent_where_the_reference_is_silent():
+    module = SpikingDecoder(30, 16, blocks=1)
+    rates = {}
+    for name, layer in module.named_modules():
+        if isinstance(layer, LIF):
+            layer.register_forward_hook(lambda m, i, o, n=name: rates.update({n: o.mean().item()}))
+    module(torch.randint(0, 30, (2, 16)))
+    assert rates["blocks.0.attention.input_neuron"] == 0.0
+    assert rates["blocks.0.feed_forward.expand.neuron"] > 0.0
+
+
+def test_dropout_acts_in_training_only():
+    module = make({"attention_dropout": 0.5, "mlp_dropout": 0.5})
+    assert not torch.equal(module(tokens()), module(tokens()))
+    module.eval()
+    assert torch.equal(module(tokens()), module(tokens()))
+
+
+def test_degree_four_without_spikes_in_the_head_is_degree_three():
+    torch.testing.assert_close(
+        make({"spike_degree": 3})(tokens()),
+        make({"spike_degree": 4, "spiking_head": False})(tokens()),
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"heads": 5}, r"heads=5 must divide .* 12 .*choose one of \[1, 2, 3, 4, 6, 12\]"),
+        ({"encoding": "three-hot"}, "encoding='three-hot'"),
+        ({"encoding": "one-hot"}, "position_encoding='linear'"),
+        ({"encoding": "two-hot", "combine_position": True}, "combine_position"),
+        ({"combine_position": True, "position_encoding": "linear"}, "combine_position"),
+        ({"float_embedding": True, "temporal_coding": "rate"}, "float_embedding"),
+        ({"readout": "median"}, "readout='median'"),
+        ({"timesteps": 0}, "timesteps=0"),
+        ({"spike_degree": 5}, "spike_degree=5"),
+        ({"spike_degree": 1, "spiking_head": True}, "spiking_head"),
+        ({"spike_degree": 0, "token_shift": True}, "token_shift"),
+        ({"attention_decay": "some"}, "attention_decay"),
+        ({"mlp_dropout": 1.0}, "mlp_dropout"),
+        ({"surrogate": "box"}, "surrogate"),
+        ({"v_threshold": 0.0}, "v_threshold"),
+        ({"tau": 0.5}, "tau"),
+    ],
+)
+def test_bad_options_are_named(options, match):
+    with pytest.raises(ValueError, match=match):
+        SpikingDecoder(**{**SMALL, **options})
+
+
+def test_bad_tokens_are_named():
+    module = make({})
+    with pytest.raises(ValueError, match="max_len=9"):
+        module(tokens(length=LENGTH + 1))
+    with pytest.raises(ValueError, match="vocab_size=11"):
+        module(torch.full((1, 3), VOCAB))
+    with pytest.raises(ValueError, match="padding"):
+        module.stream(torch.tensor([[1, -1]]))

@@ -1,0 +1,69 @@
+"""Spiking attention: recurrent, quadratic and chunked forms are one function."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from snn_estimators.ops import spiking_attention, spiking_attention_reference
+
+DECAY = torch.tensor([0.5, 0.9])
+
+
+def spikes(*shape):
+    return (torch.rand(*shape) < 0.3).float()
+
+
+@pytest.mark.parametrize("chunk_size", [1, 4, 7, 16, 64])
+def test_any_chunking_is_exact_on_spikes(chunk_size):
+    q, k, v = (spikes(3, 2, 13, 5) for _ in range(3))
+    expected = spiking_attention_reference(q, k, v)
+    found = spiking_attention(q, k, v, chunk_size=chunk_size)
+    assert torch.equal(found.out, expected.out)
+    assert torch.equal(found.state, expected.state)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 4, 16])
+@pytest.mark.parametrize("decay", [None, DECAY], ids=["no decay", "decay"])
+def test_forward_and_backward_equal_the_recurrence(chunk_size, decay):
+    results = []
+    inputs = [torch.randn(2, 11, 3, dtype=torch.float64) for _ in range(3)]
+    start = torch.randn(2, 3, 3, dtype=torch.float64)
+    for attend in (
+        spiking_attention_reference,
+        lambda *a, **k: spiking_attention(*a, chunk_size=chunk_size, **k),
+    ):
+        leaves = [t.clone().requires_grad_() for t in (*inputs, start)]
+        rate = None if decay is None else decay.double().requires_grad_()
+        out = attend(*leaves[:3], decay=rate, state=leaves[3])
+        (out.out.square().sum() + out.state.square().sum()).backward()
+        extra = [] if rate is None else [rate.grad.clone()]
+        results.append([out.out, out.state, *(t.grad for t in leaves), *extra])
+        if rate is not None:
+            rate.grad = None
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_quadratic_form_agrees():
+    q, k, v = (spikes(2, 9, 4) for _ in range(3))
+    scores = (q @ k.mT).tril()
+    assert torch.equal(spiking_attention(q, k, v).out, scores @ v)
+
+
+@pytest.mark.parametrize("decay", [None, DECAY])
+def test_a_sequence_can_be_continued(decay):
+    q, k, v = (spikes(2, 12, 4) for _ in range(3))
+    whole = spiking_attention(q, k, v, decay=decay)
+    first = spiking_attention(q[:, :5], k[:, :5], v[:, :5], decay=decay)
+    rest = spiking_attention(q[:, 5:], k[:, 5:], v[:, 5:], decay=decay, state=first.state)
+    torch.testing.assert_close(torch.cat([first.out, rest.out], 1), whole.out)
+    torch.testing.assert_close(rest.state, whole.state)
+
+
+def test_bad_arguments_are_named():
+    empty = torch.zeros(1, 0, 2)
+    with pytest.raises(ValueError, match="chunk_size=0"):
+        spiking_attention(empty, empty, empty, chunk_size=0)
+    with pytest.raises(ValueError, match="no token"):
+        spiking_attention(empty, empty, empty)

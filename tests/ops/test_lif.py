@@ -1,0 +1,158 @@
+"""LIF scans: the definition, its compiled twin, and SpikingJelly agree."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from snn_estimators.ops import lif
+
+OPTIONS = [
+    {"v_reset": v_reset, "detach_reset": detach, "surrogate": surrogate}
+    for v_reset, detach, surrogate in itertools.product(
+        (0.0, -0.25, None), (True, False), ("sigmoid", "atan")
+    )
+]
+FIXTURES = [
+    f"lif_{surrogate}_detach{detach}_reset{reset}{threshold}.pt"
+    for surrogate, detach, reset, threshold in (
+        *itertools.product(("atan", "sigmoid"), (0, 1), ("0", "none"), ("",)),
+        ("atan", 1, "0", "_learnth"),
+        ("sigmoid", 1, "0", "_learnth"),
+    )
+]
+
+
+def gradients(x, v, threshold, **options):
+    """Spikes, last membrane, and gradients of a fixed functional of both."""
+    inputs = [t.clone().requires_grad_() for t in (x, v, threshold)]
+    out = lif(inputs[0], inputs[1], v_threshold=inputs[2], **options)
+    weights = torch.linspace(-1, 1, out.spikes.numel()).view_as(out.spikes)
+    ((weights * out.spikes).sum() + (out.v * out.v).sum()).backward()
+    return out.spikes, out.v, *(t.grad for t in inputs)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("per_neuron", [False, True], ids=["one threshold", "one a neuron"])
+def test_twin_equals_reference(options, per_neuron):
+    x, v = 3 * torch.randn(7, 5, 33), torch.randn(5, 33)
+    threshold = torch.rand(33) + 0.5 if per_neuron else torch.tensor(0.9)
+    ours = gradients(x, v, threshold, backend="numba", tau=1.7, **options)
+    reference = gradients(x, v, threshold, backend="reference", tau=1.7, **options)
+    assert torch.equal(ours[0], reference[0])
+    assert torch.equal(ours[1], reference[1])
+    for a, b in zip(ours[2:], reference[2:], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_twin_is_the_same_on_any_number_of_threads(threads):
+    before = torch.get_num_threads()
+    x = 3 * torch.randn(4, 300_001)
+    expected = gradients(x, x[0], torch.tensor(1.0), backend="numba")
+    torch.set_num_threads(threads)
+    try:
+        found = gradients(x, x[0], torch.tensor(1.0), backend="numba")
+    finally:
+        torch.set_num_threads(before)
+    for a, b in zip(found[:-1], expected[:-1], strict=True):
+        assert torch.equal(a, b)
+    torch.testing.assert_close(found[-1], expected[-1], rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_equals_recorded_spikingjelly(shared, name, backend):
+    case = torch.load(shared / "fixtures" / name, weights_only=True)
+    config = case["config"]
+    x = case["inputs"].clone().requires_grad_()
+    threshold = torch.tensor(config["v_threshold"], requires_grad=config["learn_threshold"])
+    v, membranes, spikes = None, [], []
+    for x_t in x:  # step by step: the state goes in and comes out
+        out = lif(
+            x_t[None],
+            v,
+            tau=config["tau"],
+            v_threshold=threshold,
+            v_reset=config["v_reset"],
+            detach_reset=config["detach_reset"],
+            surrogate=config["surrogate"].lower(),
+            alpha=config["alpha"],
+            backend=backend,
+        )
+        v = out.v
+        membranes.append(v)
+        spikes.append(out.spikes[0])
+    assert torch.equal(torch.stack(spikes), case["spikes"])
+    assert torch.equal(torch.stack(membranes), case["v_post"])
+    torch.stack(spikes).backward(case["grad_output"])
+    torch.testing.assert_close(x.grad, case["grad_inputs"], rtol=1e-5, atol=1e-6)
+    if config["learn_threshold"]:
+        torch.testing.assert_close(threshold.grad, case["grad_threshold"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("v_reset", [0.0, None])
+@pytest.mark.parametrize("detach", [True, False])
+@pytest.mark.parametrize("surrogate", ["sigmoid", "atan"])
+def test_equals_installed_spikingjelly(v_reset, detach, surrogate):
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    surrogates = pytest.importorskip("spikingjelly.activation_based.surrogate")
+    function = surrogates.Sigmoid(4.0) if surrogate == "sigmoid" else surrogates.ATan(2.0)
+    theirs = neuron.LIFNode(
+        tau=2.0, v_reset=v_reset, detach_reset=detach, surrogate_function=function, step_mode="m"
+    )
+    x = (3 * torch.randn(9, 50)).requires_grad_()
+    expected = theirs(x)
+    weights = torch.randn_like(expected)
+    (wanted,) = torch.autograd.grad((expected * weights).sum(), x)
+    out = lif(x, v_reset=v_reset, detach_reset=detach, surrogate=surrogate)
+    (found,) = torch.autograd.grad((out.spikes * weights).sum(), x)
+    assert torch.equal(out.spikes, expected)
+    assert torch.equal(out.v, theirs.v)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_a_scan_can_be_cut_anywhere(backend):
+    x = 3 * torch.randn(10, 20)
+    whole = lif(x, backend=backend)
+    for cut in (1, 4, 9):
+        first = lif(x[:cut], backend=backend)
+        second = lif(x[cut:], first.v, backend=backend)
+        assert torch.equal(torch.cat([first.spikes, second.spikes]), whole.spikes)
+        assert torch.equal(second.v, whole.v)
+
+
+def test_threshold_is_inclusive():
+    assert lif(torch.tensor([[2.0]])).spikes.item() == 1.0  # charges to exactly 1
+
+
+def test_constant_one_stays_below_the_default_threshold_until_float32_rounds_up():
+    spikes = lif(torch.ones(25, 1)).spikes.ravel()  # charges to 1 - 2^-t
+    assert spikes[:24].sum() == 0
+    assert spikes[24] == 1
+
+
+def test_float64_takes_the_reference_and_passes_gradcheck_away_from_the_threshold():
+    x = torch.tensor([[0.3], [0.2]], dtype=torch.float64, requires_grad=True)
+    v = torch.tensor([0.1], dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(lambda x, v: lif(x, v, detach_reset=True).v, (x, v))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"x": torch.zeros(0, 3)}, "time axis"),
+        ({"x": torch.zeros(2, 3), "v": torch.zeros(4)}, "v has shape"),
+        ({"x": torch.zeros(2, 3), "tau": 0.5}, "tau=0.5"),
+        ({"x": torch.zeros(2, 3), "surrogate": "relu"}, "surrogate='relu'"),
+        ({"x": torch.zeros(2, 3), "alpha": -1.0}, "alpha"),
+        ({"x": torch.zeros(2, 3), "backend": "cupy"}, "backend='cupy'"),
+        ({"x": torch.zeros(2, 3).double(), "backend": "numba"}, "float32"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        lif(**arguments)

@@ -1,0 +1,65 @@
+"""Every reference checkpoint that means something gives the reference's logits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from snn_estimators.convert import from_spikedecoder
+
+CASES = [
+    "01_sd_learned_static",
+    "03_sd_onehot_len8_1block",
+    "03b_sd_onehot_len4",
+    "05_sd_floatemb_concat",
+    "07_sd_spikeres2_batch",
+    "07b_sd_spikeres2_batch_mslif",
+    "09_sd_mslif",
+    "11_sd_float_reunite",
+    "13_sd_pos_bias",
+    "15_ns_static",
+    "17_partial_deg1",
+    "19_partial_deg3",
+    "21_partial_deg0_patched",
+    "31_sd_learned_linear_vocab32",
+    "33_ns_batch",
+    "35_sd_gui_strictspikes",
+]
+
+
+def load(shared, name):
+    return torch.load(shared / "fixtures" / f"{name}.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_logits_equal_the_reference(shared, name):
+    case = load(shared, name)
+    module = from_spikedecoder(case["state_dict"], case["config"])
+    assert not module.training
+    with torch.no_grad():
+        torch.testing.assert_close(module(case["tokens"]), case["logits"], rtol=0, atol=1e-4)
+
+
+def test_no_case_is_forgotten(shared):
+    names = {p.stem for p in (shared / "fixtures").glob("[0-9]*.pt") if "sgpt" not in p.stem}
+    assert names == {*CASES, "29_sd_binary_binary"}
+
+
+def test_colliding_codes_are_refused_with_the_reason(shared):
+    case = load(shared, "29_sd_binary_binary")
+    with pytest.raises(ValueError, match="codes collide"):
+        from_spikedecoder(case["state_dict"], case["config"])
+
+
+def test_config_and_checkpoint_must_belong_together(shared):
+    case = load(shared, "01_sd_learned_static")
+    with pytest.raises(ValueError, match="missing in the checkpoint"):
+        from_spikedecoder(case["state_dict"], case["config"] | {"blocks": 3})
+    with pytest.raises(ValueError, match="missing in the model"):
+        from_spikedecoder(case["state_dict"], case["config"] | {"blocks": 1})
+    with pytest.raises(ValueError, match=r"has shape \(80, 320\)"):
+        from_spikedecoder(case["state_dict"], case["config"] | {"dim_hid": 8})
+    with pytest.raises(ValueError, match="block"):
+        from_spikedecoder(case["state_dict"], case["config"] | {"block": 3})
+    with pytest.raises(ValueError, match="SMHA_only"):
+        from_spikedecoder(case["state_dict"], case["config"] | {"SMHA_only": True})
