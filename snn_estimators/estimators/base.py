@@ -1,0 +1,220 @@
+"""skorch's `NeuralNet`, brought in line with scikit-learn's conventions.
+
+What differs from skorch: nothing but parameters is visible before `fit`; unknown parameters are
+refused by name, those of the module too; parameters take effect at the next fit; ``device="auto"``;
+`random_state`, with the global random generators left alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from skorch import NeuralNet
+from torch import Tensor
+
+__all__ = ["SklearnNet", "resolve_device"]
+
+GeneratorStates = tuple[Tensor, list[Tensor]]
+
+
+class _BeforeFit:
+    """An attribute that skorch sets on construction, kept where scikit-learn does not look.
+
+    To scikit-learn a public attribute that ends in an underscore means "fitted".
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+        self._hidden = f"_{name.rstrip('_')}"
+
+    def __get__(self, net: Any, owner: type | None = None) -> Any:
+        if net is None:
+            return self
+        try:
+            return vars(net)[self._hidden]
+        except KeyError:
+            raise AttributeError(self._name) from None
+
+    def __set__(self, net: Any, value: Any) -> None:
+        vars(net)[self._hidden] = value
+
+
+def resolve_device(device: str | torch.device | None) -> torch.device:
+    """Return the device that a `device` parameter means; "auto" is the GPU if there is one."""
+    if device is None or device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+class SklearnNet(NeuralNet):
+    """A skorch net that keeps scikit-learn's conventions; see the module's description.
+
+    Subclasses store their own parameters before they call ``super().__init__``.
+    """
+
+    history_ = _BeforeFit()
+    initialized_ = _BeforeFit()
+    virtual_params_ = _BeforeFit()
+
+    random_state: Any
+    _components: tuple[str, ...] = (
+        "module",
+        "criterion",
+        "optimizer",
+        "iterator_train",
+        "iterator_valid",
+        "dataset",
+    )
+
+    def __init__(self, module: Any, **kwargs: Any) -> None:
+        super().__init__(module, **kwargs)
+        accepted = set(inspect.signature(NeuralNet.__init__).parameters)
+        for name in sorted(kwargs.keys() - accepted):
+            component, nested, parameter = name.partition("__")
+            if not nested:
+                raise TypeError(
+                    f"{type(self).__name__}() got an unexpected parameter {name!r}. Valid "
+                    f"parameters are {self._own_names()} and those of the components, such as "
+                    "module__blocks."
+                )
+            self._check_parameter(component, parameter)
+
+    # Parameters
+
+    def _get_param_names(self) -> list[str]:
+        return sorted(k for k in vars(self) if not k.startswith("_") and not k.endswith("_"))
+
+    def _own_names(self) -> list[str]:
+        return [name for name in self._get_param_names() if "__" not in name]
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, to take effect at the next fit.
+
+        Only ``lr`` and ``optimizer__*`` reach a fitted estimator at once, for `partial_fit`.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter; the message lists those that there are.
+        """
+        own = {name: value for name, value in params.items() if "__" not in name}
+        if not own.keys() <= set(self._own_names()):
+            BaseEstimator.set_params(self, **own)  # raises with scikit-learn's message
+        for name, value in own.items():
+            self._set_parameter(name, value)
+        for name in params.keys() - own.keys():
+            component, _, parameter = name.partition("__")
+            self._check_parameter(component, parameter)
+            owner = getattr(self, component, None)
+            if isinstance(owner, BaseEstimator):
+                owner.set_params(**{parameter: params[name]})
+            else:
+                self._set_parameter(name, params[name])
+        return self
+
+    def _set_parameter(self, name: str, value: Any) -> None:
+        if name == "lr" or name.startswith(("callbacks", "optimizer__")):
+            super().set_params(**{name: value})
+        else:  # skorch would build a fitted module anew at once and lose what it had learned
+            object.__setattr__(self, name, value)
+
+    def _check_parameter(self, component: str, parameter: str) -> None:
+        """Raise ValueError unless the component takes a parameter of that name."""
+        if component in ("callbacks", "compile"):
+            return
+        if component not in self._components:
+            BaseEstimator.set_params(self, **{f"{component}__{parameter}": None})  # raises
+        owner = self._component_type(component)
+        if not inspect.isclass(owner) and not inspect.isroutine(owner):
+            return
+        accepted = dict(inspect.signature(owner).parameters)
+        if any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+            return
+        if component == "optimizer":
+            accepted["param_groups"] = accepted.pop("params")
+        if parameter.partition("__")[0] not in accepted:
+            raise ValueError(
+                f"Invalid parameter {parameter!r} for {component} {owner.__name__}. Valid "
+                f"parameters are: {sorted(accepted)}."
+            )
+
+    def _component_type(self, component: str) -> Any:
+        owner = getattr(self, component)
+        return owner if inspect.isclass(owner) or inspect.isroutine(owner) else type(owner)
+
+    def __repr__(self) -> str:
+        """Show the parameters that differ from the defaults, as scikit-learn does."""
+        defaults = type(self)().get_params(deep=False)
+        changed = {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if name not in defaults or repr(defaults[name]) != repr(value)
+        }
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in changed.items())})"
+
+    # Device
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the fitted module is."""
+        return next(self.module_.parameters(), torch.empty(0)).device
+
+    @contextmanager
+    def _concrete_device(self) -> Iterator[None]:
+        """Show skorch a device that PyTorch knows."""
+        requested, self.device = self.device, resolve_device(self.device)
+        try:
+            yield
+        finally:
+            self.device = requested
+
+    def initialize(self) -> Self:
+        """Build module, criterion, optimizer and callbacks; `fit` does so by itself."""
+        with self._concrete_device():
+            super().initialize()
+        return self
+
+    def load_params(self, *args: Any, **kwargs: Any) -> None:
+        """Load what skorch's ``save_params`` wrote; see there."""
+        with self._concrete_device():
+            super().load_params(*args, **kwargs)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        requested = state["device"]
+        super().__setstate__({**state, "device": resolve_device(requested)})
+        if self.device == resolve_device(requested):  # otherwise that device is not here
+            self.device = requested
+
+    # Randomness
+
+    def _draw_seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _own_gpus(self) -> list[torch.device]:
+        device = self._device if hasattr(self, "module_") else resolve_device(self.device)
+        return [device] if device.type == "cuda" else []
+
+    @contextmanager
+    def _private_generators(self, start: int | GeneratorStates) -> Iterator[None]:
+        """Run with PyTorch's generators at a seed or in given states; put the global ones back."""
+        gpus = self._own_gpus()
+        with torch.random.fork_rng(devices=gpus):
+            if isinstance(start, int):
+                torch.default_generator.manual_seed(start)
+                for gpu in gpus:
+                    with torch.cuda.device(gpu):
+                        torch.cuda.manual_seed(start)
+            else:
+                torch.set_rng_state(start[0])
+                for gpu, state in zip(gpus, start[1], strict=False):
+                    torch.cuda.set_rng_state(state, gpu)
+            yield
+
+    def _generator_states(self) -> GeneratorStates:
+        return torch.get_rng_state(), [torch.cuda.get_rng_state(gpu) for gpu in self._own_gpus()]

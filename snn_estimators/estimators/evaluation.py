@@ -1,0 +1,257 @@
+"""Scores, predictions and costs of a fitted language model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor
+
+from snn_estimators.estimators.data import IGNORED, Ids, TokenWindows, equal_length_batches
+
+__all__ = ["Evaluation"]
+
+Floats = npt.NDArray[np.float64]
+
+
+class Batch(NamedTuple):
+    """Windows of equal length, and what the module makes of them."""
+
+    documents: Ids  # [batch]
+    starts: Ids  # [batch], positions in the documents
+    targets: Tensor  # [batch, sequence]
+    logits: Tensor  # [batch, sequence, vocabulary]
+
+
+class Evaluation:
+    """The scoring methods of a language model, all in passes over windows of equal length."""
+
+    # Scores
+
+    def score_samples(self: Any, X: Any) -> Floats:
+        """Return the log-likelihood of each document.
+
+        Parameters
+        ----------
+        X : iterable of str, or token ids
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_documents,)
+            In nats: the sum over all tokens of a document but its first, each given those before
+            it in its window. 0 for a document of fewer than two tokens.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator was not fitted.
+        """
+        return self._log_likelihoods(self._tokens_of(X))
+
+    def score(self: Any, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the mean log-likelihood of a predicted token, in nats; higher is better.
+
+        Parameters
+        ----------
+        X : iterable of str, or token ids
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_documents,), optional
+            How much the tokens of each document count.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If there is no token to predict, or the weights do not fit.
+        """
+        tokens = self._tokens_of(X)
+        weights = _check_weights(sample_weight, len(tokens))
+        n_predicted = weights @ np.array([max(len(ids) - 1, 0) for ids in tokens])
+        if n_predicted <= 0:
+            raise ValueError(
+                "There is nothing to score: no document (of positive weight) has two tokens."
+            )
+        return float(weights @ self._log_likelihoods(tokens) / n_predicted)
+
+    def perplexity(self: Any, X: Any) -> float:
+        """Return exp(-score(X)): 1 is certainty, the size of the vocabulary a uniform guess."""
+        return _exp(-self.score(X))
+
+    def bits_per_character(self: Any, X: Any) -> float:
+        """Return the bits needed for X over its characters: comparable across tokenizers.
+
+        With ``tokenizer=None`` a token counts as a character. As in `score_samples`, a document's
+        first token is given.
+        """
+        documents = self._check_fitted_X(X)
+        n_characters = sum(map(len, documents))
+        if n_characters == 0:
+            raise ValueError("There is nothing to score: X holds no characters.")
+        total = self._log_likelihoods(self._tokenize(documents)).sum()
+        return float(-total / math.log(2) / n_characters)
+
+    # Predictions
+
+    def predict(self: Any, X: Any) -> Any:
+        """Return the most likely next token after each position.
+
+        Returns
+        -------
+        list of ndarray of int, or ndarray of int
+            Ids, one array a document, of its length; a table if X is a table of token ids.
+        """
+        return self._at_every_position(X, lambda logits: logits.argmax(-1))
+
+    def predict_proba(self: Any, X: Any) -> Any:
+        """Return the distribution of the next token after each position.
+
+        Returns
+        -------
+        list of ndarray of float, each of shape (n_tokens_of_the_document, vocab_size)
+            Or one array of shape (n_documents, n_tokens, vocab_size) if X is a table.
+        """
+        return self._at_every_position(X, lambda logits: logits.softmax(-1))
+
+    # Cost
+
+    def energy(self: Any, X: Any) -> pd.DataFrame:
+        """Return what inference on X costs per token, a row a layer; see `snn_estimators.energy`.
+
+        Parameters
+        ----------
+        X : iterable of str, or token ids
+
+        Returns
+        -------
+        DataFrame
+            Columns at least ``layer, kind, spike_rate, accumulates, macs, energy_pj``.
+        """
+        return self._evaluate(X)["energy"]
+
+    def spike_rates(self: Any, X: Any) -> pd.DataFrame:
+        """Return the share of spikes among the inputs of each layer that takes spikes."""
+        table = self.energy(X)
+        return table.loc[table["spike_rate"].notna(), ["layer", "kind", "spike_rate"]].reset_index(
+            drop=True
+        )
+
+    def _evaluate(self: Any, X: Any) -> dict[str, Any]:
+        """Return every figure of one pass over X, as totals: quality and cost together."""
+        from snn_estimators.energy import measure
+
+        documents = self._check_fitted_X(X)
+        tokens = self._tokenize(documents)
+        log_likelihood, n_tokens, n_correct = 0.0, 0, 0
+        pending: list[Tensor] = []
+
+        def tally(module: Any, args: Any, logits: Tensor) -> None:
+            nonlocal log_likelihood, n_tokens, n_correct
+            targets = pending.pop().to(logits.device)
+            counts = targets != IGNORED
+            log_likelihood += float(_log_likelihood(logits, targets).sum())
+            n_tokens += int(counts.sum())
+            n_correct += int(((logits.argmax(-1) == targets) & counts).sum())
+
+        def batches() -> Iterator[Tensor]:
+            for inputs, targets in self.get_iterator(windows):
+                pending.append(targets)
+                yield inputs.to(self._device)
+
+        windows = TokenWindows(tokens, self.module_.max_len)
+        if not len(windows):
+            raise ValueError("There is nothing to score: no document has two tokens.")
+        hook = self.module_.register_forward_hook(tally)
+        try:
+            with self._inference():
+                table = measure(self.module_, batches())
+        finally:
+            hook.remove()
+        return {
+            "log_likelihood": log_likelihood,
+            "n_tokens": n_tokens,
+            "n_characters": sum(map(len, documents)),
+            "n_correct": n_correct,
+            "energy": table,
+            "spike_rate": float(table["spike_rate"].mean()),
+        }
+
+    # Passes
+
+    def _check_fitted_X(self: Any, X: Any) -> Any:
+        self.check_is_fitted()
+        return self._check_X(X)
+
+    def _tokens_of(self: Any, X: Any) -> Sequence[Ids]:
+        return self._tokenize(self._check_fitted_X(X))
+
+    @contextmanager
+    def _inference(self: Any) -> Iterator[None]:
+        """Leave the global random state alone, whatever the module or the loader draws."""
+        self._set_training(False)
+        with self._private_generators(0), torch.no_grad():
+            yield
+
+    def _walk(self: Any, windows: TokenWindows) -> Iterator[Batch]:
+        """Run the module over all windows, batch by batch."""
+        batches = equal_length_batches(windows.lengths(), self.batch_size)
+        for indices, batch in zip(batches, self.get_iterator(windows), strict=True):
+            documents, starts = windows.locate(np.asarray(indices))
+            logits = self.evaluation_step(batch)
+            yield Batch(documents, starts, batch[1].to(logits.device), logits)
+
+    def _log_likelihoods(self: Any, tokens: Sequence[Ids]) -> Floats:
+        totals = np.zeros(len(tokens))
+        with self._inference():
+            for batch in self._walk(TokenWindows(tokens, self.module_.max_len)):
+                sums = _log_likelihood(batch.logits, batch.targets).sum(1)
+                np.add.at(totals, batch.documents, sums.cpu().numpy())
+        return totals
+
+    def _at_every_position(self: Any, X: Any, read: Callable[[Tensor], Tensor]) -> Any:
+        """Return what `read` makes of the logits after each position of each document."""
+        documents = self._check_fitted_X(X)
+        tokens = self._tokenize(documents)
+        blank = read(torch.zeros(1, self.module_.vocab_size)).numpy()[0]
+        results = [np.empty((len(ids), *blank.shape), blank.dtype) for ids in tokens]
+        with self._inference():
+            for batch in self._walk(
+                TokenWindows(tokens, self.module_.max_len, every_position=True)
+            ):
+                values = read(batch.logits).cpu().numpy()
+                for document, start, row in zip(batch.documents, batch.starts, values, strict=True):
+                    results[document][start : start + len(row)] = row
+        return np.stack(results) if isinstance(documents, np.ndarray) else results
+
+
+def _log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the log-probability of each target in nats, 0 for those that do not count."""
+    counts = targets != IGNORED
+    chosen = logits.log_softmax(-1).gather(-1, targets.where(counts, 0).unsqueeze(-1)).squeeze(-1)
+    return chosen.double().where(counts, 0.0)
+
+
+def _check_weights(sample_weight: Any, n_documents: int) -> Floats:
+    if sample_weight is None:
+        return np.ones(n_documents)
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (n_documents,) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(
+            f"sample_weight must hold a finite number from 0 on for each of the {n_documents} "
+            f"documents, got shape {weights.shape}."
+        )
+    return weights
+
+
+def _exp(x: float) -> float:
+    return math.exp(x) if x < 700 else math.inf

@@ -1,0 +1,268 @@
+"""Text generation with constant work and memory per token, through the module's recurrent form."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from snn_estimators.estimators.data import Ids
+from snn_estimators.text import check_documents
+
+__all__ = ["Generation", "Sampler", "stream_ids"]
+
+Floats = npt.NDArray[np.float64]
+
+
+class Sampler:
+    """Draws one token from logits.
+
+    Parameters
+    ----------
+    temperature : float
+        Divides the logits; 0 takes the most likely token.
+    top_k : int, optional
+        Draw among so many most likely tokens.
+    top_p : float, optional
+        Draw among the fewest most likely tokens that hold this probability together [1]_.
+    forbidden : sequence of int
+        Ids that are never drawn.
+
+    References
+    ----------
+    .. [1] Holtzman et al., "The Curious Case of Neural Text Degeneration", ICLR 2020.
+
+    Examples
+    --------
+    >>> Sampler(temperature=0.0)(np.array([0.1, 0.7, 0.2]), np.random.default_rng(0))
+    1
+    """
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        forbidden: Sequence[int] = (),
+    ) -> None:
+        if not 0 <= temperature < np.inf:
+            raise ValueError(f"temperature must be a finite number from 0 on, got {temperature!r}.")
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k must be None or at least 1, got {top_k!r}.")
+        if top_p is not None and not 0 < top_p <= 1:
+            raise ValueError(f"top_p must be None or in (0, 1], got {top_p!r}.")
+        self.temperature = temperature
+        self.top_k = top_k
+        self.top_p = top_p
+        self.forbidden = list(forbidden)
+
+    def __call__(self, logits: Floats, rng: np.random.Generator) -> int:
+        """Return the id drawn from logits of shape (vocab_size,)."""
+        logits = logits.copy()
+        logits[self.forbidden] = -np.inf
+        if self.temperature == 0:
+            return int(logits.argmax())
+        order = np.argsort(-logits, kind="stable")[: self.top_k]
+        scaled = (logits[order] - logits[order[0]]) / self.temperature
+        cumulated = np.cumsum(np.exp(scaled))
+        if self.top_p is not None:
+            n_kept = int(np.searchsorted(cumulated, self.top_p * cumulated[-1])) + 1
+            cumulated = cumulated[:n_kept]
+        drawn = np.searchsorted(cumulated, rng.random() * cumulated[-1], side="right")
+        return int(order[min(int(drawn), len(cumulated) - 1)])
+
+
+def stream_ids(
+    module: nn.Module,
+    prompts: Sequence[Ids],
+    n_tokens: int,
+    sampler: Sampler,
+    seeds: Sequence[np.random.SeedSequence],
+) -> Iterator[Ids]:
+    """Continue prompts token by token.
+
+    Parameters
+    ----------
+    module : Module
+        With ``stream(ids, state) -> (logits, state)`` and ``max_len``.
+    prompts : sequence of ndarray of int64
+        At least one token each; of a long one the last ``max_len`` tokens are read.
+    n_tokens : int
+        How many tokens to draw.
+    sampler : Sampler
+    seeds : sequence of SeedSequence
+        One a prompt, so that no prompt's continuation depends on its neighbours.
+
+    Yields
+    ------
+    ndarray of int64, shape (n_prompts,)
+        The next token of each prompt.
+
+    Notes
+    -----
+    A position beyond ``max_len`` has no code. There the state is dropped and built anew from the
+    last ``max_len // 2`` tokens, so that the work per token stays constant on average (about two
+    steps) and so does the memory.
+    """
+    groups: dict[int, list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        groups.setdefault(min(len(prompt), module.max_len), []).append(index)
+    rngs = [np.random.default_rng(seed) for seed in seeds]
+    continuations = [
+        _continue_equal_lengths(
+            module,
+            np.stack([prompts[i][-length:] for i in members]),
+            sampler,
+            [rngs[i] for i in members],
+        )
+        for length, members in groups.items()
+    ]
+    for _ in range(n_tokens):
+        drawn = np.empty(len(prompts), np.int64)
+        for members, continuation in zip(groups.values(), continuations, strict=True):
+            drawn[members] = next(continuation)
+        yield drawn
+
+
+def _continue_equal_lengths(
+    module: Any, prompts: Ids, sampler: Sampler, rngs: Sequence[np.random.Generator]
+) -> Iterator[Ids]:
+    """Continue prompts of one length, shape (n_prompts, length), in lockstep and without end."""
+    recent = deque(prompts.T, maxlen=max(1, module.max_len // 2))
+    pending, position, state = prompts, 0, None
+    while True:
+        if position + pending.shape[1] > module.max_len:
+            pending, position, state = np.stack(recent, axis=1), 0, None
+        logits, state = _step(module, pending, state)
+        position += pending.shape[1]
+        drawn = np.array([sampler(row, rng) for row, rng in zip(logits, rngs, strict=True)])
+        recent.append(drawn)
+        pending = drawn[:, None]
+        yield drawn
+
+
+def _step(module: Any, ids: Ids, state: Any) -> tuple[Floats, Any]:
+    """Feed ids, shape (n_prompts, length); return the logits after the last one, and the state."""
+    device = next(module.parameters()).device
+    with torch.no_grad():
+        logits, state = module.stream(torch.from_numpy(ids).to(device), state)
+    last: Tensor = logits[:, -1]
+    return last.double().cpu().numpy(), state
+
+
+class Generation:
+    """The generating method of a language model."""
+
+    def generate(
+        self: Any,
+        prompts: Any,
+        max_new_tokens: int = 100,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        random_state: Any = None,
+        stream: bool = False,
+    ) -> Any:
+        """Continue prompts.
+
+        Parameters
+        ----------
+        prompts : str or iterable of str; or token ids if ``tokenizer=None``
+            One prompt, or several at once. Each needs at least one token; of a long one the last
+            ``max_len`` tokens count.
+        max_new_tokens : int, default=100
+            How many tokens to add to each prompt.
+        temperature : float, default=1.0
+            Below 1 bolder, above 1 wilder; 0 always takes the most likely token.
+        top_k : int, optional
+            Draw among so many most likely tokens.
+        top_p : float, optional
+            Draw among the fewest most likely tokens that hold this probability together.
+        random_state : int, RandomState or None, default=None
+            An integer makes the result reproducible. A prompt's continuation does not depend on
+            the prompts after it.
+        stream : bool, default=False
+            Return an iterator over the pieces as they are drawn; for a single prompt.
+
+        Returns
+        -------
+        str or list of str
+            The new text alone, without the prompt: a string for a string, otherwise a list. Token
+            ids with ``tokenizer=None``: an array for a 1-D array, a table for a table, otherwise a
+            list of arrays. With `stream`, an iterator of strings whose concatenation is that
+            text (or of ids).
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator was not fitted.
+        ValueError
+            If a prompt is empty, or a parameter has no meaning.
+
+        Notes
+        -----
+        Work and memory per token do not grow with the text: the module's recurrent form is used.
+        Where the text outgrows the positions that the module knows (``max_len``), the state is
+        built anew from the last ``max_len // 2`` tokens. The vocabulary's padding and unknown
+        tokens are never drawn.
+        """
+        self.check_is_fitted()
+        if max_new_tokens < 0:
+            raise ValueError(f"max_new_tokens must not be negative, got {max_new_tokens!r}.")
+        tokens, is_single = self._prompt_ids(prompts)
+        if stream and not is_single:
+            raise ValueError("stream=True takes a single prompt: call generate once for each.")
+        sampler = Sampler(temperature, top_k, top_p, self._forbidden_ids())
+        seed = _seed_sequence(random_state)
+        self._set_training(False)
+        steps = stream_ids(self.module_, tokens, max_new_tokens, sampler, seed.spawn(len(tokens)))
+        if stream:
+            ids = (int(drawn[0]) for drawn in steps)
+            return ids if self.tokenizer is None else self.tokenizer_.decode_stream(ids)
+        drawn = np.array(list(steps), np.int64).reshape(max_new_tokens, len(tokens)).T
+        results = (
+            list(drawn) if self.tokenizer is None else self.tokenizer_.inverse_transform(drawn)
+        )
+        if is_single:
+            return results[0]
+        is_table = by_ids and isinstance(tokens, np.ndarray)
+        return drawn if is_table else results
+
+    def _prompt_ids(self: Any, prompts: Any) -> tuple[Sequence[Ids], bool]:
+        """Return the ids of each prompt, and whether it was a single one."""
+        if self.tokenizer is None:
+            is_single = np.ndim(prompts) == 1 if hasattr(prompts, "ndim") else _is_flat(prompts)
+            # Prompts may be of any length, whatever the width of the training table.
+            rows = [np.asarray(prompts)] if is_single else [np.asarray(row) for row in prompts]
+            tokens = self._tokenize(self._check_X(rows))
+            if not is_single and getattr(prompts, "ndim", 0) == 2:
+                tokens = np.stack(tokens)
+        else:
+            is_single = isinstance(prompts, str)
+            documents = check_documents([prompts] if is_single else prompts, name="prompts")
+            tokens = self._tokenize(documents)
+        for index, ids in enumerate(tokens):
+            if len(ids) == 0:
+                raise ValueError(f"Prompt {index} is empty: give at least one token to continue.")
+        return tokens, is_single
+
+    def _forbidden_ids(self: Any) -> list[int]:
+        if self.tokenizer is None:
+            return []
+        special = (self.tokenizer_.unknown_id_, self.tokenizer_.padding_id_)
+        return [i for i in special if i is not None]
+
+
+def _is_flat(prompts: Any) -> bool:
+    return all(np.ndim(item) == 0 for item in prompts)
+
+
+def _seed_sequence(random_state: Any) -> np.random.SeedSequence:
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.SeedSequence(int(random_state.randint(2**31 - 1)))
+    return np.random.SeedSequence(random_state)

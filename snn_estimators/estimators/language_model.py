@@ -1,0 +1,271 @@
+"""A language model as scikit-learn's density estimators: fit, score, perplexity, generate."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.base import DensityMixin, clone
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+
+from snn_estimators.estimators.data import (
+    Ids,
+    TokenWindows,
+    check_token_ids,
+    collate,
+    equal_length_batches,
+    window_lengths,
+)
+from snn_estimators.estimators.evaluation import Evaluation
+from snn_estimators.estimators.generation import Generation
+from snn_estimators.estimators.persistence import Persistence
+from snn_estimators.estimators.training import TrainedNet
+from snn_estimators.text import BaseTokenizer, check_documents, make_tokenizer
+
+__all__ = ["LanguageModel"]
+
+
+class LanguageModel(Evaluation, Generation, Persistence, DensityMixin, TrainedNet):
+    """Base of the language models; a subclass brings a module and a recipe.
+
+    The module maps ids [batch, sequence] to logits [batch, sequence, vocabulary], with -1 as
+    padding on the right; it has the attributes ``vocab_size`` and ``max_len``, and
+    ``stream(ids, state) -> (logits, state)`` for generation.
+    """
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Named recipes for `from_preset`: parameters that differ from the defaults."""
+
+    _components = (*TrainedNet._components, "tokenizer")
+
+    tokenizer_: BaseTokenizer
+    vocab_size_: int
+
+    def __init__(
+        self,
+        module: Any,
+        *,
+        tokenizer: str | BaseTokenizer | None,
+        weight_decay: float,
+        betas: tuple[float, float],
+        clip: float | None,
+        schedule: str,
+        warmup_steps: int,
+        max_steps: int | None,
+        steps_per_epoch: int | None,
+        stride: int | None,
+        random_state: Any,
+        **kwargs: Any,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.weight_decay = weight_decay
+        self.betas = betas
+        self.clip = clip
+        self.schedule = schedule
+        self.warmup_steps = warmup_steps
+        self.max_steps = max_steps
+        self.steps_per_epoch = steps_per_epoch
+        self.stride = stride
+        self.random_state = random_state
+        super().__init__(module, **kwargs)
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> Self:
+        """Return an unfitted estimator with a named recipe.
+
+        Parameters
+        ----------
+        name : str
+            A key of `PRESETS`.
+        **overrides
+            Parameters that differ from the preset's.
+
+        Raises
+        ------
+        ValueError
+            If there is no such preset.
+        """
+        if name not in cls.PRESETS:
+            raise ValueError(f"There is no preset {name!r}: choose one of {sorted(cls.PRESETS)}.")
+        return cls(**{**cls.PRESETS[name], **overrides})
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        takes_text = self.tokenizer is not None
+        tags.input_tags.string = takes_text
+        tags.input_tags.two_d_array = not takes_text
+        tags.input_tags.categorical = not takes_text
+        tags.input_tags.positive_only = not takes_text
+        return tags
+
+    def _component_type(self, component: str) -> Any:
+        if component == "tokenizer" and isinstance(self.tokenizer, str):
+            return type(make_tokenizer(self.tokenizer))
+        return super()._component_type(component)
+
+    # Fitting
+
+    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Self:
+        """Learn the tokenizer and the model from documents.
+
+        Parameters
+        ----------
+        X : iterable of str, or token ids
+            Documents: a list, array or Series of strings. With ``tokenizer=None``, token ids: an
+            integer array of shape (n_documents, n_tokens), or a list of 1-D arrays.
+        y : None
+            Ignored: the targets are the next tokens.
+        **fit_params
+            For `train_split` alone, such as its ``groups``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X is not such a collection, no document has two tokens, or a parameter makes no
+            sense.
+        FloatingPointError
+            If the loss or a gradient is no longer finite. The weights before that step and the
+            history are kept.
+        """
+        if self.warm_start and self.initialized_:
+            return self._fit_further(X, "fit", fit_params)
+        self._check_parameters(fit_params)
+        documents = self._check_X(X, reset=True)
+        tokens = self._learn_tokens(documents)
+        with self._private_generators(self._draw_seed()):
+            self.initialize()
+            return self._train(self.get_dataset(tokens), "fit", **fit_params)
+
+    def partial_fit(self, X: Any, y: Any = None, **fit_params: Any) -> Self:
+        """Train for another `max_epochs` (or `max_steps`), from where the last training stopped.
+
+        The vocabulary, the optimizer's state and the random numbers carry on; the learning-rate
+        schedule starts again. On an unfitted estimator the same as `fit`; see there.
+        """
+        if not self.initialized_:
+            return self.fit(X, y, **fit_params)
+        return self._fit_further(X, "partial_fit", fit_params)
+
+    def _fit_further(self, X: Any, method: str, fit_params: dict[str, Any]) -> Self:
+        self._check_parameters(fit_params)
+        tokens = self._tokenize(self._check_X(X))
+        self._check_enough(tokens)
+        states = getattr(self, "_states_after_training", None)
+        with self._private_generators(self._draw_seed() if states is None else states):
+            return self._train(self.get_dataset(tokens), method, **fit_params)
+
+    def _check_parameters(self, fit_params: Mapping[str, Any]) -> None:
+        self._check_recipe()
+        for name in ("steps_per_epoch", "stride"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int | np.integer) or value < 1):
+                raise ValueError(f"{name} must be None or a whole number from 1 on, got {value!r}.")
+        if fit_params and not self.train_split:
+            raise TypeError(
+                f"fit() got unexpected parameters {sorted(fit_params)}: only a train_split takes "
+                "any, and there is none."
+            )
+
+    def _check_X(self, X: Any, *, reset: bool = False) -> list[str] | Ids | list[Ids]:
+        """Return documents as strings, or token ids as a table or a list of arrays."""
+        if self.tokenizer is None:
+            return check_token_ids(self, X, reset=reset)
+        return check_documents(X, allow_empty=not reset)
+
+    def _learn_tokens(self, documents: Any) -> Sequence[Ids]:
+        """Fit the tokenizer, settle the size of the vocabulary, and return the ids."""
+        if self.tokenizer is None:
+            tokens = documents
+            n_tokens = 1 + max((int(ids.max()) for ids in tokens if len(ids)), default=-1)
+        else:
+            name = self.tokenizer
+            tokenizer = make_tokenizer(name) if isinstance(name, str) else clone(name)
+            tokenizer.set_params(**self.get_params_for("tokenizer"))
+            tokens = tokenizer.fit(documents).transform(documents)
+            n_tokens = tokenizer.n_tokens_
+        self._check_enough(tokens)
+        size = self.get_params_for("module").get("vocab_size", n_tokens)
+        if size < n_tokens:
+            raise ValueError(
+                f"module__vocab_size={size} is too small: the training data has {n_tokens} "
+                "different tokens. Leave it out to have it found."
+            )
+        if self.tokenizer is not None:
+            self.tokenizer_ = tokenizer
+        self.vocab_size_ = int(size)
+        return tokens
+
+    def _check_enough(self, tokens: Sequence[Ids]) -> None:
+        if all(len(ids) < 2 for ids in tokens):
+            hint = " (n_features=1)" if isinstance(tokens, np.ndarray) else ""
+            raise ValueError(
+                "No document is long enough for a window: at least one must have two tokens, one "
+                f"to see and one to predict{hint}."
+            )
+
+    def _tokenize(self, documents: Any) -> Sequence[Ids]:
+        """Return the ids of checked documents, all within the vocabulary."""
+        self.check_is_fitted()
+        if self.tokenizer is not None:
+            return self.tokenizer_.transform(documents)
+        largest = max((int(ids.max()) for ids in documents if len(ids)), default=-1)
+        if largest >= self.module_.vocab_size:
+            raise ValueError(
+                f"X holds the token id {largest}, but the model knows ids 0 to "
+                f"{self.module_.vocab_size - 1} only: fit it on data with all ids, or set "
+                "module__vocab_size."
+            )
+        return documents
+
+    # skorch's hooks
+
+    def initialize_module(self) -> Self:
+        """Build the module for the vocabulary that was found; a skorch hook."""
+        parameters = self.get_params_for("module")
+        factory = self._component_type("module")
+        if "vocab_size" in inspect.signature(factory).parameters and (
+            hasattr(self, "vocab_size_") and not isinstance(self.module, torch.nn.Module)
+        ):
+            parameters["vocab_size"] = self.vocab_size_
+        self.module_ = self.initialized_instance(self.module, parameters)
+        return self
+
+    def get_dataset(self, X: Any, y: Any = None) -> Dataset:
+        """Cut token ids into training windows; a skorch hook."""
+        if isinstance(X, Dataset):
+            return X
+        anywhere = self.steps_per_epoch is not None and not self.train_split
+        return TokenWindows(X, self.module_.max_len, 1 if anywhere else self.stride)
+
+    def get_iterator(self, dataset: Dataset, training: bool = False) -> DataLoader:
+        """Batch windows: shuffled or drawn at random to train, of equal lengths to score."""
+        parameters = self.get_params_for("iterator_train" if training else "iterator_valid")
+        parameters.setdefault("collate_fn", collate)
+        size = parameters.pop("batch_size", self.batch_size)
+        if not training:
+            batches = equal_length_batches(window_lengths(dataset), size)
+            return self.iterator_valid(dataset, batch_sampler=batches, **parameters)
+        if self.steps_per_epoch is None:
+            parameters.setdefault("shuffle", True)
+        else:
+            n_windows = self.steps_per_epoch * size
+            parameters["sampler"] = RandomSampler(dataset, replacement=True, num_samples=n_windows)
+        return self.iterator_train(dataset, batch_size=size, **parameters)
+
+    def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
+        """Run the module; `fit_params` belong to the split, not to the module."""
+        return self.module_(x.to(self._device))
+
+    def get_loss(
+        self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
+    ) -> Tensor:
+        """Return the mean loss of the batch's tokens; a skorch hook."""
+        return self.criterion_(y_pred.flatten(0, 1), y_true.to(y_pred.device).flatten())

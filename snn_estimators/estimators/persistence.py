@@ -1,0 +1,331 @@
+"""Models as folders of plain files: nothing is pickled, nothing runs on load."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from sklearn.base import clone
+from skorch.history import History
+from torch import Tensor, nn
+
+import snn_estimators
+from snn_estimators.text import BaseTokenizer, tokenizer_from_dict
+
+__all__ = ["Persistence", "models_home", "resolve_name"]
+
+FORMAT = 1
+
+
+def models_home() -> Path:
+    """Return the folder where names resolve: $SNN_ESTIMATORS_HOME, or ~/.snn_estimators."""
+    return Path(os.environ.get("SNN_ESTIMATORS_HOME") or "~/.snn_estimators").expanduser()
+
+
+def resolve_name(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return the folder that a name or a path means.
+
+    A `pathlib.Path`, and a string that starts like a path (``/``, ``./``, ``../``, ``~``), is a
+    path; any other string is a name under `models_home`.
+
+    Raises
+    ------
+    ValueError
+        If a string is neither.
+
+    Examples
+    --------
+    >>> resolve_name("tolstoy") == models_home() / "tolstoy"
+    True
+    >>> resolve_name("./tolstoy")
+    PosixPath('tolstoy')
+    """
+    if not isinstance(name_or_path, str):
+        return Path(name_or_path).expanduser()
+    if Path(name_or_path).is_absolute() or name_or_path.startswith(("./", "../", "~")):
+        return Path(name_or_path).expanduser()
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name_or_path):
+        raise ValueError(
+            f"{name_or_path!r} is no model name (letters, digits, '.', '_', '-'): for a path write "
+            f"'./{name_or_path.strip('/') or 'folder'}' or pass a pathlib.Path."
+        )
+    return models_home() / name_or_path
+
+
+class Persistence:
+    """The saving and loading methods of a language model."""
+
+    def save_pretrained(self: Any, name_or_path: str | os.PathLike[str]) -> Path:
+        """Write the fitted model into a folder, whole or not at all.
+
+        Parameters
+        ----------
+        name_or_path : str or path
+            A name, which resolves under ``$SNN_ESTIMATORS_HOME`` (``~/.snn_estimators`` without
+            it), or a path (``./models/tolstoy``, an absolute one, or a `pathlib.Path`). An older
+            model there is replaced.
+
+        Returns
+        -------
+        Path
+            The folder, with ``config.json``, ``model.safetensors``, ``tokenizer.json`` (unless
+            ``tokenizer=None``), ``history.json`` and a model card, ``README.md``. The optimizer's
+            state is not saved.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator was not fitted.
+        ValueError
+            If the string is no name, or the folder holds something other than a model.
+        OSError
+            If the folder cannot be written.
+        """
+        self.check_is_fitted()
+        folder = resolve_name(name_or_path)
+        _refuse_other_content(folder)
+        config = _config_of(self)
+        weights = {
+            k: v.detach().cpu().clone() for k, v in _plain(self.module_).state_dict().items()
+        }
+
+        def write(draft: Path) -> None:
+            _write_json(draft / "config.json", config)
+            _write_json(draft / "history.json", self.history.to_list())
+            safetensors.torch.save_file(weights, draft / "model.safetensors")
+            if self.tokenizer is not None:
+                self.tokenizer_.save(draft / "tokenizer.json")
+            card = _model_card(self, config, folder.name)
+            (draft / "README.md").write_text(card, encoding="utf-8")
+
+        _write_folder(folder, write)
+        return folder
+
+    @classmethod
+    def from_pretrained(cls: Any, name_or_path: str | os.PathLike[str], **overrides: Any) -> Self:
+        """Read a fitted model that `save_pretrained` wrote.
+
+        Parameters
+        ----------
+        name_or_path : str or path
+            See `save_pretrained`.
+        **overrides
+            Parameters that differ from the saved ones, such as ``device``. Parameters that JSON
+            cannot hold (callbacks, classes other than the defaults) are not saved, and are given
+            here if need be; config.json lists them under ``left_out``.
+
+        Returns
+        -------
+        estimator
+            Fitted; its scores are those of the one that was saved. `partial_fit` goes on with a
+            fresh optimizer.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such model, or a file of it is missing.
+        ValueError
+            If the files do not fit each other, this class, or the overrides.
+        """
+        folder = resolve_name(name_or_path)
+        if not folder.is_dir():
+            raise FileNotFoundError(_not_there(name_or_path, folder))
+        config = _read_json(folder / "config.json")
+        if config.get("estimator") != cls.__name__ or config.get("format") != FORMAT:
+            raise ValueError(
+                f"{folder} holds a {config.get('estimator')} in format {config.get('format')}, "
+                f"not a {cls.__name__} in format {FORMAT}."
+            )
+        parameters = {k: _untuple(v) for k, v in config["parameters"].items()}
+        tokenizer = None
+        if config["has_tokenizer"]:
+            tokenizer = tokenizer_from_dict(_read_json(folder / "tokenizer.json"))
+            parameters.setdefault("tokenizer", clone(tokenizer))
+        estimator = cls(**{**parameters, **overrides})
+        _restore(estimator, config, tokenizer, folder)
+        return estimator
+
+
+# Writing
+
+
+def _config_of(estimator: Any) -> dict[str, Any]:
+    parameters, left_out = {}, []
+    defaults = type(estimator)().get_params(deep=False)
+    for name, value in estimator.get_params(deep=False).items():
+        try:
+            parameters[name] = json.loads(json.dumps(value, default=_to_plain, allow_nan=False))
+        except (TypeError, ValueError):
+            if value is not defaults.get(name, value is None):
+                left_out.append(name)
+    fitted = ("n_iter_", "n_steps_", "interrupted_", "n_features_in_")
+    return {
+        "format": FORMAT,
+        "estimator": type(estimator).__name__,
+        "module": type(_plain(estimator.module_)).__name__,
+        "vocab_size": int(estimator.module_.vocab_size),
+        "has_tokenizer": estimator.tokenizer is not None,
+        "parameters": parameters,
+        "left_out": left_out,
+        "fitted": {n: getattr(estimator, n) for n in fitted if hasattr(estimator, n)},
+        "versions": {"snn_estimators": snn_estimators.__version__, "torch": torch.__version__},
+    }
+
+
+def _model_card(estimator: Any, config: Mapping[str, Any], name: str) -> str:
+    n_parameters = sum(p.numel() for p in estimator.module_.parameters())
+    losses = [row["train_loss"] for row in estimator.history if "train_loss" in row]
+    loss = f"{losses[-1]:.4f} nats a token" if losses else "not recorded"
+    changed = {k: v for k, v in config["parameters"].items() if k.startswith("module__")}
+    rows = "\n".join(f"| {k.removeprefix('module__')} | {v} |" for k, v in changed.items())
+    return f"""---
+library_name: snn_estimators
+pipeline_tag: text-generation
+tags: [spiking-neural-network, language-model]
+---
+
+# {name}
+
+A `{config["estimator"]}` (module `{config["module"]}`): {n_parameters:,} parameters, a vocabulary
+of {config["vocab_size"]} tokens, trained for {config["fitted"].get("n_steps_", 0)} steps in
+{config["fitted"].get("n_iter_", 0)} epochs. Training loss of the last epoch: {loss}.
+
+```python
+from snn_estimators import {config["estimator"]}
+
+model = {config["estimator"]}.from_pretrained("{name}")
+```
+
+Parameters of the module that were set:
+
+| parameter | value |
+|---|---|
+{rows}
+
+Written by snn_estimators {config["versions"]["snn_estimators"]} with torch
+{config["versions"]["torch"]}. `config.json` has all parameters, `history.json` the losses.
+"""
+
+
+def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a sibling folder, then put it in the place of `folder`."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    mark = uuid.uuid4().hex[:8]
+    draft = folder.with_name(f".{folder.name}.{mark}.new")
+    former = folder.with_name(f".{folder.name}.{mark}.old")
+    try:
+        draft.mkdir()
+        write(draft)
+        if folder.exists():
+            folder.rename(former)
+        draft.rename(folder)
+    except BaseException:
+        if former.exists() and not folder.exists():
+            former.rename(folder)
+        raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
+
+
+def _refuse_other_content(folder: Path) -> None:
+    """Never replace a folder that is not a model's."""
+    is_model = (folder / "config.json").is_file()
+    if folder.exists() and not (is_model or (folder.is_dir() and not any(folder.iterdir()))):
+        raise ValueError(f"{folder} exists and holds no model: choose another name or path.")
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1, default=_to_plain) + "\n", encoding="utf-8")
+
+
+def _to_plain(value: Any) -> Any:
+    """Turn numpy's and PyTorch's scalars and arrays into what JSON knows."""
+    if isinstance(value, np.generic | np.ndarray | Tensor):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is nothing that JSON can hold")
+
+
+# Reading
+
+
+def _restore(estimator: Any, config: Any, tokenizer: BaseTokenizer | None, folder: Path) -> None:
+    """Bring a new estimator into the state that was saved."""
+    vocab_size = config["vocab_size"]
+    if tokenizer is not None:
+        if tokenizer.n_tokens_ > vocab_size:
+            raise ValueError(
+                f"The tokenizer in {folder} has {tokenizer.n_tokens_} tokens, but the checkpoint's "
+                f"vocabulary holds {vocab_size}: they do not belong together."
+            )
+        estimator.tokenizer_ = tokenizer
+    estimator.vocab_size_ = vocab_size
+    with estimator._private_generators(0):
+        estimator.initialize()
+    _load_weights(_plain(estimator.module_), folder / "model.safetensors")
+    estimator.history_ = History(_read_json(folder / "history.json"))
+    for name, value in config["fitted"].items():
+        setattr(estimator, name, value)
+
+
+def _load_weights(module: nn.Module, path: Path) -> None:
+    _require(path)
+    try:
+        weights = safetensors.torch.load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or no safetensors file: {error}.") from error
+    own = module.state_dict()
+    if own.keys() != weights.keys():
+        odd = sorted(own.keys() ^ weights.keys())
+        raise ValueError(
+            f"{path} does not fit a {type(module).__name__} with these parameters: {len(odd)} "
+            f"tensors are in one of them only, such as {odd[0]}."
+        )
+    for name, tensor in weights.items():
+        if own[name].shape != tensor.shape:
+            raise ValueError(
+                f"{path} does not fit a {type(module).__name__} with these parameters: {name} has "
+                f"shape {tuple(tensor.shape)} there and {tuple(own[name].shape)} here."
+            )
+    module.load_state_dict(weights)
+
+
+def _read_json(path: Path) -> Any:
+    _require(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}.") from error
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: the model was not saved completely.")
+
+
+def _not_there(name_or_path: str | os.PathLike[str], folder: Path) -> str:
+    if folder.parent != models_home():
+        return f"There is no model in {folder}."
+    home = models_home()
+    names = sorted(p.parent.name for p in home.glob("*/config.json")) if home.is_dir() else []
+    return f"There is no model {os.fspath(name_or_path)!r} in {home}; there are: {names or 'none'}."
+
+
+def _untuple(value: Any) -> Any:
+    """Sequences among the parameters are tuples; JSON has lists only."""
+    return tuple(map(_untuple, value)) if isinstance(value, list) else value
+
+
+def _plain(module: nn.Module) -> nn.Module:
+    """Return the module without torch.compile's wrapper, whose names differ."""
+    return getattr(module, "_orig_mod", module)

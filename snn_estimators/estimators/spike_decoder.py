@@ -1,0 +1,161 @@
+"""SpikeDecoder as an estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch.nn import CrossEntropyLoss
+from torch.optim import AdamW
+
+from snn_estimators.estimators.language_model import LanguageModel
+from snn_estimators.nn import SpikingDecoder
+from snn_estimators.text import BaseTokenizer
+
+__all__ = ["SpikeDecoderLM"]
+
+
+class SpikeDecoderLM(LanguageModel):
+    """A spiking GPT-style decoder as a density estimator over text.
+
+    Parameters
+    ----------
+    module : type or Module, default=SpikingDecoder
+        Its parameters are set as ``module__blocks``, ``module__timesteps``, ...; the length of its
+        windows is ``module__max_len``. The size of the vocabulary is found in `fit`.
+    tokenizer : {"char", "word"} or tokenizer or None, default="char"
+        Fitted within `fit`; parameters are set as ``tokenizer__min_frequency``, ... With None, X
+        holds token ids.
+    criterion : type, default=torch.nn.CrossEntropyLoss
+    optimizer : type, default=torch.optim.AdamW
+        Further parameters are set as ``optimizer__eps``, ...
+    lr : float, default=1e-3
+        The peak of the learning rate.
+    weight_decay : float, default=0.1
+        Of the weights of linear layers and of learnable thresholds; biases, norms and embeddings
+        do not decay.
+    betas : tuple of two floats, default=(0.9, 0.95)
+    clip : float or None, default=1.0
+        Largest norm of the gradient.
+    schedule : {"cosine", "constant"}, default="cosine"
+        Of the learning rate, step by step; the cosine ends at 5 % of `lr`.
+    warmup_steps : int, default=0
+        Steps over which the learning rate first rises linearly.
+    max_epochs : int, default=10
+    max_steps : int, optional
+        Train for exactly so many optimizer steps, whatever `max_epochs` says.
+    steps_per_epoch : int, optional
+        Let an epoch be so many batches of windows at positions drawn at random. By default it is
+        all windows, shuffled. With a `train_split`, windows are drawn from the training side's.
+    stride : int, optional
+        Distance between the starts of training windows; ``module__max_len`` by default.
+    batch_size : int, default=16
+        Windows a batch, in training and in scoring.
+    train_split : None or callable, default=None
+        As in skorch, over windows: ``ValidSplit(5)`` records a ``valid_loss`` every epoch.
+    callbacks : None, "disable" or list, default=None
+        skorch callbacks, in addition to the recipe's; "disable" also drops clipping, schedule and
+        guard.
+    device : str, default="auto"
+        "auto" is the GPU if there is one.
+    random_state : int, RandomState or None, default=None
+        An integer makes `fit` reproducible to the bit on one machine. The global random state of
+        PyTorch is left alone in any case; None takes a seed from numpy's, as in scikit-learn.
+    verbose : int, default=0
+        1 shows a progress bar.
+    **kwargs
+        Parameters of components (``module__heads``, ``tokenizer__alphabet``,
+        ``iterator_train__num_workers``, ...) and further ones of `skorch.NeuralNet`.
+
+    Attributes
+    ----------
+    module_ : Module
+        The trained module.
+    tokenizer_ : tokenizer
+        Fitted; absent with ``tokenizer=None``.
+    vocab_size_ : int
+    history_ : skorch.History
+        Losses per epoch and batch, in nats per token.
+    n_iter_, n_steps_, planned_steps_ : int
+        Epochs and steps done so far, and steps that the last fit set out to do.
+    interrupted_ : bool
+        Whether the last fit was interrupted (Ctrl-C) before its end.
+    n_features_in_ : int
+        Width of a table of token ids seen in `fit`.
+
+    See Also
+    --------
+    sklearn.neighbors.KernelDensity : The same contract, for vectors.
+
+    Notes
+    -----
+    A document longer than ``max_len`` is cut into windows that overlap by one token, so that each
+    of its tokens but the first is predicted exactly once. Scores do not depend on the order or
+    the grouping of documents beyond rounding.
+
+    The defaults are the recipe of the published SpikeDecoder; `PRESETS` names others, for
+    `from_preset`.
+
+    Examples
+    --------
+    >>> from snn_estimators.estimators import SpikeDecoderLM
+    >>> model = SpikeDecoderLM(
+    ...     module__max_len=8, module__blocks=1, module__heads=1, module__token_dim=6,
+    ...     module__position_dim=2, module__timesteps=2, max_epochs=2, random_state=0,
+    ... )
+    >>> model.fit(["abcabcabcabcabcabc"] * 8).perplexity(["abcabc"]) < 5
+    True
+    >>> model.generate("ab", max_new_tokens=4, temperature=0)
+    '...'
+    """
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"spikedecoder": {}}
+
+    def __init__(
+        self,
+        module: Any = SpikingDecoder,
+        *,
+        tokenizer: str | BaseTokenizer | None = "char",
+        criterion: Any = CrossEntropyLoss,
+        optimizer: Any = AdamW,
+        lr: float = 1e-3,
+        weight_decay: float = 0.1,
+        betas: tuple[float, float] = (0.9, 0.95),
+        clip: float | None = 1.0,
+        schedule: str = "cosine",
+        warmup_steps: int = 0,
+        max_epochs: int = 10,
+        max_steps: int | None = None,
+        steps_per_epoch: int | None = None,
+        stride: int | None = None,
+        batch_size: int = 16,
+        train_split: Any = None,
+        callbacks: Any = None,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            module,
+            tokenizer=tokenizer,
+            criterion=criterion,
+            optimizer=optimizer,
+            lr=lr,
+            weight_decay=weight_decay,
+            betas=betas,
+            clip=clip,
+            schedule=schedule,
+            warmup_steps=warmup_steps,
+            max_epochs=max_epochs,
+            max_steps=max_steps,
+            steps_per_epoch=steps_per_epoch,
+            stride=stride,
+            batch_size=batch_size,
+            train_split=train_split,
+            callbacks=callbacks,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+            **kwargs,
+        )

@@ -1,0 +1,176 @@
+"""The training recipe: optimizer groups, schedule, guards, and when to stop."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator
+from itertools import islice
+from numbers import Integral, Real
+from typing import Any, NamedTuple, Self
+
+from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from snn_estimators.estimators.base import SklearnNet
+from snn_estimators.estimators.callbacks import GradientGuard, Progress, StepSchedule, TokenLoss
+
+__all__ = ["Split", "TrainedNet"]
+
+
+class Split(NamedTuple):
+    """Training data as skorch's loop wants it."""
+
+    train: Dataset
+    valid: Dataset | None
+
+
+class TrainedNet(SklearnNet):
+    """A net with a training recipe; subclasses call `_train` with a dataset.
+
+    An interrupted fit says so (`interrupted_`), and one that diverges stops before the weights are
+    spoilt.
+    """
+
+    weight_decay: float
+    betas: tuple[float, float]
+    clip: float | None
+    schedule: str
+    warmup_steps: int
+    max_steps: int | None
+
+    # Optimizer and callbacks
+
+    def get_params_for_optimizer(
+        self, prefix: str, named_parameters: Iterator[tuple[str, Tensor]]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Group the parameters by whether they decay; a skorch hook.
+
+        Weights of linear layers and learnable thresholds decay; biases, norms and embeddings do
+        not. Groups that ``optimizer__param_groups`` gives a decay of their own keep it.
+        """
+        (groups, *args), kwargs = super().get_params_for_optimizer(prefix, named_parameters)
+        accepted = inspect.signature(self.optimizer).parameters
+        if "betas" in accepted:
+            kwargs.setdefault("betas", tuple(self.betas))
+        if "weight_decay" in accepted:
+            decay = kwargs.pop("weight_decay", self.weight_decay)
+            groups = [part for group in groups for part in self._split_by_decay(group, decay)]
+        return (groups, *args), kwargs
+
+    def _split_by_decay(self, group: dict[str, Any], decay: float) -> list[dict[str, Any]]:
+        if "weight_decay" in group:
+            return [group]
+        linear = (m for m in self.module_.modules() if isinstance(m, nn.Linear))
+        decaying = {id(layer.weight) for layer in linear}
+        for name, parameter in self.module_.named_parameters():
+            if name.rpartition(".")[2] == "v_threshold":
+                decaying.add(id(parameter))
+        halves = (
+            (decay, [p for p in group["params"] if id(p) in decaying]),
+            (0.0, [p for p in group["params"] if id(p) not in decaying]),
+        )
+        return [{**group, "params": ps, "weight_decay": rate} for rate, ps in halves if ps]
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
+        return [
+            ("epoch_timer", EpochTimer()),
+            ("token_loss", TokenLoss()),
+            ("gradient_guard", GradientGuard(self.clip)),
+            ("step_schedule", StepSchedule(self.schedule, self.warmup_steps)),
+            ("progress", Progress()),
+        ]
+
+    # The loop
+
+    def _train(self, dataset: Dataset, method: str, **fit_params: Any) -> Self:
+        """Train the initialized net for `max_epochs` or `max_steps` (more)."""
+        self.interrupted_ = False
+        try:
+            super().partial_fit(dataset, _routing_method=method, **fit_params)
+        except BaseException:
+            self.notify("on_train_end", X=dataset, y=None)  # lets callbacks close what they opened
+            raise
+        finally:
+            batches = [batch for epoch in self.history for batch in epoch["batches"]]
+            self.n_iter_ = len(self.history)
+            self.n_steps_ = sum("train_loss" in batch for batch in batches)
+            self._states_after_training = self._generator_states()
+        return self
+
+    def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Split:
+        """Split into training and validation data, once a fit; a skorch hook."""
+        if isinstance(X, Split):
+            return X
+        return Split(*super().get_split_datasets(X, y, **fit_params))
+
+    def fit_loop(
+        self,
+        X: Any,
+        y: Any = None,
+        epochs: int | None = None,
+        *,
+        _routing_method: str = "fit",
+        **fit_params: Any,
+    ) -> Self:
+        """Train for `max_epochs` or `max_steps`; a skorch hook."""
+        split = self.get_split_datasets(X, y, **fit_params)
+        steps_per_epoch = len(self.get_iterator(split.train, training=True))
+        epochs = self.max_epochs if epochs is None else epochs
+        if self.max_steps is not None:
+            epochs = -(-self.max_steps // steps_per_epoch)
+        self.planned_steps_ = self.max_steps or epochs * steps_per_epoch
+        self._steps_left = self.planned_steps_
+        try:
+            super().fit_loop(split, y, epochs=epochs, _routing_method=_routing_method)
+        except KeyboardInterrupt:
+            if not self._stopped_early():
+                self.interrupted_ = True
+                warnings.warn(
+                    f"Training was interrupted in epoch {len(self.history)}: the estimator is "
+                    "usable as it stands, but not finished (interrupted_ is True).",
+                    ConvergenceWarning,
+                    stacklevel=5,
+                )
+            raise  # skorch ends the training
+        return self
+
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
+    ) -> None:
+        """Run one epoch, as far as `max_steps` allows; a skorch hook."""
+        if training:
+            iterator = islice(iterator, self._steps_left)
+        super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+        if training:
+            self._steps_left -= self.history[-1, "train_batch_count"]
+
+    def _stopped_early(self) -> bool:
+        """Tell skorch's early stopping, which raises KeyboardInterrupt, from a person's Ctrl-C."""
+        stoppers = (cb for _, cb in self.callbacks_ if isinstance(cb, EarlyStopping))
+        return any(cb.misses_ >= cb.patience for cb in stoppers)
+
+    def _check_recipe(self) -> None:
+        """Refuse values that would fail deep inside, or train nothing without a word."""
+        for name in ("max_epochs", "batch_size", "max_steps", "warmup_steps"):
+            value = getattr(self, name)
+            least = 0 if name == "warmup_steps" else 1
+            if not (value is None and name == "max_steps") and not _is_whole(value, least):
+                raise ValueError(f"{name} must be a whole number from {least} on, got {value!r}.")
+        for name in ("lr", "clip"):
+            value = getattr(self, name)
+            if not (value is None and name == "clip") and not _is_positive(value):
+                raise ValueError(f"{name} must be a positive number, got {value!r}.")
+        if self.schedule not in ("cosine", "constant"):
+            raise ValueError(f'schedule must be "cosine" or "constant", got {self.schedule!r}.')
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, Real) and 0 < float(value) < float("inf")
