@@ -81,7 +81,8 @@ def _backward(  # type: ignore[no-untyped-def]
     width = min(hi - lo, max(16, _SCRATCH // steps))
     charge = np.empty((steps, width), np.float32)
     limits = np.full(width, threshold[0])
-    keep = _F(1.0) - _F(1.0) / tau
+    charging = _F(1.0) / tau
+    keep = _F(1.0) - charging
     through = _F(0.0) if detach else _F(1.0)
     half_pi_alpha = _F(np.pi / 2) * alpha
     for start in range(lo, hi, width):
@@ -90,7 +91,7 @@ def _backward(  # type: ignore[no-untyped-def]
         limit = limits[:n]
         if threshold.size > 1:
             limit = threshold[start:stop]
-        flow, g_limit = g_v[start:stop], g_th[start:stop]
+        flow = g_v[start:stop]
         flow[:] = v[start:stop]
         for t in range(steps):  # membranes before the reset, as in the forward pass
             current, charged = x[t, start:stop], charge[t, :n]
@@ -111,15 +112,18 @@ def _backward(  # type: ignore[no-untyped-def]
                 for i in range(n):
                     z = half_pi_alpha * (charged[i] - limit[i])
                     g_current[i] = _F(0.5) * alpha / (_F(1.0) + z * z)
+            if g_th.size > 0:
+                g_limit = g_th[start:stop]
+                for i in range(n):
+                    jump = rest - charged[i] if hard else -limit[i]
+                    subtracted = flow[i] if (charged[i] >= limit[i] and not hard) else _F(0.0)
+                    g_limit[i] -= g_current[i] * (g_s[i] + through * flow[i] * jump) + subtracted
             for i in range(n):
                 h = charged[i]
-                fired = h >= limit[i]
                 jump = rest - h if hard else -limit[i]
                 g_jump = g_current[i] * (g_s[i] + through * flow[i] * jump)
-                g_kept = _F(0.0) if (hard and fired) else flow[i]
-                g_limit[i] -= g_jump + (flow[i] if (fired and not hard) else _F(0.0))
-                g_h = g_jump + g_kept
-                g_current[i] = g_h / tau
+                g_h = g_jump + (_F(0.0) if (hard and h >= limit[i]) else flow[i])
+                g_current[i] = g_h * charging
                 flow[i] = g_h * keep
 
 
@@ -150,7 +154,9 @@ class _LIF(torch.autograd.Function):
     def backward(ctx: Any, g_spikes: Tensor, g_out: Tensor) -> Any:
         flat, start, threshold = ctx.saved_tensors
         tau, v_reset, detach, kind, alpha = ctx.options
-        g_x, g_v, g_th = torch.empty_like(flat), torch.empty_like(start), torch.zeros_like(start)
+        g_x, g_v = torch.empty_like(flat), torch.empty_like(start)
+        learned = ctx.needs_input_grad[2]
+        g_th = torch.zeros_like(start) if learned else start.new_empty(0)
         split_among_threads(
             _backward,
             flat.shape[1],
@@ -170,8 +176,10 @@ class _LIF(torch.autograd.Function):
             g_v.numpy(),
             g_th.numpy(),
         )
-        one = threshold.numel() == 1
-        g_threshold = g_th.sum().view(threshold.shape) if one else g_th.view(threshold.shape)
+        g_threshold = None
+        if learned:
+            g_th = g_th.sum() if threshold.numel() == 1 else g_th
+            g_threshold = g_th.view(threshold.shape)
         return g_x.view(ctx.shape), g_v.view(ctx.shape[1:]), g_threshold, None
 
 

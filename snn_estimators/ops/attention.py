@@ -38,7 +38,7 @@ def spiking_attention(
     *,
     decay: Tensor | None = None,
     state: Tensor | None = None,
-    chunk_size: int = 64,
+    chunk_size: int = 32,
 ) -> AttentionOutput:
     """Causal attention without softmax, chunk by chunk.
 
@@ -50,7 +50,7 @@ def spiking_attention(
         Factor in (0, 1] by which a head's memory shrinks from token to token.
     state : Tensor, shape [..., heads, head_dim, head_dim], optional
         Memory of the sequence so far; empty when left out.
-    chunk_size : int, default=64
+    chunk_size : int, default=32
         Tokens handled at once. It changes the speed, not the result.
 
     Returns
