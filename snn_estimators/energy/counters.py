@@ -1,0 +1,260 @@
+"""Counters: one watches one layer and knows how its operations are counted.
+
+A counter sees every call of its layer with the `Tokens` of that call. Whether the layer's input is
+binary is decided in the end, over all calls, so that no split into batches changes the result.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from snn_estimators.nn.decoder import Head
+from snn_estimators.nn.neurons import LIF
+
+
+class Operations(NamedTuple):
+    """Numbers of accumulates and of multiply-accumulates."""
+
+    accumulates: float = 0.0
+    macs: float = 0.0
+
+
+class Tokens:
+    """Which positions of a batch are tokens, and which are padding.
+
+    Parameters
+    ----------
+    ids : LongTensor, shape [batch, sequence]
+        Negative ids are padding, on the right.
+    """
+
+    def __init__(self, ids: Tensor) -> None:
+        self.valid = ids >= 0
+        self.lengths = self.valid.sum(1).tolist()
+        self.count = sum(self.lengths)
+        self.padded = self.count < ids.numel()
+
+    def silence(self, x: Tensor) -> Tensor:
+        """Set padded positions of x, shape [..., batch, sequence, features], to zero.
+
+        Raises
+        ------
+        ValueError
+            If the batch is padded and x has another shape.
+        """
+        if not self.padded:
+            return x
+        if x.shape[-3:-1] != self.valid.shape:
+            raise ValueError(
+                f"a layer sees values of shape {tuple(x.shape)}, where padding cannot be told from "
+                f"tokens of shape {tuple(self.valid.shape)}; measure it in batches without padding."
+            )
+        return x.masked_fill(~self.valid[..., None], 0)
+
+    def number(self, x: Tensor) -> int:
+        """Count the values of x that belong to tokens."""
+        return x.numel() if not self.padded else x.numel() // self.valid.numel() * self.count
+
+
+@dataclass
+class Stream:
+    """Values that passed a point of the network."""
+
+    size: int = 0
+    spikes: int = 0
+    binary: bool = True
+
+    def add(self, x: Tensor, tokens: Tokens) -> None:
+        """Take in x, shape [..., batch, sequence, features]."""
+        x = tokens.silence(x)
+        self.size += tokens.number(x)
+        self.spikes += int(x.count_nonzero())
+        self.binary = self.binary and is_binary(x)
+
+    @property
+    def rate(self) -> float:
+        """Share of spikes; not a number if some values were no spikes."""
+        return self.spikes / self.size if self.binary and self.size else math.nan
+
+
+def is_binary(x: Tensor) -> bool:
+    """Say whether every value is exactly 0 or 1. Silence is."""
+    return bool(((x == 0) | (x == 1)).all())
+
+
+class Counter:
+    """Base of all counters; on its own it only watches the spikes that a layer emits.
+
+    Parameters
+    ----------
+    kind : str
+    watched : dict of str to nn.Module
+        Modules to watch, each under the name that `see` gets to know it by.
+    """
+
+    kind = "encoding"
+
+    def __init__(self, **watched: nn.Module) -> None:
+        self.watched = watched
+        self.stream = Stream()
+        self.twin_macs = 0.0
+
+    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+        """Take in one call of a watched module."""
+        self.stream.add(output, tokens)
+
+    def synaptic(self, attention: str) -> Operations:
+        """Count synaptic operations, attention in the "recurrent" or "parallel" form."""
+        return Operations()
+
+    def normalization(self) -> Operations:
+        """Count normalisation."""
+        return Operations()
+
+    def neuron(self) -> Operations:
+        """Count neuron updates."""
+        return Operations()
+
+
+class LinearCounter(Counter):
+    """Spikes times fan-out, or a MAC a synapse. Biases are not synapses.
+
+    Parameters
+    ----------
+    linear : nn.Linear
+    in_twin : bool
+        Whether the non-spiking twin has such a layer.
+    """
+
+    kind = "linear"
+
+    def __init__(self, linear: nn.Linear, in_twin: bool) -> None:
+        super().__init__(linear=linear)
+        self.linear, self.in_twin = linear, in_twin
+
+    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+        """Take in one call."""
+        self.stream.add(args[0], tokens)
+        self.twin_macs += self.in_twin * tokens.count * self.linear.weight.numel()
+
+    def synaptic(self, attention: str) -> Operations:
+        """Count synaptic operations."""
+        fan_out = self.linear.out_features
+        if self.stream.binary:
+            return Operations(accumulates=self.stream.spikes * fan_out)
+        return Operations(macs=self.stream.size * fan_out)
+
+
+class HeadCounter(Counter):
+    """The last linear map, booked by the spikes in front of the readout.
+
+    Mean and sum over the timesteps commute with the map, so hardware adds a row of weights for each
+    spike as it comes and never sees the mean. Real numbers are read first and multiplied once.
+
+    Parameters
+    ----------
+    head : Head
+    """
+
+    kind = "head"
+
+    def __init__(self, head: Head) -> None:
+        super().__init__(head=head, neuron=head.neuron, linear=head.linear)
+        self.head = head
+        self.read = Stream()
+
+    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+        """Take in one call of the head or a part of it."""
+        match which:
+            case "neuron":
+                unread = self.head.readout == "final" and not self.head.read_first
+                self.stream.add(output[-1:] if unread else output, tokens)
+            case "linear":
+                self.read.add(args[0], tokens)
+            case _:
+                width = args[0].shape[-1]
+                self.twin_macs += tokens.count * width * self.head.linear.out_features
+
+    def synaptic(self, attention: str) -> Operations:
+        """Count synaptic operations."""
+        fan_out = self.head.linear.out_features
+        if self.stream.binary:
+            return Operations(accumulates=self.stream.spikes * fan_out)
+        return Operations(macs=self.read.size * fan_out)
+
+
+class NeuronCounter(Counter):
+    r"""Leak, input, threshold and reset of LIF neurons, at every timestep.
+
+    With :math:`1/\tau` folded into the weights (or the norm) before it, a step is
+    :math:`u \leftarrow u - u/\tau + x`, a comparison and a reset: an accumulate for the comparison,
+    and for the rest a MAC, or two accumulates where :math:`\tau` is a power of two (a shift), or
+    nothing for :math:`\tau = 1`. A soft reset adds one accumulate a spike.
+
+    Parameters
+    ----------
+    neuron : LIF
+    """
+
+    kind = "neuron"
+
+    def __init__(self, neuron: LIF) -> None:
+        super().__init__(neuron=neuron)
+        self.lif = neuron
+
+    def neuron(self) -> Operations:
+        """Count neuron updates."""
+        updates, soft = self.stream.size, self.lif.v_reset is None
+        compared_and_reset = updates + soft * self.stream.spikes
+        if self.lif.tau == 1:
+            return Operations(compared_and_reset)
+        if math.log2(self.lif.tau).is_integer():
+            return Operations(compared_and_reset + 2 * updates)
+        return Operations(compared_and_reset, updates)
+
+
+class LayerNormCounter(Counter):
+    """Layer normalisation: a value's mean, deviation, square, scaling and affine map.
+
+    Two accumulates (sum; difference from the mean) and two MACs (square; division by the deviation)
+    a value, a third MAC for the trained scale and shift; a root a token is not counted.
+
+    Parameters
+    ----------
+    norm : nn.LayerNorm
+    """
+
+    kind = "norm"
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        super().__init__(norm=norm)
+        self.affine = norm.elementwise_affine
+        self.seen = 0
+
+    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+        """Take in one call."""
+        self.seen += tokens.number(output)
+        self.stream.binary = False
+
+    def normalization(self) -> Operations:
+        """Count normalisation."""
+        return Operations(2 * self.seen, (2 + self.affine) * self.seen)
+
+
+class FoldedNormCounter(Counter):
+    """Batch and power normalisation: free, as in inference they fold into the weights before them.
+
+    Parameters
+    ----------
+    norm : nn.Module
+    """
+
+    kind = "norm"
+
+    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+        """Take in one call."""
+        self.stream.binary = False
