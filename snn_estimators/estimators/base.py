@@ -16,6 +16,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from skorch import NeuralNet
+from skorch.utils import params_for
 from torch import Tensor
 
 __all__ = ["SklearnNet", "resolve_device"]
@@ -52,6 +53,11 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     return torch.device(device)
 
 
+def _is_nested(name: str) -> bool:
+    """Tell a component's parameter, such as module__heads."""
+    return "__" in name.strip("_")
+
+
 class SklearnNet(NeuralNet):
     """A skorch net that keeps scikit-learn's conventions; see the module's description.
 
@@ -73,7 +79,11 @@ class SklearnNet(NeuralNet):
     )
 
     def __init__(self, module: Any, **kwargs: Any) -> None:
+        # To scikit-learn attributes are declared parameters; those of components live here.
+        self._nested: dict[str, Any] = {}
         super().__init__(module, **kwargs)
+        for name in [name for name in vars(self) if _is_nested(name)]:
+            self._nested[name] = vars(self).pop(name)
         accepted = set(inspect.signature(NeuralNet.__init__).parameters)
         for name in sorted(kwargs.keys() - accepted):
             component, nested, parameter = name.partition("__")
@@ -87,11 +97,26 @@ class SklearnNet(NeuralNet):
 
     # Parameters
 
-    def _get_param_names(self) -> list[str]:
+    def _own_names(self) -> list[str]:
         return sorted(k for k in vars(self) if not k.startswith("_") and not k.endswith("_"))
 
-    def _own_names(self) -> list[str]:
-        return [name for name in self._get_param_names() if "__" not in name]
+    def _get_param_names(self) -> list[str]:
+        return [*self._own_names(), *sorted(self._nested)]
+
+    def _get_params_for(self, prefix: str) -> dict[str, Any]:
+        return params_for(prefix, self._nested)
+
+    def __getattr__(self, name: str) -> Any:
+        nested = vars(self).get("_nested", {})
+        if name in nested:
+            return nested[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if _is_nested(name):
+            self._nested[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters, to take effect at the next fit.
@@ -119,13 +144,17 @@ class SklearnNet(NeuralNet):
         return self
 
     def _set_parameter(self, name: str, value: Any) -> None:
-        if name == "lr" or name.startswith(("callbacks", "optimizer__")):
+        if self._is_virtual_param(name):  # of the optimizer, which is at work already
             super().set_params(**{name: value})
-        else:  # skorch would build a fitted module anew at once and lose what it had learned
+        if _is_nested(name):
+            self._nested[name] = value
+        else:  # past skorch, which would build a fitted module anew at once, and lose what it knew
             object.__setattr__(self, name, value)
 
     def _check_parameter(self, component: str, parameter: str) -> None:
         """Raise ValueError unless the component takes a parameter of that name."""
+        if component == "callbacks":
+            self._check_callback(parameter.partition("__")[0])
         if component in ("callbacks", "compile"):
             return
         if component not in self._components:
@@ -143,6 +172,11 @@ class SklearnNet(NeuralNet):
                 f"Invalid parameter {parameter!r} for {component} {owner.__name__}. Valid "
                 f"parameters are: {sorted(accepted)}."
             )
+
+    def _check_callback(self, name: str) -> None:
+        names = [known for known, _ in self._uniquely_named_callbacks()]
+        if name not in names:
+            raise ValueError(f"There is no callback {name!r}. Valid names are: {names}.")
 
     def _component_type(self, component: str) -> Any:
         owner = getattr(self, component)

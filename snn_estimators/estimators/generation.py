@@ -225,9 +225,8 @@ class Generation:
             ids = (int(drawn[0]) for drawn in steps)
             return ids if self.tokenizer is None else self.tokenizer_.decode_stream(ids)
         drawn = np.array(list(steps), np.int64).reshape(max_new_tokens, len(tokens)).T
-        results = (
-            list(drawn) if self.tokenizer is None else self.tokenizer_.inverse_transform(drawn)
-        )
+        by_ids = self.tokenizer is None
+        results = list(drawn) if by_ids else self.tokenizer_.inverse_transform(drawn)
         if is_single:
             return results[0]
         is_table = by_ids and isinstance(tokens, np.ndarray)
