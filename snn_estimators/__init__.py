@@ -1,3 +1,43 @@
-"""Spiking language models as scikit-learn estimators."""
+"""Spiking language models as scikit-learn estimators.
 
-__version__ = "0.1.0"
+Fit, score, search and compare spiking GPT-style decoders with the tools you already use, and see
+beside every perplexity what it costs in energy.
+"""
+
+import os
+
+# Threads that spin while they wait slow a machine down many times over once fits share its cores.
+# The OpenMP runtime reads this when torch is first imported; whoever set it keeps their choice.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from snn_estimators._version import __version__  # noqa: E402
+from snn_estimators.estimators import SpikeDecoderLM  # noqa: E402
+from snn_estimators.model_selection import (  # noqa: E402
+    language_model_scores,
+    results_table,
+    write_tables,
+)
+from snn_estimators.nn import SpikingDecoder  # noqa: E402
+from snn_estimators.text import (  # noqa: E402
+    CharTokenizer,
+    TextCleaner,
+    WindowKFold,
+    WordTokenizer,
+    load_corpus,
+    split_windows,
+)
+
+__all__ = [
+    "CharTokenizer",
+    "SpikeDecoderLM",
+    "SpikingDecoder",
+    "TextCleaner",
+    "WindowKFold",
+    "WordTokenizer",
+    "__version__",
+    "language_model_scores",
+    "load_corpus",
+    "results_table",
+    "split_windows",
+    "write_tables",
+]

@@ -1,0 +1,3 @@
+"""The version, on the ground floor so that every room may name it."""
+
+__version__ = "0.1.0"
