@@ -69,6 +69,7 @@ class SklearnNet(NeuralNet):
     virtual_params_ = _BeforeFit()
 
     random_state: Any
+    device: Any
     _components: tuple[str, ...] = (
         "module",
         "criterion",
@@ -83,7 +84,7 @@ class SklearnNet(NeuralNet):
         self._nested: dict[str, Any] = {}
         super().__init__(module, **kwargs)
         for name in [name for name in vars(self) if _is_nested(name)]:
-            self._nested[name] = vars(self).pop(name)
+            self._nested[name] = self.__dict__.pop(name)
         accepted = set(inspect.signature(NeuralNet.__init__).parameters)
         for name in sorted(kwargs.keys() - accepted):
             component, nested, parameter = name.partition("__")
@@ -184,7 +185,8 @@ class SklearnNet(NeuralNet):
 
     def __repr__(self) -> str:
         """Show the parameters that differ from the defaults, as scikit-learn does."""
-        defaults = type(self)().get_params(deep=False)
+        kind: Any = type(self)
+        defaults = kind().get_params(deep=False)
         changed = {
             name: value
             for name, value in self.get_params(deep=False).items()

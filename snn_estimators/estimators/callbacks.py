@@ -155,6 +155,8 @@ class StepSchedule(Callback):
 class Progress(Callback):
     """One bar over all steps of a fit, with the loss; shown if the estimator is verbose."""
 
+    bar_: tqdm | None
+
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Open the bar in the first epoch, when the number of steps is known."""
         if self.bar_ is None and net.verbose:
@@ -162,7 +164,7 @@ class Progress(Callback):
 
     def initialize(self) -> Progress:
         """Start without a bar."""
-        self.bar_: tqdm | None = None
+        self.bar_ = None
         return self
 
     def on_batch_end(

@@ -13,7 +13,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from snn_estimators.energy import EnergyMeter, summarize
 from snn_estimators.estimators.data import IGNORED, Ids, TokenWindows, equal_length_batches
+from snn_estimators.estimators.training import TrainedNet
 
 __all__ = ["Evaluation"]
 
@@ -29,12 +31,12 @@ class Batch(NamedTuple):
     logits: Tensor  # [batch, sequence, vocabulary]
 
 
-class Evaluation:
+class Evaluation(TrainedNet):
     """The scoring methods of a language model, all in passes over windows of equal length."""
 
     # Scores
 
-    def score_samples(self: Any, X: Any) -> Floats:
+    def score_samples(self, X: Any) -> Floats:
         """Return the log-likelihood of each document.
 
         Parameters
@@ -55,7 +57,7 @@ class Evaluation:
         """
         return self._log_likelihoods(self._tokens_of(X))
 
-    def score(self: Any, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return the mean log-likelihood of a predicted token, in nats; higher is better.
 
         Parameters
@@ -84,11 +86,11 @@ class Evaluation:
             )
         return float(weights @ self._log_likelihoods(tokens) / n_predicted)
 
-    def perplexity(self: Any, X: Any) -> float:
+    def perplexity(self, X: Any) -> float:
         """Return exp(-score(X)): 1 is certainty, the size of the vocabulary a uniform guess."""
         return _exp(-self.score(X))
 
-    def bits_per_character(self: Any, X: Any) -> float:
+    def bits_per_character(self, X: Any) -> float:
         """Return the bits needed for X over its characters: comparable across tokenizers.
 
         With ``tokenizer=None`` a token counts as a character. As in `score_samples`, a document's
@@ -103,7 +105,7 @@ class Evaluation:
 
     # Predictions
 
-    def predict(self: Any, X: Any) -> Any:
+    def predict(self, X: Any) -> Any:
         """Return the most likely next token after each position.
 
         Returns
@@ -113,7 +115,7 @@ class Evaluation:
         """
         return self._at_every_position(X, lambda logits: logits.argmax(-1))
 
-    def predict_proba(self: Any, X: Any) -> Any:
+    def predict_proba(self, X: Any) -> Any:
         """Return the distribution of the next token after each position.
 
         Returns
@@ -125,7 +127,7 @@ class Evaluation:
 
     # Cost
 
-    def energy(self: Any, X: Any) -> pd.DataFrame:
+    def energy(self, X: Any) -> pd.DataFrame:
         """Return what inference on X costs per token, a row a layer; see `snn_estimators.energy`.
 
         Parameters
@@ -135,74 +137,58 @@ class Evaluation:
         Returns
         -------
         DataFrame
-            Columns at least ``layer, kind, spike_rate, accumulates, macs, energy_pj``.
+            Columns at least ``layer, kind, spike_rate, accumulates, macs, energy_pj``;
+            `snn_estimators.energy.summarize` adds them up.
         """
         return self._evaluate(X)["energy"]
 
-    def spike_rates(self: Any, X: Any) -> pd.DataFrame:
+    def spike_rates(self, X: Any) -> pd.DataFrame:
         """Return the share of spikes among the inputs of each layer that takes spikes."""
         table = self.energy(X)
         return table.loc[table["spike_rate"].notna(), ["layer", "kind", "spike_rate"]].reset_index(
             drop=True
         )
 
-    def _evaluate(self: Any, X: Any) -> dict[str, Any]:
+    def _evaluate(self, X: Any) -> dict[str, Any]:
         """Return every figure of one pass over X, as totals: quality and cost together."""
-        from snn_estimators.energy import measure
-
         documents = self._check_fitted_X(X)
-        tokens = self._tokenize(documents)
-        log_likelihood, n_tokens, n_correct = 0.0, 0, 0
-        pending: list[Tensor] = []
-
-        def tally(module: Any, args: Any, logits: Tensor) -> None:
-            nonlocal log_likelihood, n_tokens, n_correct
-            targets = pending.pop().to(logits.device)
-            counts = targets != IGNORED
-            log_likelihood += float(_log_likelihood(logits, targets).sum())
-            n_tokens += int(counts.sum())
-            n_correct += int(((logits.argmax(-1) == targets) & counts).sum())
-
-        def batches() -> Iterator[Tensor]:
-            for inputs, targets in self.get_iterator(windows):
-                pending.append(targets)
-                yield inputs.to(self._device)
-
-        windows = TokenWindows(tokens, self.module_.max_len)
+        windows = TokenWindows(self._tokenize(documents), self.module_.max_len)
         if not len(windows):
             raise ValueError("There is nothing to score: no document has two tokens.")
-        hook = self.module_.register_forward_hook(tally)
-        try:
-            with self._inference():
-                table = measure(self.module_, batches())
-        finally:
-            hook.remove()
+        log_likelihood, n_tokens, n_correct = 0.0, 0, 0
+        with self._inference(), EnergyMeter(self.module_) as meter:
+            for batch in self._walk(windows):
+                counts = batch.targets != IGNORED
+                log_likelihood += float(_log_likelihood(batch.logits, batch.targets).sum())
+                n_tokens += int(counts.sum())
+                n_correct += int(((batch.logits.argmax(-1) == batch.targets) & counts).sum())
+        table = meter.table()
         return {
             "log_likelihood": log_likelihood,
             "n_tokens": n_tokens,
             "n_characters": sum(map(len, documents)),
             "n_correct": n_correct,
             "energy": table,
-            "spike_rate": float(table["spike_rate"].mean()),
+            "spike_rate": float(summarize(table)["spike_rate"]),
         }
 
     # Passes
 
-    def _check_fitted_X(self: Any, X: Any) -> Any:
+    def _check_fitted_X(self, X: Any) -> Any:
         self.check_is_fitted()
         return self._check_X(X)
 
-    def _tokens_of(self: Any, X: Any) -> Sequence[Ids]:
+    def _tokens_of(self, X: Any) -> Sequence[Ids]:
         return self._tokenize(self._check_fitted_X(X))
 
     @contextmanager
-    def _inference(self: Any) -> Iterator[None]:
+    def _inference(self) -> Iterator[None]:
         """Leave the global random state alone, whatever the module or the loader draws."""
         self._set_training(False)
         with self._private_generators(0), torch.no_grad():
             yield
 
-    def _walk(self: Any, windows: TokenWindows) -> Iterator[Batch]:
+    def _walk(self, windows: TokenWindows) -> Iterator[Batch]:
         """Run the module over all windows, batch by batch."""
         batches = equal_length_batches(windows.lengths(), self.batch_size)
         for indices, batch in zip(batches, self.get_iterator(windows), strict=True):
@@ -210,7 +196,7 @@ class Evaluation:
             logits = self.evaluation_step(batch)
             yield Batch(documents, starts, batch[1].to(logits.device), logits)
 
-    def _log_likelihoods(self: Any, tokens: Sequence[Ids]) -> Floats:
+    def _log_likelihoods(self, tokens: Sequence[Ids]) -> Floats:
         totals = np.zeros(len(tokens))
         with self._inference():
             for batch in self._walk(TokenWindows(tokens, self.module_.max_len)):
@@ -218,7 +204,7 @@ class Evaluation:
                 np.add.at(totals, batch.documents, sums.cpu().numpy())
         return totals
 
-    def _at_every_position(self: Any, X: Any, read: Callable[[Tensor], Tensor]) -> Any:
+    def _at_every_position(self, X: Any, read: Callable[[Tensor], Tensor]) -> Any:
         """Return what `read` makes of the logits after each position of each document."""
         documents = self._check_fitted_X(X)
         tokens = self._tokenize(documents)

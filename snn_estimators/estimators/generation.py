@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snn_estimators.estimators.data import Ids
+from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.text import check_documents
 
 __all__ = ["Generation", "Sampler", "stream_ids"]
@@ -78,7 +79,7 @@ class Sampler:
 
 
 def stream_ids(
-    module: nn.Module,
+    module: Any,
     prompts: Sequence[Ids],
     n_tokens: int,
     sampler: Sampler,
@@ -155,7 +156,7 @@ def _step(module: Any, ids: Ids, state: Any) -> tuple[Floats, Any]:
     return last.double().cpu().numpy(), state
 
 
-class Generation:
+class Generation(TrainedNet):
     """The generating method of a language model."""
 
     def generate(
@@ -232,7 +233,7 @@ class Generation:
         is_table = by_ids and isinstance(tokens, np.ndarray)
         return drawn if is_table else results
 
-    def _prompt_ids(self: Any, prompts: Any) -> tuple[Sequence[Ids], bool]:
+    def _prompt_ids(self, prompts: Any) -> tuple[Sequence[Ids], bool]:
         """Return the ids of each prompt, and whether it was a single one."""
         if self.tokenizer is None:
             is_single = np.ndim(prompts) == 1 if hasattr(prompts, "ndim") else _is_flat(prompts)
@@ -250,7 +251,7 @@ class Generation:
                 raise ValueError(f"Prompt {index} is empty: give at least one token to continue.")
         return tokens, is_single
 
-    def _forbidden_ids(self: Any) -> list[int]:
+    def _forbidden_ids(self) -> list[int]:
         if self.tokenizer is None:
             return []
         special = (self.tokenizer_.unknown_id_, self.tokenizer_.padding_id_)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping, Sequence, Sized
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
-from sklearn.base import DensityMixin, clone
+from sklearn.base import clone
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
@@ -29,7 +29,7 @@ from snn_estimators.text import BaseTokenizer, check_documents, make_tokenizer
 __all__ = ["LanguageModel"]
 
 
-class LanguageModel(Evaluation, Generation, Persistence, DensityMixin, TrainedNet):
+class LanguageModel(Evaluation, Generation, Persistence):
     """Base of the language models; a subclass brings a module and a recipe.
 
     The module maps ids [batch, sequence] to logits [batch, sequence, vocabulary], with -1 as
@@ -95,6 +95,7 @@ class LanguageModel(Evaluation, Generation, Persistence, DensityMixin, TrainedNe
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        tags.estimator_type = "density_estimator"
         takes_text = self.tokenizer is not None
         tags.input_tags.string = takes_text
         tags.input_tags.two_d_array = not takes_text
@@ -257,7 +258,9 @@ class LanguageModel(Evaluation, Generation, Persistence, DensityMixin, TrainedNe
             parameters.setdefault("shuffle", True)
         else:
             n_windows = self.steps_per_epoch * size
-            parameters["sampler"] = RandomSampler(dataset, replacement=True, num_samples=n_windows)
+            parameters["sampler"] = RandomSampler(
+                cast(Sized, dataset), replacement=True, num_samples=n_windows
+            )
         return self.iterator_train(dataset, batch_size=size, **parameters)
 
     def infer(self, x: Tensor, **fit_params: Any) -> Tensor:

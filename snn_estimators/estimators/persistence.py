@@ -19,7 +19,8 @@ from sklearn.base import clone
 from skorch.history import History
 from torch import Tensor, nn
 
-import snn_estimators
+from snn_estimators._version import __version__
+from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.text import BaseTokenizer, tokenizer_from_dict
 
 __all__ = ["Persistence", "models_home", "resolve_name"]
@@ -62,10 +63,10 @@ def resolve_name(name_or_path: str | os.PathLike[str]) -> Path:
     return models_home() / name_or_path
 
 
-class Persistence:
+class Persistence(TrainedNet):
     """The saving and loading methods of a language model."""
 
-    def save_pretrained(self: Any, name_or_path: str | os.PathLike[str]) -> Path:
+    def save_pretrained(self, name_or_path: str | os.PathLike[str]) -> Path:
         """Write the fitted model into a folder, whole or not at all.
 
         Parameters
@@ -112,7 +113,7 @@ class Persistence:
         return folder
 
     @classmethod
-    def from_pretrained(cls: Any, name_or_path: str | os.PathLike[str], **overrides: Any) -> Self:
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **overrides: Any) -> Self:
         """Read a fitted model that `save_pretrained` wrote.
 
         Parameters
@@ -178,7 +179,7 @@ def _config_of(estimator: Any) -> dict[str, Any]:
         "parameters": parameters,
         "left_out": left_out,
         "fitted": {n: getattr(estimator, n) for n in fitted if hasattr(estimator, n)},
-        "versions": {"snn_estimators": snn_estimators.__version__, "torch": torch.__version__},
+        "versions": {"snn_estimators": __version__, "torch": torch.__version__},
     }
 
 

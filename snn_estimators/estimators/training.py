@@ -169,7 +169,7 @@ class TrainedNet(SklearnNet):
 
 
 def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 def _is_positive(value: Any) -> bool:
