@@ -63,7 +63,7 @@ class SpikingCoreCounter(Counter):
     def _see_spikes(self, q: Tensor, k: Tensor, v: Tensor) -> None:
         """Take in spikes of shape [time, batch, heads, sequence, head_dim]."""
         dim = q.shape[-1]
-        queries, keys, values = (x.sum(-1, dtype=torch.float64) for x in (q, k, v))
+        queries, keys, values = (x.sum(-1, dtype=torch.int64) for x in (q, k, v))
         visible = torch.arange(1, q.shape[-2] + 1, device=q.device)
         scores, own_scores = nonzero_scores(q, k)
         self.spiking["parallel"] += int((queries * visible).sum()) + scores * dim
@@ -126,6 +126,7 @@ def nonzero_scores(q: Tensor, k: Tensor) -> tuple[int, int]:
     """
     q, k = q.flatten(0, 1), k.flatten(0, 1)
     at_once = max(1, SCORES_AT_ONCE // (q.shape[1] * q.shape[2] ** 2))
-    parts = zip(q.split(at_once), k.split(at_once), strict=True)
-    causal = sum(int((a @ b.mT).tril().count_nonzero()) for a, b in parts)
-    return causal, int((q * k).any(-1).sum())
+    pairs = torch.zeros(q.shape[2], q.shape[2], dtype=torch.int64, device=q.device)
+    for some_q, some_k in zip(q.split(at_once), k.split(at_once), strict=True):
+        pairs += (some_q @ some_k.mT).clamp_max_(1).sum((0, 1), dtype=torch.float32).long()
+    return int(pairs.tril().sum()), int(pairs.diagonal().sum())

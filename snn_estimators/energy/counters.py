@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from snn_estimators.nn.decoder import Head
@@ -62,7 +63,7 @@ class Tokens:
 
 @dataclass
 class Stream:
-    """Values that passed a point of the network."""
+    """Values that passed a point of the network, and the spikes among them if all are binary."""
 
     size: int = 0
     spikes: int = 0
@@ -70,10 +71,13 @@ class Stream:
 
     def add(self, x: Tensor, tokens: Tokens) -> None:
         """Take in x, shape [..., batch, sequence, features]."""
-        x = tokens.silence(x)
         self.size += tokens.number(x)
-        self.spikes += int(x.count_nonzero())
-        self.binary = self.binary and is_binary(x)
+        if not self.binary:
+            return
+        x = tokens.silence(x)
+        self.binary = is_binary(x)
+        if self.binary:  # a float32 sum is exact along one axis, but not for a whole batch
+            self.spikes += int(x.sum(-1, dtype=torch.float32).sum(dtype=torch.int64))
 
     @property
     def rate(self) -> float:
@@ -83,7 +87,8 @@ class Stream:
 
 def is_binary(x: Tensor) -> bool:
     """Say whether every value is exactly 0 or 1. Silence is."""
-    return bool(((x == 0) | (x == 1)).all())
+    low, high = x.aminmax()
+    return bool(low >= 0) and bool(high <= 1) and torch.equal(x * x, x)
 
 
 class Counter:
@@ -91,8 +96,7 @@ class Counter:
 
     Parameters
     ----------
-    kind : str
-    watched : dict of str to nn.Module
+    **watched : nn.Module
         Modules to watch, each under the name that `see` gets to know it by.
     """
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from snn_estimators.energy.profiles import HOROWITZ_45NM, EnergyProfile
+from snn_estimators.energy.profiles import HOROWITZ_45NM, EnergyProfile, resolve_profile
 from snn_estimators.energy.twin import ann_twin
 
 
@@ -39,7 +39,7 @@ def theoretical(
     timesteps: int = 4,
     mlp_ratio: int = 16,
     vocab_size: int = 30,
-    profile: EnergyProfile = HOROWITZ_45NM,
+    profile: EnergyProfile | str = HOROWITZ_45NM,
 ) -> pd.DataFrame:
     r"""Estimate a whole sequence's energy from spike rates: as published, corrected, per synapse.
 
@@ -80,7 +80,7 @@ def theoretical(
         The published ones if left out.
     width, length, blocks, timesteps, mlp_ratio, vocab_size : int
         The published configuration by default.
-    profile : EnergyProfile, default=HOROWITZ_45NM
+    profile : EnergyProfile or str, default=HOROWITZ_45NM
 
     Returns
     -------
@@ -128,6 +128,7 @@ def theoretical(
         "per_synapse": (once, s * twin.sum()),
     }
     table = pd.DataFrame.from_dict(operations, orient="index", columns=["spiking_mj", "ann_mj"])
+    profile = resolve_profile(profile)
     prices = pd.Series({"spiking_mj": profile.pj_per_ac, "ann_mj": profile.pj_per_mac})
     table = table * prices / 1e9
     return table.assign(saving=1 - table["spiking_mj"] / table["ann_mj"])
