@@ -194,10 +194,10 @@ class HeadCounter(Counter):
 class NeuronCounter(Counter):
     r"""Leak, input, threshold and reset of LIF neurons, at every timestep.
 
-    With :math:`1/\tau` folded into the weights (or the norm) before it, a step is
-    :math:`u \leftarrow u - u/\tau + x`, a comparison and a reset: an accumulate for the comparison,
-    and for the rest a MAC, or two accumulates where :math:`\tau` is a power of two (a shift), or
-    nothing for :math:`\tau = 1`. A soft reset adds one accumulate a spike.
+    Measured from `v_reset` in units of :math:`1/\tau`, threshold alike, a step is
+    :math:`u \leftarrow u - u/\tau + x`, a comparison and a reset. The comparison is an accumulate; the
+    rest a MAC, or two accumulates where :math:`\tau` is a power of two (a shift), or nothing for
+    :math:`\tau = 1`, which has no memory. A soft reset adds one accumulate a spike.
 
     Parameters
     ----------

@@ -99,18 +99,9 @@ def theoretical(
     rates = SpikeRates() if rates is None else rates
     s, e, h, v, t, b = length, width, mlp_ratio, vocab_size, timesteps, blocks
 
-    synapses = (
-        s
-        * e
-        * (
-            3 * rates.attention_in * e
-            + rates.query * s
-            + rates.scores * e
-            + rates.attention_out * e
-            + rates.mlp_in * h * e
-            + rates.mlp_out * h * e
-        )
-    )
+    mlp = (rates.mlp_in + rates.mlp_out) * h * e
+    projections = (3 * rates.attention_in + rates.attention_out) * e
+    synapses = s * e * (projections + rates.query * s + rates.scores * e + mlp)
     head_synapses = rates.head * s * e * v
     biases = 3 * s * e + s * e + s * h * e + s * e
     twice = t * b * (2 * synapses + biases) + 2 * head_synapses + s * v
