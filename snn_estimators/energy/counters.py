@@ -195,9 +195,9 @@ class NeuronCounter(Counter):
     r"""Leak, input, threshold and reset of LIF neurons, at every timestep.
 
     Measured from `v_reset` in units of :math:`1/\tau`, threshold alike, a step is
-    :math:`u \leftarrow u - u/\tau + x`, a comparison and a reset. The comparison is an accumulate; the
-    rest a MAC, or two accumulates where :math:`\tau` is a power of two (a shift), or nothing for
-    :math:`\tau = 1`, which has no memory. A soft reset adds one accumulate a spike.
+    :math:`u \leftarrow u - u/\tau + x`, a comparison and a reset. The comparison is an accumulate;
+    the rest a MAC, or two accumulates where :math:`\tau` is a power of two (a shift), or nothing
+    for :math:`\tau = 1`, which has no memory. A soft reset adds one accumulate a spike.
 
     Parameters
     ----------
