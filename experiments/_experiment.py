@@ -1,0 +1,51 @@
+"""What all experiments share: their command line, and where their tables go."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from snn_estimators.model_selection import run_sweep, sweep_model
+
+
+def parse_arguments(file: str, description: str | None) -> argparse.Namespace:
+    """Parse the command line of an experiment; its tables go to ``results/`` and its own name."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--corpus", default="python-docs", help="name, file or folder (%(default)s)")
+    parser.add_argument("--output", default=f"results/{Path(file).stem}", help="(%(default)s)")
+    parser.add_argument("--jobs", type=int, default=None, help="fits at a time (one a core)")
+    parser.add_argument("--quick", action="store_true", help="a few steps: does everything run?")
+    return parser.parse_args()
+
+
+def sweep(
+    file: str,
+    description: str | None,
+    grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]],
+    *,
+    length: int,
+    characters: int,
+    folds: int = 2,
+    **parameters: Any,
+) -> None:
+    """Cross-validate a grid as the command line asks, print the table and write it."""
+    options = parse_arguments(file, description)
+    if options.quick:
+        characters = min(characters, 4000)
+        parameters |= {"max_steps": 2, "steps_per_epoch": 2}
+    result = run_sweep(
+        options.corpus,
+        grid,
+        estimator=sweep_model(length=length, **parameters),
+        length=length,
+        limit=characters,
+        folds=folds,
+        n_jobs=options.jobs,
+        output=options.output,
+        progress=True,
+        command=["python", *sys.argv],
+    )
+    print(result.table.to_string(index=False, float_format="{:.4g}".format))

@@ -1,0 +1,17 @@
+"""How many timesteps, how many heads, and which code for the tokens?
+
+The grid search of the SpikeDecoder paper, on quality and energy together.
+"""
+
+from _experiment import sweep
+
+sweep(
+    __file__,
+    __doc__,
+    {"timesteps": [1, 2, 4, 8], "heads": [1, 2, 5], "encoding": ["learned", "two-hot"]},
+    length=64,
+    characters=200_000,
+    blocks=2,
+    max_steps=200,
+    lr=3e-3,
+)
