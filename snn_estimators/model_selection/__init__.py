@@ -6,17 +6,29 @@ from snn_estimators.model_selection.grids import check_grid
 from snn_estimators.model_selection.plots import plot_effects, plot_pareto
 from snn_estimators.model_selection.provenance import describe_corpus, describe_run
 from snn_estimators.model_selection.report import check_writable, present, write_tables
+from snn_estimators.model_selection.scoring import language_model_scores
+from snn_estimators.model_selection.sweep import (
+    SweepResult,
+    prepare_text,
+    run_sweep,
+    sweep_model,
+)
 from snn_estimators.model_selection.tables import pareto_front, results_table
 
 __all__ = [
+    "SweepResult",
     "check_grid",
     "check_writable",
     "describe_corpus",
     "describe_run",
+    "language_model_scores",
     "pareto_front",
     "plot_effects",
     "plot_pareto",
+    "prepare_text",
     "present",
     "results_table",
+    "run_sweep",
+    "sweep_model",
     "write_tables",
 ]

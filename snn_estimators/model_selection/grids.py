@@ -113,9 +113,9 @@ def _names_of_net(net: Any) -> Iterable[str]:
         return
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     # The library's own nets know their parts, a tokenizer given by name among them.
-    components = getattr(net, "_components", lambda: ("module", "optimizer", *net.prefixes_))
+    components = getattr(net, "_components", ("module", "optimizer", *net.prefixes_))
     part_of = getattr(net, "_component_type", lambda name: getattr(net, name, None))
-    for component in components():
+    for component in components:
         part = part_of(component)
         if inspect.isclass(part):
             for name, one in inspect.signature(part).parameters.items():

@@ -187,12 +187,9 @@ def _list_front(axes: Axes, front: pd.DataFrame, listed: list[str], others: int)
 
 def _spread(axes: Axes, rows: pd.DataFrame, colour: str, order: int) -> None:
     """Draw standard deviations over folds, where there are any."""
-    errors = {
-        side: rows.get(f"{metric}_std") for side, metric in (("xerr", COST), ("yerr", QUALITY))
-    }
     axes.errorbar(
-        rows[COST], rows[QUALITY], fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.6,
-        zorder=order - 0.5, **errors,
+        rows[COST], rows[QUALITY], xerr=rows.get(f"{COST}_std"), yerr=rows.get(f"{QUALITY}_std"),
+        fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.6, zorder=order - 0.5,
     )  # fmt: skip
 
 
@@ -223,8 +220,8 @@ def _empty(message: str) -> Figure:
     return figure
 
 
-def _finite(table: pd.DataFrame) -> pd.Series:
-    return np.isfinite(table[[QUALITY, COST]].astype(float)).all(axis=1)
+def _finite(table: pd.DataFrame) -> np.ndarray:
+    return np.isfinite(table[[QUALITY, COST]].to_numpy(dtype=float)).all(axis=1)
 
 
 def _varied(table: pd.DataFrame) -> list[str]:

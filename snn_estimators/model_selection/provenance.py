@@ -123,7 +123,7 @@ def _versions() -> dict[str, str | None]:
 
 def _own_version() -> str:
     """Read the version of a checkout that was never installed."""
-    from snn_estimators import __version__
+    from snn_estimators._version import __version__
 
     return __version__
 

@@ -148,7 +148,7 @@ def present(table: pd.DataFrame, *, brief: bool = False) -> pd.DataFrame:
     """
     parameters = parameter_columns(table)
     cells = {}
-    for name in table:
+    for name in map(str, table.columns):
         label = name if name in parameters else _LABELS.get(name, name.replace("_", " "))
         spread = table.get(f"{name}_std")
         if name.endswith("_std") and name.removesuffix("_std") in table:

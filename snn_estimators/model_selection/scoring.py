@@ -7,8 +7,6 @@ from typing import Any
 
 from sklearn.pipeline import Pipeline
 
-from snn_estimators.energy import summarize
-
 __all__ = ["SCORES", "language_model_scores"]
 
 SCORES = (
@@ -56,7 +54,7 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
         ``neg_total_energy_per_token_nj``
             The same with normalisation and neuron updates.
         ``spike_rate``
-            Share of spikes among all values of the spiking layers, 0 to 1.
+            Share of ones among the inputs of a layer that takes spikes, averaged over layers.
         ``relative_energy``
             Synaptic energy over that of the non-spiking twin of the same dimensions.
         ``n_parameters``
@@ -75,13 +73,15 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
     ...     scoring=language_model_scores, refit="neg_perplexity",
     ... )  # doctest: +SKIP
     """
-    model, documents = final_step(estimator, X)
+    from snn_estimators.energy import summarize
+
+    model = final_estimator(estimator)
     if not hasattr(model, "_evaluate"):
         raise TypeError(
             "language_model_scores needs a language model such as SpikeDecoderLM, or a Pipeline "
             f"that ends in one, got {type(model).__name__}"
         )
-    totals = model._evaluate(documents)
+    totals = model._evaluate(_transformed(estimator, X))
     cost = summarize(totals["energy"])
     log_likelihood = float(totals["log_likelihood"])
     scores = (
@@ -97,15 +97,23 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
     return {name: float(score) for name, score in zip(SCORES, scores, strict=True)}
 
 
-def final_step(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Walk through searches and pipelines down to the model, transforming `X` on the way."""
+def final_estimator(estimator: Any) -> Any:
+    """Return the model inside searches and pipelines."""
     if hasattr(estimator, "best_estimator_"):
-        return final_step(estimator.best_estimator_, X)
+        return final_estimator(estimator.best_estimator_)
     if isinstance(estimator, Pipeline):
-        if len(estimator.steps) > 1:
-            X = estimator[:-1].transform(X)
-        return final_step(estimator.steps[-1][1], X)
-    return estimator, X
+        return final_estimator(estimator.steps[-1][1])
+    return estimator
+
+
+def _transformed(estimator: Any, X: Any) -> Any:
+    """Return `X` as it reaches the model inside searches and pipelines."""
+    if hasattr(estimator, "best_estimator_"):
+        return _transformed(estimator.best_estimator_, X)
+    if isinstance(estimator, Pipeline):
+        X = estimator[:-1].transform(X) if len(estimator.steps) > 1 else X
+        return _transformed(estimator.steps[-1][1], X)
+    return X
 
 
 def _exp(value: float) -> float:

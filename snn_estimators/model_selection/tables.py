@@ -79,7 +79,8 @@ def results_table(search: Any) -> pd.DataFrame:
     1     2      1        10.0             1.0
     """
     cv_results = _cv_results(search)
-    parameters = pd.DataFrame([dict(one) for one in cv_results["params"]]).map(_plain)
+    candidates = cv_results["params"]
+    parameters = pd.DataFrame([{k: _plain(v) for k, v in one.items()} for one in candidates])
     metrics = _metrics(cv_results)
     if getattr(search, "scoring", "") is None and "score" in metrics and _is_model(search):
         metrics = _with_perplexity(cv_results) | metrics
@@ -176,13 +177,10 @@ def parameter_columns(table: pd.DataFrame) -> list[str]:
     known = [name for name in table.attrs.get("parameters", ()) if name in table]
     if known:
         return known
-    means = {name.removesuffix("_std") for name in table if str(name).endswith("_std")}
+    names = [str(name) for name in table.columns]
+    means = {name.removesuffix("_std") for name in names if name.endswith("_std")}
     others = {*_METRICS, *_BOOKKEEPING, *means, *(f"{name}_std" for name in means)}
-    return [
-        name
-        for name in table
-        if name not in others and str(name).removeprefix("train_") not in others
-    ]
+    return [n for n in names if n not in others and n.removeprefix("train_") not in others]
 
 
 def _cv_results(search: Any) -> Mapping[str, Any]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from sklearn.linear_model import Ridge
@@ -46,9 +48,8 @@ def test_candidates_are_counted():
     ],
 )
 def test_mistakes_are_named(grid, message):
-    with pytest.raises(ValueError, match="(?s).*") as caught:
+    with pytest.raises(ValueError, match=re.escape(message)):
         check_grid(Ridge(), grid)
-    assert message in str(caught.value)
 
 
 def test_values_that_only_look_equal_are_different():
@@ -108,5 +109,5 @@ def test_values_with_gaps_are_refused(text):
 def test_grid_options():
     assert parse_grid(["heads=1,5", "a=b=c"]) == {"heads": [1, 5], "a": ["b=c"]}
     for options in (["heads"], ["=1"], ["heads=1", "heads=2"], ["heads="]):
-        with pytest.raises(ValueError, match="heads|=1"):
+        with pytest.raises(ValueError, match=r"heads|=1"):
             parse_grid(options)

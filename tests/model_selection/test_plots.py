@@ -53,7 +53,10 @@ def test_effects_has_a_panel_for_each_parameter_and_metric(big_results):
 def test_effects_wrap_after_four_parameters():
     rng = np.random.default_rng(0)
     runs = [
-        {**{f"p{i}": int(rng.integers(3)) for i in range(6)}, "test_neg_perplexity": [-rng.random()]}
+        {
+            **{f"p{i}": int(rng.integers(3)) for i in range(6)},
+            "test_neg_perplexity": [-rng.random()],
+        }
         for _ in range(30)
     ]
     figure = plot_effects(results_table(runs))

@@ -1,0 +1,282 @@
+"""The command line: sweep, fit, score, generate, energy, corpora.
+
+Each command reads its options, calls one function of the library and prints what came back.
+Imports stand inside the commands, so that ``--help`` does not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="snn-estimators",
+    help="Spiking language models: train, compare, generate, and see what they cost in energy.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Corpus = Annotated[
+    str, typer.Argument(help="A corpus (see `corpora`), a text file, or a folder of them.")
+]
+Model = Annotated[str, typer.Argument(help="A saved model: its folder or its name.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use the first N characters alone.")]
+Clean = Annotated[
+    bool, typer.Option("--clean/--raw", help="Reduce text to SpikeDecoder's 30 symbols first.")
+]
+Length = Annotated[int, typer.Option(min=2, help="Context length in tokens.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training text.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Optimizer steps; overrides --epochs.")]
+Preset = Annotated[str | None, typer.Option(help="A named recipe to start from.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Seed = Annotated[int, typer.Option(min=0, help="Makes the run repeatable.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Fix a parameter, e.g. blocks=2; repeatable."),
+]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Train, compare and run spiking language models, and see what they cost in energy."""
+
+
+@app.command()
+def sweep(
+    corpus: Corpus = "python-docs",
+    timesteps: Annotated[str, typer.Option(help="Values to try.")] = "1,2,4",
+    heads: Annotated[str, typer.Option(help="Values to try.")] = "1,5",
+    encoding: Annotated[str, typer.Option(help="Values to try.")] = "learned,two-hot",
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=V1,V2", help="Any other parameter's values; repeatable."),
+    ] = None,
+    fixed: Set = None,
+    folds: Annotated[int, typer.Option(min=2, help="Contiguous cross-validation folds.")] = 2,
+    jobs: Annotated[int | None, typer.Option(help="Fits at a time; default: one a core.")] = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    length: Length = 64,
+    limit: Limit = 100_000,
+    clean: Clean = True,
+    preset: Preset = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    output: Annotated[Path, typer.Option(help="Folder for tables and plots.")] = Path(
+        "results/sweep"
+    ),
+) -> None:
+    """Grid-search parameters on real text; leave a perplexity and energy table."""
+    from snn_estimators.model_selection import present, run_sweep, sweep_model
+    from snn_estimators.model_selection.grids import parse_grid
+
+    chosen = [f"timesteps={timesteps}", f"heads={heads}", f"encoding={encoding}"]
+    recipe = _settings(fixed, epochs, steps) | {"device": device, "random_state": seed}
+    result = run_sweep(
+        corpus,
+        parse_grid(chosen) | parse_grid(grid or []),
+        estimator=sweep_model(preset, length=length, clean=clean, **recipe),
+        length=length,
+        limit=limit,
+        clean=clean,
+        folds=folds,
+        n_jobs=jobs,
+        output=output,
+        progress=True,
+        command=["snn-estimators", *sys.argv[1:]],
+    )
+    _show(present(result.table, brief=True))
+    typer.echo(f"Tables, plots and run.json are in {output}")
+
+
+@app.command()
+def fit(
+    corpus: Corpus,
+    output: Annotated[str, typer.Option(help="Folder or name to save the model under.")],
+    fixed: Set = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    length: Length = 128,
+    limit: Limit = None,
+    clean: Clean = False,
+    preset: Preset = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Train a model on text, and save it; the last tenth of the text is held out to score it."""
+    from snn_estimators.estimators import SpikeDecoderLM
+    from snn_estimators.model_selection import prepare_text
+    from snn_estimators.model_selection.grids import resolve_parameters
+    from snn_estimators.text import CharTokenizer
+
+    text = prepare_text(corpus, clean=clean, limit=limit)
+    model = SpikeDecoderLM() if preset is None else SpikeDecoderLM.from_preset(preset)
+    recipe = {
+        "tokenizer": CharTokenizer("spikedecoder") if clean else "char",
+        "max_len": length,
+        "device": device,
+        "random_state": seed,
+        "verbose": 1,
+    } | _settings(fixed, epochs, steps)
+    model.set_params(**resolve_parameters(model, recipe))
+    split = len(text) - len(text) // 10
+    model.fit([text[:split]])
+    model.save_pretrained(output)
+    typer.echo(f"saved as {output}")
+    _print_scores(model, [text[split:]])
+
+
+@app.command()
+def score(model: Model, corpus: Corpus, limit: Limit = None, device: Device = "auto") -> None:
+    """Tell a saved model's perplexity, bits per character and accuracy on text."""
+    fitted = _load(model, device)
+    _print_scores(fitted, [_text_for(fitted, corpus, limit)])
+
+
+@app.command()
+def generate(
+    model: Model,
+    prompt: Annotated[str, typer.Argument(help="Text to go on from.")] = "the ",
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens to add.")] = 200,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Of the k likeliest alone.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Of this much probability alone.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes the text repeatable.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Continue a prompt, writing as it goes."""
+    fitted = _load(model, device)
+    typer.echo(prompt, nl=False)
+    pieces = fitted.generate(
+        prompt,
+        max_new_tokens=tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        random_state=seed,
+        stream=True,
+    )
+    for piece in pieces:
+        typer.echo(piece, nl=False)
+        sys.stdout.flush()
+    typer.echo()
+
+
+@app.command()
+def energy(model: Model, corpus: Corpus, limit: Limit = 20_000, device: Device = "auto") -> None:
+    """Show what one token costs a saved model, layer by layer, on text."""
+    from snn_estimators.energy import summarize
+
+    fitted = _load(model, device)
+    table = fitted.energy([_text_for(fitted, corpus, limit)])
+    _show(table.map(lambda value: f"{value:.4g}" if isinstance(value, float) else value))
+    total = summarize(table)
+    typer.echo(
+        f"{total['synaptic_nj']:.4g} nJ per token in synapses ({total['total_nj']:.4g} nJ with "
+        f"neurons and normalisation); the non-spiking twin: {total['ann_nj']:.4g} nJ "
+        f"({100 * total['relative']:.1f} % of that)"
+    )
+
+
+@app.command()
+def corpora() -> None:
+    """List the corpora that need no download, and how to name others."""
+    from snn_estimators.text import available_corpora
+
+    _show(available_corpora())
+
+
+def _settings(fixed: list[str] | None, epochs: int | None, steps: int | None) -> dict[str, Any]:
+    """Read --set, --epochs and --steps into parameters, by their short names."""
+    from snn_estimators.model_selection.grids import parse_grid
+
+    settings: dict[str, Any] = {}
+    if epochs is not None:
+        settings |= {"max_epochs": epochs, "max_steps": None}
+    if steps is not None:
+        settings["max_steps"] = steps
+    for name, values in parse_grid(fixed or []).items():
+        if len(values) != 1:
+            raise ValueError(f"--set {name} takes one value, got {values}: use --grid in a sweep")
+        settings[name] = values[0]
+    return settings
+
+
+def _load(model: str, device: str) -> Any:
+    from snn_estimators.estimators import SpikeDecoderLM
+
+    return SpikeDecoderLM.from_pretrained(model, device=device)
+
+
+def _text_for(model: Any, corpus: str, limit: int | None) -> str:
+    """Load text the way that the model knows it: a model of SpikeDecoder's alphabet, cleaned."""
+    from snn_estimators.model_selection import prepare_text
+
+    alphabet = getattr(model.tokenizer_, "alphabet", None)
+    return prepare_text(corpus, clean=alphabet == "spikedecoder", limit=limit)
+
+
+def _print_scores(model: Any, documents: list[str]) -> None:
+    from snn_estimators.model_selection import language_model_scores
+
+    scores = language_model_scores(model, documents)
+    typer.echo(f"perplexity          {-scores['neg_perplexity']:.3f}")
+    typer.echo(f"bits per character  {-scores['neg_bits_per_character']:.3f}")
+    typer.echo(f"accuracy            {100 * scores['accuracy']:.2f} %")
+
+
+def _show(table: Any, *, title: str | None = None) -> None:
+    """Print a DataFrame; columns of numbers lean right."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    drawn = Table(box=SIMPLE_HEAD, title=title, title_justify="left")
+    for name in table.columns:
+        words = table[name].astype(str).str.contains("[a-zA-Z]{3}").any()
+        drawn.add_column(str(name), justify="left" if words else "right", overflow="fold")
+    for row in table.itertuples(index=False):
+        drawn.add_row(*map(str, row))
+    console = Console()
+    # Where the screen is too narrow a long line is better than a squeezed or missing column.
+    wide = console.options.update(max_width=1000)
+    console.width = max(console.width, Measurement.get(console, wide, drawn).maximum)
+    console.print(drawn)
+
+
+def main() -> None:
+    """Run the command line; an error becomes one sentence and exit code 2."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without our signs still gets text
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        app(arguments)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+    except Exception as error:
+        if len(arguments) < len(sys.argv) - 1:
+            traceback.print_exc()
+        else:
+            sentence = " ".join(str(error).split()) or type(error).__name__
+            typer.echo(f"error: {sentence}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
