@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from skorch.utils import params_for
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["SklearnNet", "resolve_device"]
 
@@ -104,6 +104,20 @@ class SklearnNet(NeuralNet):
     def _get_param_names(self) -> list[str]:
         return [*self._own_names(), *sorted(self._nested)]
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters; of the callbacks only what was set, as they follow from others.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Also those of a tokenizer instance.
+
+        Returns
+        -------
+        dict
+        """
+        return BaseEstimator.get_params(self, deep=deep)
+
     def _get_params_for(self, prefix: str) -> dict[str, Any]:
         return params_for(prefix, self._nested)
 
@@ -134,7 +148,7 @@ class SklearnNet(NeuralNet):
             BaseEstimator.set_params(self, **own)  # raises with scikit-learn's message
         for name, value in own.items():
             self._set_parameter(name, value)
-        for name in params.keys() - own.keys():
+        for name in [name for name in params if name not in own]:
             component, _, parameter = name.partition("__")
             self._check_parameter(component, parameter)
             owner = getattr(self, component, None)
@@ -143,6 +157,9 @@ class SklearnNet(NeuralNet):
             else:
                 self._set_parameter(name, params[name])
         return self
+
+    def _validate_params(self) -> None:
+        """Do nothing: names were checked when they were given, values are in fit."""
 
     def _set_parameter(self, name: str, value: Any) -> None:
         if self._is_virtual_param(name):  # of the optimizer, which is at work already
@@ -161,7 +178,7 @@ class SklearnNet(NeuralNet):
         if component not in self._components:
             BaseEstimator.set_params(self, **{f"{component}__{parameter}": None})  # raises
         owner = self._component_type(component)
-        if not inspect.isclass(owner) and not inspect.isroutine(owner):
+        if owner is None:  # fit will say what is wrong with the component itself
             return
         accepted = dict(inspect.signature(owner).parameters)
         if any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
@@ -180,8 +197,11 @@ class SklearnNet(NeuralNet):
             raise ValueError(f"There is no callback {name!r}. Valid names are: {names}.")
 
     def _component_type(self, component: str) -> Any:
+        """Return what a component is built with, None if it is nothing of the kind."""
         owner = getattr(self, component)
-        return owner if inspect.isclass(owner) or inspect.isroutine(owner) else type(owner)
+        if isinstance(owner, nn.Module | BaseEstimator):
+            return type(owner)
+        return owner if inspect.isclass(owner) or inspect.isroutine(owner) else None
 
     def __repr__(self) -> str:
         """Show the parameters that differ from the defaults, as scikit-learn does."""
@@ -233,7 +253,7 @@ class SklearnNet(NeuralNet):
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _own_gpus(self) -> list[torch.device]:
-        device = self._device if hasattr(self, "module_") else resolve_device(self.device)
+        device = resolve_device(self.device)
         return [device] if device.type == "cuda" else []
 
     @contextmanager

@@ -187,7 +187,7 @@ def _as_ragged(X: Any) -> list[npt.NDArray[Any]] | None:
 def _refuse_text(X: Any, estimator: Any) -> None:
     first = next(iter(X), None) if isinstance(X, list | tuple) else None
     kind = getattr(getattr(X, "dtype", None), "kind", "")
-    if isinstance(X, str) or isinstance(first, str) or kind in "UST":
+    if isinstance(X, str) or isinstance(first, str) or kind in ("U", "S", "T"):
         raise ValueError(
             f"X holds text, but {type(estimator).__name__}(tokenizer=None) takes token ids: "
             'choose a tokenizer, such as tokenizer="char".'

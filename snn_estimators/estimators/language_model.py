@@ -145,11 +145,12 @@ class LanguageModel(Evaluation, Generation, Persistence):
             self.initialize()
             return self._train(self.get_dataset(tokens), "fit", **fit_params)
 
-    def partial_fit(self, X: Any, y: Any = None, **fit_params: Any) -> Self:
+    def partial_fit(self, X: Any, y: Any = None, classes: None = None, **fit_params: Any) -> Self:
         """Train for another `max_epochs` (or `max_steps`), from where the last training stopped.
 
         The vocabulary, the optimizer's state and the random numbers carry on; the learning-rate
-        schedule starts again. On an unfitted estimator the same as `fit`; see there.
+        schedule starts again. On an unfitted estimator the same as `fit`; see there. `classes` is
+        part of skorch's signature and ignored.
         """
         if not self.initialized_:
             return self.fit(X, y, **fit_params)

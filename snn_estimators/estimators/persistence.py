@@ -4,63 +4,34 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from sklearn.base import clone
 from skorch.history import History
-from torch import Tensor, nn
+from torch import nn
 
 from snn_estimators._version import __version__
+from snn_estimators.estimators.folders import (
+    not_there,
+    read_json,
+    refuse_other_content,
+    require,
+    resolve_name,
+    to_plain,
+    write_folder,
+    write_json,
+)
 from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.text import BaseTokenizer, tokenizer_from_dict
 
-__all__ = ["Persistence", "models_home", "resolve_name"]
+__all__ = ["Persistence"]
 
 FORMAT = 1
-
-
-def models_home() -> Path:
-    """Return the folder where names resolve: $SNN_ESTIMATORS_HOME, or ~/.snn_estimators."""
-    return Path(os.environ.get("SNN_ESTIMATORS_HOME") or "~/.snn_estimators").expanduser()
-
-
-def resolve_name(name_or_path: str | os.PathLike[str]) -> Path:
-    """Return the folder that a name or a path means.
-
-    A `pathlib.Path`, and a string that starts like a path (``/``, ``./``, ``../``, ``~``), is a
-    path; any other string is a name under `models_home`.
-
-    Raises
-    ------
-    ValueError
-        If a string is neither.
-
-    Examples
-    --------
-    >>> resolve_name("tolstoy") == models_home() / "tolstoy"
-    True
-    >>> resolve_name("./tolstoy")
-    PosixPath('tolstoy')
-    """
-    if not isinstance(name_or_path, str):
-        return Path(name_or_path).expanduser()
-    if Path(name_or_path).is_absolute() or name_or_path.startswith(("./", "../", "~")):
-        return Path(name_or_path).expanduser()
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name_or_path):
-        raise ValueError(
-            f"{name_or_path!r} is no model name (letters, digits, '.', '_', '-'): for a path write "
-            f"'./{name_or_path.strip('/') or 'folder'}' or pass a pathlib.Path."
-        )
-    return models_home() / name_or_path
 
 
 class Persistence(TrainedNet):
@@ -94,22 +65,22 @@ class Persistence(TrainedNet):
         """
         self.check_is_fitted()
         folder = resolve_name(name_or_path)
-        _refuse_other_content(folder)
+        refuse_other_content(folder)
         config = _config_of(self)
         weights = {
             k: v.detach().cpu().clone() for k, v in _plain(self.module_).state_dict().items()
         }
 
         def write(draft: Path) -> None:
-            _write_json(draft / "config.json", config)
-            _write_json(draft / "history.json", self.history.to_list())
+            write_json(draft / "config.json", config)
+            write_json(draft / "history.json", self.history.to_list())
             safetensors.torch.save_file(weights, draft / "model.safetensors")
             if self.tokenizer is not None:
                 self.tokenizer_.save(draft / "tokenizer.json")
             card = _model_card(self, config, folder.name)
             (draft / "README.md").write_text(card, encoding="utf-8")
 
-        _write_folder(folder, write)
+        write_folder(folder, write)
         return folder
 
     @classmethod
@@ -140,8 +111,8 @@ class Persistence(TrainedNet):
         """
         folder = resolve_name(name_or_path)
         if not folder.is_dir():
-            raise FileNotFoundError(_not_there(name_or_path, folder))
-        config = _read_json(folder / "config.json")
+            raise FileNotFoundError(not_there(name_or_path, folder))
+        config = read_json(folder / "config.json")
         if config.get("estimator") != cls.__name__ or config.get("format") != FORMAT:
             raise ValueError(
                 f"{folder} holds a {config.get('estimator')} in format {config.get('format')}, "
@@ -150,7 +121,7 @@ class Persistence(TrainedNet):
         parameters = {k: _untuple(v) for k, v in config["parameters"].items()}
         tokenizer = None
         if config["has_tokenizer"]:
-            tokenizer = tokenizer_from_dict(_read_json(folder / "tokenizer.json"))
+            tokenizer = tokenizer_from_dict(read_json(folder / "tokenizer.json"))
             parameters.setdefault("tokenizer", clone(tokenizer))
         estimator = cls(**{**parameters, **overrides})
         _restore(estimator, config, tokenizer, folder)
@@ -165,7 +136,7 @@ def _config_of(estimator: Any) -> dict[str, Any]:
     defaults = type(estimator)().get_params(deep=False)
     for name, value in estimator.get_params(deep=False).items():
         try:
-            parameters[name] = json.loads(json.dumps(value, default=_to_plain, allow_nan=False))
+            parameters[name] = json.loads(json.dumps(value, default=to_plain, allow_nan=False))
         except (TypeError, ValueError):
             if value is not defaults.get(name, value is None):
                 left_out.append(name)
@@ -218,45 +189,6 @@ Written by snn_estimators {config["versions"]["snn_estimators"]} with torch
 """
 
 
-def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a sibling folder, then put it in the place of `folder`."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    mark = uuid.uuid4().hex[:8]
-    draft = folder.with_name(f".{folder.name}.{mark}.new")
-    former = folder.with_name(f".{folder.name}.{mark}.old")
-    try:
-        draft.mkdir()
-        write(draft)
-        if folder.exists():
-            folder.rename(former)
-        draft.rename(folder)
-    except BaseException:
-        if former.exists() and not folder.exists():
-            former.rename(folder)
-        raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)
-
-
-def _refuse_other_content(folder: Path) -> None:
-    """Never replace a folder that is not a model's."""
-    is_model = (folder / "config.json").is_file()
-    if folder.exists() and not (is_model or (folder.is_dir() and not any(folder.iterdir()))):
-        raise ValueError(f"{folder} exists and holds no model: choose another name or path.")
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1, default=_to_plain) + "\n", encoding="utf-8")
-
-
-def _to_plain(value: Any) -> Any:
-    """Turn numpy's and PyTorch's scalars and arrays into what JSON knows."""
-    if isinstance(value, np.generic | np.ndarray | Tensor):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is nothing that JSON can hold")
-
-
 # Reading
 
 
@@ -274,13 +206,13 @@ def _restore(estimator: Any, config: Any, tokenizer: BaseTokenizer | None, folde
     with estimator._private_generators(0):
         estimator.initialize()
     _load_weights(_plain(estimator.module_), folder / "model.safetensors")
-    estimator.history_ = History(_read_json(folder / "history.json"))
+    estimator.history_ = History(read_json(folder / "history.json"))
     for name, value in config["fitted"].items():
         setattr(estimator, name, value)
 
 
 def _load_weights(module: nn.Module, path: Path) -> None:
-    _require(path)
+    require(path)
     try:
         weights = safetensors.torch.load_file(path)
     except SafetensorError as error:
@@ -299,27 +231,6 @@ def _load_weights(module: nn.Module, path: Path) -> None:
                 f"shape {tuple(tensor.shape)} there and {tuple(own[name].shape)} here."
             )
     module.load_state_dict(weights)
-
-
-def _read_json(path: Path) -> Any:
-    _require(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}.") from error
-
-
-def _require(path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: the model was not saved completely.")
-
-
-def _not_there(name_or_path: str | os.PathLike[str], folder: Path) -> str:
-    if folder.parent != models_home():
-        return f"There is no model in {folder}."
-    home = models_home()
-    names = sorted(p.parent.name for p in home.glob("*/config.json")) if home.is_dir() else []
-    return f"There is no model {os.fspath(name_or_path)!r} in {home}; there are: {names or 'none'}."
 
 
 def _untuple(value: Any) -> Any:

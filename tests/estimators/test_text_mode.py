@@ -1,0 +1,348 @@
+"""scikit-learn's conventions in text mode, in the spirit of its `check_estimator`."""
+
+from __future__ import annotations
+
+import pickle
+import random
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    RandomizedSearchCV,
+    cross_validate,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted
+from tiny_language_model import tiny_model
+
+from snn_estimators.text import CharTokenizer, TextCleaner, WordTokenizer
+
+METHODS = ("score_samples", "score", "perplexity", "bits_per_character", "predict", "energy")
+
+
+def weights_of(model):
+    return {name: tensor.clone() for name, tensor in model.module_.state_dict().items()}
+
+
+def same_weights(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize(
+    "kind", [list, tuple, np.array, lambda x: np.array(x, object), pd.Series, iter]
+)
+def test_every_collection_of_strings_is_the_same(kind, texts, fitted):
+    model = tiny_model().fit(kind(texts))
+    assert same_weights(weights_of(model), weights_of(fitted))
+    assert model.score_samples(kind(texts)).tolist() == fitted.score_samples(texts).tolist()
+
+
+def test_tags_say_text():
+    tags = get_tags(tiny_model())
+    assert tags.estimator_type == "density_estimator"
+    assert tags.input_tags.string
+    assert not tags.input_tags.two_d_array
+    assert not tags.target_tags.required
+
+
+def test_before_fit_there_are_only_parameters():
+    model = tiny_model()
+    assert not [name for name in vars(model) if name.endswith("_")]
+    with pytest.raises(NotFittedError):
+        check_is_fitted(model)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "predict_proba", "spike_rates", "generate"])
+def test_unfitted(method, texts):
+    with pytest.raises(NotFittedError):
+        getattr(tiny_model(), method)(texts)
+    with pytest.raises(NotFittedError):
+        tiny_model().save_pretrained("nothing")
+
+
+def test_fit_returns_self_and_takes_y(texts):
+    model = tiny_model(max_epochs=1)
+    assert model.fit(texts, None) is model
+    assert model.score(texts, None) == model.score(texts)
+
+
+def test_fit_is_deterministic_and_idempotent(texts, fitted):
+    model = tiny_model(module__mlp_dropout=0.2)
+    first = weights_of(model.fit(texts))
+    assert same_weights(weights_of(model.fit(texts)), first)
+    assert same_weights(weights_of(clone(model).fit(texts)), first)
+    assert not same_weights(weights_of(tiny_model(random_state=1).fit(texts)), weights_of(fitted))
+
+
+def test_the_global_random_state_is_left_alone(texts):
+    def states():
+        return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
+
+    before = states()
+    model = tiny_model(module__mlp_dropout=0.2).fit(texts).partial_fit(texts)
+    for method in METHODS:
+        getattr(model, method)(texts)
+    model.generate("the ", 12)
+    assert states() == before
+
+
+def test_without_a_seed_numpy_decides(texts):
+    runs = []
+    for seed in (0, 0, 1):
+        np.random.seed(seed)  # noqa: NPY002
+        runs.append(weights_of(tiny_model(random_state=None).fit(texts)))
+    assert same_weights(runs[0], runs[1])
+    assert not same_weights(runs[0], runs[2])
+
+
+def test_input_and_parameters_are_not_touched(texts):
+    tokenizer = CharTokenizer()
+    model = tiny_model(tokenizer=tokenizer, tokenizer__handle_unknown="token")
+    series = pd.Series(texts)
+    before, copy = joblib.hash(model.get_params()), series.copy()
+    model.fit(series)
+    for method in METHODS:
+        getattr(model, method)(series)
+    pd.testing.assert_series_equal(series, copy)
+    assert joblib.hash(model.get_params()) == before
+    assert not hasattr(tokenizer, "vocabulary_")
+    assert tokenizer.handle_unknown == "auto"
+
+
+def test_scoring_changes_nothing(texts):
+    model = tiny_model().fit(texts)
+    before = dict(vars(model))
+    for method in METHODS:
+        getattr(model, method)(texts)
+    assert {k: v for k, v in vars(model).items() if before[k] is not v} == {}
+
+
+def test_refit_forgets(texts, fitted):
+    model = tiny_model().fit(["xyz" * 10])
+    assert model.fit(texts).tokenizer_.vocabulary_ == fitted.tokenizer_.vocabulary_
+    assert same_weights(weights_of(model), weights_of(fitted))
+    assert len(model.history) == model.n_iter_ == 2
+
+
+def test_parameters_go_round(texts):
+    model = tiny_model(tokenizer="word", tokenizer__min_frequency=2, optimizer__eps=1e-6)
+    copy = clone(model)
+    assert copy.get_params() == copy.set_params(**model.get_params()).get_params()
+    assert repr(copy) == repr(model)
+    assert "module__heads=2" in repr(model)
+    assert copy.get_params()["tokenizer__min_frequency"] == 2
+    assert copy.module__heads == 2
+    assert "<unk>" in copy.fit(texts).tokenizer_.vocabulary_
+    assert copy.optimizer_.param_groups[0]["eps"] == 1e-6
+
+
+def test_parameters_of_a_tokenizer_instance():
+    model = tiny_model(tokenizer=WordTokenizer())
+    assert model.get_params()["tokenizer__min_frequency"] == 1
+    model.set_params(tokenizer__min_frequency=3)
+    assert model.tokenizer.min_frequency == 3
+    model.set_params(tokenizer__handle_unknown="error", tokenizer="char")
+    assert model.get_params()["tokenizer__handle_unknown"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("timesteps", "Invalid parameter 'timesteps' for estimator SpikeDecoderLM.*max_epochs"),
+        ("module__timestep", "Invalid parameter 'timestep' for module SpikingDecoder.*timesteps"),
+        ("modul__timesteps", "Invalid parameter 'modul' for estimator"),
+        ("tokenizer__size", "Invalid parameter 'size' for tokenizer CharTokenizer.*alphabet"),
+        ("optimizer__momentum", "Invalid parameter 'momentum' for optimizer AdamW.*amsgrad"),
+        ("callbacks__bar", "There is no callback 'bar'.*progress"),
+        ("history", "Invalid parameter 'history'"),
+        ("modulex", "Invalid parameter 'modulex'"),
+    ],
+)
+def test_unknown_parameters_are_refused_by_name(name, message):
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        tiny_model().set_params(**{name: 1})
+    if name != "history":  # skorch's constructor takes a history
+        with pytest.raises((ValueError, TypeError), match=name.rpartition("__")[2]):
+            tiny_model(**{name: 1})
+
+
+def test_an_unknown_parameter_in_a_grid_is_said_before_the_first_fit(texts):
+    search = GridSearchCV(tiny_model(), {"module__timestep": [1, 2]}, cv=2)
+    with pytest.raises(ValueError, match="Invalid parameter 'timestep'"):
+        search.fit(texts)
+
+
+def test_parameters_take_effect_at_the_next_fit(texts):
+    model = tiny_model().fit(texts)
+    before = model.score(texts)
+    model.set_params(module__timesteps=3, module__heads=1, batch_size=3)
+    assert model.score(texts) == pytest.approx(before, abs=1e-6)
+    assert model.fit(texts).module_.timesteps == 3
+
+
+@pytest.mark.parametrize("copy", [lambda m: pickle.loads(pickle.dumps(m)), None])
+def test_copies_of_a_fitted_model(copy, texts, fitted, tmp_path):
+    if copy is None:
+        joblib.dump(fitted, tmp_path / "model.joblib")
+        other = joblib.load(tmp_path / "model.joblib")
+    else:
+        other = copy(fitted)
+    assert other.device == "auto"
+    assert other.get_params().keys() == fitted.get_params().keys()
+    assert other.score_samples(texts).tolist() == fitted.score_samples(texts).tolist()
+    assert other.generate("the", 5, random_state=0) == fitted.generate("the", 5, random_state=0)
+    same = pickle.loads(pickle.dumps(other))
+    assert same_weights(weights_of(other.partial_fit(texts)), weights_of(same.partial_fit(texts)))
+
+
+def test_order_and_company_do_not_matter(texts, fitted):
+    texts = [*texts, "a", "", "the cat saw the dog, and the dog saw the cat" * 3]
+    scores = fitted.score_samples(texts)
+    order = np.random.default_rng(0).permutation(len(texts))
+    np.testing.assert_allclose(fitted.score_samples([texts[i] for i in order]), scores[order])
+    alone = [fitted.score_samples([text])[0] for text in texts if text]
+    np.testing.assert_allclose(alone, scores[[bool(text) for text in texts]], rtol=1e-5)
+
+
+def test_pipeline_with_a_cleaner(texts):
+    pipeline = make_pipeline(TextCleaner(preset="spikedecoder"), tiny_model())
+    shouting = [text.upper() for text in texts]
+    pipeline.fit(shouting)
+    assert pipeline[-1].tokenizer_.vocabulary_ == tiny_model().fit(texts).tokenizer_.vocabulary_
+    assert pipeline.score(shouting) == pytest.approx(pipeline.score(texts))
+
+
+def test_grid_search(texts):
+    grid = {"module__timesteps": [1, 2], "tokenizer": ["char", "word"], "lr": [1e-2]}
+    search = GridSearchCV(tiny_model(max_epochs=1), grid, cv=2, error_score="raise").fit(texts)
+    assert len(search.cv_results_["params"]) == 4
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.score(texts) == search.best_estimator_.score(texts)
+    assert search.best_estimator_.module_.timesteps == search.best_params_["module__timesteps"]
+
+
+def test_the_tokenizer_is_fitted_on_the_training_fold_alone(texts):
+    result = cross_validate(
+        tiny_model(max_epochs=1),
+        ["abcd", "abce", "abzz", "abyy"],
+        cv=2,
+        return_estimator=True,
+        error_score="raise",
+    )
+    known = ["".join(sorted(e.tokenizer_.vocabulary_)).strip("\ufffd") for e in result["estimator"]]
+    assert known == ["abyz", "abcde"]
+
+
+def test_randomized_search(texts):
+    space = {"tokenizer__min_frequency": [1, 2], "lr": [1e-3, 1e-2]}
+    search = RandomizedSearchCV(
+        tiny_model(tokenizer="word", max_epochs=1), space, n_iter=2, cv=2, random_state=0
+    )
+    assert np.isfinite(search.fit(texts).cv_results_["mean_test_score"]).all()
+
+
+def test_halving_over_epochs(texts):
+    search = HalvingGridSearchCV(
+        tiny_model(),
+        {"module__timesteps": [1, 2]},
+        resource="max_epochs",
+        max_resources=4,
+        min_resources=2,
+        factor=2,
+        cv=2,
+        random_state=0,
+    ).fit(texts)
+    assert search.n_resources_ == [2, 4]
+    assert search.best_estimator_.n_iter_ == 4
+
+
+def test_two_jobs_are_as_good_as_one(texts):
+    grid = {"module__timesteps": [1, 2]}
+    scores = [
+        GridSearchCV(tiny_model(max_epochs=1), grid, cv=2, n_jobs=n_jobs)
+        .fit(texts)
+        .cv_results_["mean_test_score"]
+        for n_jobs in (1, 2)
+    ]
+    np.testing.assert_array_equal(*scores)
+
+
+def test_sample_weights_are_routed_to_the_score(texts):
+    weights = np.array([0.0, 1.0, 2.0, 1.0])
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = tiny_model(max_epochs=1).set_score_request(sample_weight=True)
+        result = cross_validate(
+            model,
+            texts,
+            cv=2,
+            params={"sample_weight": weights},
+            return_estimator=True,
+            return_indices=True,
+        )
+    for score, estimator, rows in zip(
+        result["test_score"], result["estimator"], result["indices"]["test"], strict=True
+    ):
+        held_out = [texts[i] for i in rows]
+        assert score == estimator.score(held_out, sample_weight=weights[rows])
+        assert score != estimator.score(held_out)
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        ("one string", TypeError, "single string"),
+        ([], ValueError, "no documents"),
+        ([""], ValueError, "empty"),
+        (["a", "b"], ValueError, "No document is long enough"),
+        (["text", None], ValueError, "Document 1 of X is missing"),
+        (["text", float("nan")], ValueError, "Document 1 of X is missing"),
+        (pd.Series(["text", pd.NA]), ValueError, "Document 1 of X is missing"),
+        ([1, 2], TypeError, "number .* where text belongs"),
+        (np.zeros((2, 2)), TypeError, "one-dimensional"),
+    ],
+)
+def test_bad_input(X, error, message):
+    with pytest.raises(error, match=message):
+        tiny_model().fit(X)
+
+
+def test_characters_outside_the_alphabet(texts, fitted):
+    with pytest.raises(ValueError, match="Document 0 has the character 't'"):
+        tiny_model(tokenizer__alphabet="abc").fit(texts)
+    assert np.isfinite(fitted.score(["qqq"]))  # a learned alphabet has a symbol for the rest
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"module__heads": 3}, ValueError, "heads=3 must divide the model's width"),
+        ({"module__vocab_size": 3}, ValueError, "module__vocab_size=3 is too small"),
+        ({"max_epochs": 0}, ValueError, "max_epochs"),
+        ({"max_steps": 0}, ValueError, "max_steps"),
+        ({"steps_per_epoch": 0}, ValueError, "steps_per_epoch"),
+        ({"stride": 0}, ValueError, "stride"),
+        ({"batch_size": 2.5}, ValueError, "batch_size"),
+        ({"lr": -1.0}, ValueError, "lr must be a positive"),
+        ({"clip": 0}, ValueError, "clip must be a positive"),
+        ({"schedule": "linear"}, ValueError, 'schedule must be "cosine" or "constant"'),
+        ({"tokenizer": "syllable"}, ValueError, "no tokenizer of type 'syllable'"),
+    ],
+)
+def test_bad_parameters(parameters, error, message, texts):
+    with pytest.raises(error, match=message):
+        tiny_model(**parameters).fit(texts)
+
+
+def test_fit_parameters_need_a_split(texts):
+    with pytest.raises(TypeError, match=r"unexpected parameters \['sample_weight'\]"):
+        tiny_model().fit(texts, sample_weight=np.ones(4))
