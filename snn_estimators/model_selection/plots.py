@@ -31,6 +31,7 @@ _DPI = 160
 _LOG_ABOVE = 3.0
 _PANELS_IN_A_ROW = 4
 _LISTED_FRONT_POINTS = 14
+_KEY_SIZE = 7.5
 
 
 def plot_pareto(table: pd.DataFrame) -> Figure:
@@ -61,7 +62,10 @@ def plot_pareto(table: pd.DataFrame) -> Figure:
     points = table[_finite(table)].sort_values([COST, QUALITY])
     front = points[points["pareto"].astype(bool)]
     listed = _varied(table)
-    figure = Figure(figsize=(8.2, 4.6), dpi=_DPI, layout="constrained")
+    key = _front_key(front, listed, len(points) - len(front))
+    # A monospaced letter is 0.6 of its size wide, and an inch has 72 points.
+    key_width = 0.4 + max(map(len, key.splitlines())) * 0.6 * _KEY_SIZE / 72
+    figure = Figure(figsize=(5.4 + key_width, 4.4), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
     for rows, colour, size, order in ((points, _OTHERS, 26, 2), (front, _FRONT, 42, 4)):
         _spread(axes, rows, colour, order)
@@ -78,7 +82,10 @@ def plot_pareto(table: pd.DataFrame) -> Figure:
     axes.set_xlabel(_LABELS[COST])
     axes.set_ylabel(_LABELS[QUALITY])
     axes.set_title("Quality against cost", loc="left", fontsize=11, color=_INK)
-    _list_front(axes, front, listed, len(points) - len(front))
+    axes.annotate(
+        key, (1.0, 1.0), (14, 0), xycoords="axes fraction", textcoords="offset points", va="top",
+        fontsize=_KEY_SIZE, family="monospace", color=_INK, linespacing=1.5,
+    )  # fmt: skip
     return figure
 
 
@@ -168,21 +175,21 @@ def _effect(axes: Axes, table: pd.DataFrame, parameter: str, metric: str) -> Non
     axes.set_xlim(-0.5, len(values) - 0.5)
 
 
-def _list_front(axes: Axes, front: pd.DataFrame, listed: list[str], others: int) -> None:
-    """Key beside the plot: numbers cannot overlap the way that labels at the points do."""
+def _front_key(front: pd.DataFrame, listed: list[str], others: int) -> str:
+    """Write the front as a small table: numbers cannot overlap as labels at the points would."""
+    rows = [["", *listed]]
+    for number, (_, row) in enumerate(front.iterrows(), start=1):
+        rows.append([str(number), *(_text(row[name]) for name in listed)])
+    hidden = len(rows) - 1 - _LISTED_FRONT_POINTS
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        f"{number}   " + ", ".join(f"{name} {_text(row[name])}" for name in listed)
-        for number, (_, row) in enumerate(front.iterrows(), start=1)
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows[: 1 + _LISTED_FRONT_POINTS]
     ]
-    if len(lines) > _LISTED_FRONT_POINTS:
-        hidden = len(lines) - _LISTED_FRONT_POINTS
-        lines = [*lines[:_LISTED_FRONT_POINTS], f"and {hidden} more, see the table"]
+    if hidden > 0:
+        lines.append(f"and {hidden} more, see the table")
     noun = "candidate" if others == 1 else "candidates"
-    text = "\n".join(["Pareto front", *lines, "", f"grey: {others} other {noun}"])
-    axes.annotate(
-        text, (1.0, 1.0), (12, 0), xycoords="axes fraction", textcoords="offset points",
-        va="top", fontsize=8, color=_INK, linespacing=1.5,
-    )  # fmt: skip
+    return "\n".join(["Pareto front", *lines, "", f"grey: {others} other {noun}"])
 
 
 def _spread(axes: Axes, rows: pd.DataFrame, colour: str, order: int) -> None:
@@ -206,7 +213,9 @@ def _scale(axis: Any, values: pd.Series) -> None:
     values = values[np.isfinite(values)]
     if values.min() > 0 and values.max() / values.min() > _LOG_ABOVE:
         axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        within_a_decade = values.max() / values.min() < 10
+        ticks = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0) if within_a_decade else (1.0, 2.0, 5.0)
+        axis.set_major_locator(LogLocator(subs=ticks))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
     else:

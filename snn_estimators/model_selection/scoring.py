@@ -7,6 +7,8 @@ from typing import Any
 
 from sklearn.pipeline import Pipeline
 
+from snn_estimators.energy import summarize
+
 __all__ = ["SCORES", "language_model_scores"]
 
 SCORES = (
@@ -54,7 +56,7 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
         ``neg_total_energy_per_token_nj``
             The same with normalisation and neuron updates.
         ``spike_rate``
-            Share of ones among the inputs of a layer that takes spikes, averaged over layers.
+            Spikes over what the neurons could have emitted; NaN for a module without neurons.
         ``relative_energy``
             Synaptic energy over that of the non-spiking twin of the same dimensions.
         ``n_parameters``
@@ -73,8 +75,6 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
     ...     scoring=language_model_scores, refit="neg_perplexity",
     ... )  # doctest: +SKIP
     """
-    from snn_estimators.energy import summarize
-
     model = final_estimator(estimator)
     if not hasattr(model, "_evaluate"):
         raise TypeError(
@@ -90,7 +90,7 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
         totals["n_correct"] / totals["n_tokens"],
         -cost["synaptic_nj"],
         -cost["total_nj"],
-        totals["spike_rate"],
+        cost["spike_rate"],
         cost["relative"],
         sum(weights.numel() for weights in model.module_.parameters()),
     )

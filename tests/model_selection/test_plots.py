@@ -23,9 +23,11 @@ def test_every_front_point_is_numbered_and_listed(big_results):
     texts = [text.get_text() for text in axes.texts]
     front = int(table["pareto"].sum())
     assert texts[:-1] == [str(number) for number in range(1, front + 1)]
-    assert len(texts[-1].splitlines()) == 1 + front + 2
-    best = table.iloc[0]
-    assert f"timesteps {best['timesteps']}, heads {best['heads']}" in texts[-1]
+    assert len(texts[-1].splitlines()) == 2 + front + 2
+    header, *rows = [line.split() for line in texts[-1].splitlines()[1 : 2 + front]]
+    assert header == ["timesteps", "heads", "encoding", "detach_reset"]
+    chosen = table[table["pareto"]].sort_values("energy_per_token_nj")[header].astype(str)
+    assert [row[1:] for row in rows] == chosen.to_numpy().tolist()
     assert axes.get_yscale() == "log"
 
 
