@@ -232,6 +232,7 @@ class SklearnNet(NeuralNet):
 
     def initialize(self) -> Self:
         """Build module, criterion, optimizer and callbacks; `fit` does so by itself."""
+        self.initialized_ = False  # so that skorch does not announce what it builds anew
         with self._concrete_device():
             super().initialize()
         return self

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from sklearn.utils.validation import validate_data
 from torch import Tensor
@@ -171,7 +172,7 @@ def _as_ragged(X: Any) -> list[npt.NDArray[Any]] | None:
     if isinstance(X, Tensor):
         return None
     if hasattr(X, "ndim"):
-        if X.ndim != 1 or np.dtype(X.dtype).kind != "O":
+        if X.ndim != 1 or X.dtype.kind != "O":
             return None
     elif not isinstance(X, list | tuple):
         return None
@@ -185,7 +186,7 @@ def _as_ragged(X: Any) -> list[npt.NDArray[Any]] | None:
 
 
 def _refuse_text(X: Any, estimator: Any) -> None:
-    first = next(iter(X), None) if isinstance(X, list | tuple) else None
+    first = next(iter(X), None) if isinstance(X, list | tuple | pd.Series) else None
     kind = getattr(getattr(X, "dtype", None), "kind", "")
     if isinstance(X, str) or isinstance(first, str) or kind in ("U", "S", "T"):
         raise ValueError(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from snn_estimators.energy import EnergyMeter, summarize
-from snn_estimators.estimators.data import IGNORED, Ids, TokenWindows, equal_length_batches
+from snn_estimators.estimators.data import IGNORED, Ids, TokenWindows
 from snn_estimators.estimators.training import TrainedNet
 
 __all__ = ["Evaluation"]
@@ -190,8 +190,8 @@ class Evaluation(TrainedNet):
 
     def _walk(self, windows: TokenWindows) -> Iterator[Batch]:
         """Run the module over all windows, batch by batch."""
-        batches = equal_length_batches(windows.lengths(), self.batch_size)
-        for indices, batch in zip(batches, self.get_iterator(windows), strict=True):
+        loader = self.get_iterator(windows)
+        for indices, batch in zip(loader.batch_sampler, loader, strict=True):
             documents, starts = windows.locate(np.asarray(indices))
             logits = self.evaluation_step(batch)
             yield Batch(documents, starts, batch[1].to(logits.device), logits)

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence, Sized
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
-import torch
 from sklearn.base import clone
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from snn_estimators.estimators.data import (
@@ -43,7 +42,7 @@ class LanguageModel(Evaluation, Generation, Persistence):
     _components = (*TrainedNet._components, "tokenizer")
 
     tokenizer_: BaseTokenizer
-    vocab_size_: int
+    _new_vocab_size: int  # of the module that `initialize` is about to build
 
     def __init__(
         self,
@@ -108,6 +107,11 @@ class LanguageModel(Evaluation, Generation, Persistence):
             return type(make_tokenizer(self.tokenizer))
         return super()._component_type(component)
 
+    @property
+    def vocab_size_(self) -> int:
+        """Number of different tokens that the fitted module knows."""
+        return self.module_.vocab_size
+
     # Fitting
 
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Self:
@@ -140,9 +144,12 @@ class LanguageModel(Evaluation, Generation, Persistence):
             return self._fit_further(X, "fit", fit_params)
         self._check_parameters(fit_params)
         documents = self._check_X(X, reset=True)
-        tokens = self._learn_tokens(documents)
+        tokenizer, tokens = self._learn_tokens(documents)
+        self._check_enough(tokens)
         with self._private_generators(self._draw_seed()):
             self.initialize()
+            if tokenizer is not None:
+                self.tokenizer_ = tokenizer
             return self._train(self.get_dataset(tokens), "fit", **fit_params)
 
     def partial_fit(self, X: Any, y: Any = None, classes: None = None, **fit_params: Any) -> Self:
@@ -182,10 +189,10 @@ class LanguageModel(Evaluation, Generation, Persistence):
             return check_token_ids(self, X, reset=reset)
         return check_documents(X, allow_empty=not reset)
 
-    def _learn_tokens(self, documents: Any) -> Sequence[Ids]:
-        """Fit the tokenizer, settle the size of the vocabulary, and return the ids."""
+    def _learn_tokens(self, documents: Any) -> tuple[BaseTokenizer | None, Sequence[Ids]]:
+        """Fit a tokenizer, settle the size of the vocabulary, and return the ids."""
         if self.tokenizer is None:
-            tokens = documents
+            tokenizer, tokens = None, documents
             n_tokens = 1 + max((int(ids.max()) for ids in tokens if len(ids)), default=-1)
         else:
             name = self.tokenizer
@@ -193,17 +200,14 @@ class LanguageModel(Evaluation, Generation, Persistence):
             tokenizer.set_params(**self.get_params_for("tokenizer"))
             tokens = tokenizer.fit(documents).transform(documents)
             n_tokens = tokenizer.n_tokens_
-        self._check_enough(tokens)
         size = self.get_params_for("module").get("vocab_size", n_tokens)
         if size < n_tokens:
             raise ValueError(
                 f"module__vocab_size={size} is too small: the training data has {n_tokens} "
                 "different tokens. Leave it out to have it found."
             )
-        if self.tokenizer is not None:
-            self.tokenizer_ = tokenizer
-        self.vocab_size_ = int(size)
-        return tokens
+        self._new_vocab_size = int(size)
+        return tokenizer, tokens
 
     def _check_enough(self, tokens: Sequence[Ids]) -> None:
         if all(len(ids) < 2 for ids in tokens):
@@ -232,11 +236,9 @@ class LanguageModel(Evaluation, Generation, Persistence):
     def initialize_module(self) -> Self:
         """Build the module for the vocabulary that was found; a skorch hook."""
         parameters = self.get_params_for("module")
-        factory = self._component_type("module")
-        if "vocab_size" in inspect.signature(factory).parameters and (
-            hasattr(self, "vocab_size_") and not isinstance(self.module, torch.nn.Module)
-        ):
-            parameters["vocab_size"] = self.vocab_size_
+        takes_size = "vocab_size" in inspect.signature(self._component_type("module")).parameters
+        if takes_size and not isinstance(self.module, nn.Module):
+            parameters["vocab_size"] = self._new_vocab_size
         self.module_ = self.initialized_instance(self.module, parameters)
         return self
 

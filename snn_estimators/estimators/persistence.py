@@ -202,7 +202,7 @@ def _restore(estimator: Any, config: Any, tokenizer: BaseTokenizer | None, folde
                 f"vocabulary holds {vocab_size}: they do not belong together."
             )
         estimator.tokenizer_ = tokenizer
-    estimator.vocab_size_ = vocab_size
+    estimator._new_vocab_size = vocab_size
     with estimator._private_generators(0):
         estimator.initialize()
     _load_weights(_plain(estimator.module_), folder / "model.safetensors")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import BaseEstimator
@@ -129,6 +130,7 @@ def test_ragged(X):
         ([[np.nan, 2]], "NaN"),
         (["text"], "tokenizer"),
         (np.array(["text"]), "tokenizer"),
+        (pd.Series(["text"]), "tokenizer"),
         ([], "array"),
         ([np.zeros((2, 2)), np.zeros(2)], "one-dimensional"),
     ],

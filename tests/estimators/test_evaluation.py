@@ -46,7 +46,7 @@ def test_sample_weights(fitted, texts):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_scores_do_not_depend_on_the_batches(fitted, texts, batch_size):
-    model = tiny_model().fit(texts).set_params(batch_size=batch_size)
+    model = tiny_model().fit(texts).set_params(iterator_valid__batch_size=batch_size)
     texts = [*texts, LONG, "a"]
     np.testing.assert_allclose(model.score_samples(texts), fitted.score_samples(texts), rtol=1e-5)
 

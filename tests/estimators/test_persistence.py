@@ -97,7 +97,7 @@ def test_neither_name_nor_path(fitted, home, name):
 
 
 def test_no_such_model(fitted, home, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no model 'cats' in .*there are: none"):
+    with pytest.raises(FileNotFoundError, match=r"no model 'cats' in .*there are: none"):
         SpikeDecoderLM.from_pretrained("cats")
     fitted.save_pretrained("dogs")
     with pytest.raises(FileNotFoundError, match=r"there are: \['dogs'\]"):

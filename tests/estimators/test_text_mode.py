@@ -86,7 +86,7 @@ def test_fit_is_deterministic_and_idempotent(texts, fitted):
 
 def test_the_global_random_state_is_left_alone(texts):
     def states():
-        return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
+        return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
 
     before = states()
     model = tiny_model(module__mlp_dropout=0.2).fit(texts).partial_fit(texts)
@@ -295,6 +295,20 @@ def test_sample_weights_are_routed_to_the_score(texts):
         held_out = [texts[i] for i in rows]
         assert score == estimator.score(held_out, sample_weight=weights[rows])
         assert score != estimator.score(held_out)
+
+
+def test_a_refused_refit_leaves_the_fitted_model(texts):
+    model = tiny_model().fit(texts)
+    before = model.score_samples(texts).tolist()
+    with pytest.raises(ValueError, match="heads"):
+        model.set_params(module__heads=3).fit(["other text: 0123456789"])
+    assert model.score_samples(texts).tolist() == before
+
+
+def test_the_notebook_view(texts, fitted):
+    assert "module__heads" in fitted._repr_html_()
+    assert "SpikeDecoderLM" in make_pipeline(tiny_model())._repr_html_()
+    assert "module__heads=2" in repr(make_pipeline(tiny_model()))
 
 
 @pytest.mark.parametrize(

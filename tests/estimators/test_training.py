@@ -195,6 +195,8 @@ def test_early_stopping_is_no_interruption(texts, recwarn):
 def test_the_progress_bar(texts, capsys):
     tiny_model(verbose=0).fit(texts)
     assert capsys.readouterr().err == ""
+    tiny_model(verbose=1).fit(texts).fit(texts)
+    assert capsys.readouterr().out == ""
     model = tiny_model(verbose=1, callbacks=[("interrupt", Interrupt(9))]).fit(texts)
     shown = capsys.readouterr().err
     assert f"{model.n_steps_}/{model.n_steps_}" in shown
