@@ -25,8 +25,8 @@ class Projection(nn.Module):
         Makes the normalisation from a width.
     neuron : callable
         Makes the neurons; ``nn.Identity`` leaves real numbers.
-    token_shift : bool, default=False
-        Add a bias-free linear map of the previous token's input.
+    token_shift : int, default=0
+        Add a bias-free linear map of the inputs of so many previous tokens.
     """
 
     def __init__(
@@ -35,11 +35,13 @@ class Projection(nn.Module):
         out_features: int,
         norm: Norm,
         neuron: Neuron,
-        token_shift: bool = False,
+        token_shift: int = 0,
     ) -> None:
         super().__init__()
         self.linear = nn.Linear(features, out_features)
-        self.shift = nn.Linear(features, out_features, bias=False) if token_shift else None
+        self.shift = (
+            nn.Linear(token_shift * features, out_features, bias=False) if token_shift else None
+        )
         self.norm = norm(out_features)
         self.neuron = neuron()
 
@@ -49,6 +51,40 @@ class Projection(nn.Module):
         if self.shift is not None:
             current = current + self.shift(previous)
         return self.neuron(self.norm(current, valid))
+
+
+def previous_tokens(x: Tensor, count: int, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Give each token its predecessors' values beside one another, for the token shift.
+
+    Parameters
+    ----------
+    x : Tensor, shape [time, batch, sequence, width]
+    count : int
+        How many predecessors.
+    past : Tensor, shape [time, batch, count, width], optional
+        The tokens before the first; silence when left out.
+
+    Returns
+    -------
+    previous : Tensor, shape [time, batch, sequence, count * width]
+        The nearest predecessor first.
+    past : Tensor, shape [time, batch, count, width]
+        For the call that continues the sequence.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 3, 1)
+    >>> previous_tokens(x, 2, None)[0].squeeze()
+    tensor([[0., 0.],
+            [1., 0.],
+            [2., 1.]])
+    """
+    if past is None:
+        past = x.new_zeros(*x.shape[:-2], count, x.shape[-1])
+    length, longer = x.shape[-2], torch.cat([past, x], dim=-2)
+    shifted = [longer[..., count - lag : count - lag + length, :] for lag in range(1, count + 1)]
+    return torch.cat(shifted, dim=-1), longer[..., length:, :]
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -143,8 +179,8 @@ class AttentionState(NamedTuple):
 
     core: Tensor | tuple[Tensor, Tensor] | None
     """The core's state: a matrix a head, or the softmax core's keys and values."""
-    last: Tensor | None
-    """Input of the last token, for the token shift: [time, batch, 1, width]."""
+    past: Tensor | None
+    """Inputs of the last tokens, for the token shift: [time, batch, tokens, width]."""
 
 
 class SelfAttention(nn.Module):
@@ -160,7 +196,7 @@ class SelfAttention(nn.Module):
     norm, neuron : callable
     input_neuron, output_neuron : callable, optional
         Neurons in front of the projections and behind the output.
-    token_shift : bool, default=False
+    token_shift : int, default=0
     """
 
     def __init__(
@@ -171,7 +207,7 @@ class SelfAttention(nn.Module):
         neuron: Neuron,
         input_neuron: Neuron = nn.Identity,
         output_neuron: Neuron = nn.Identity,
-        token_shift: bool = False,
+        token_shift: int = 0,
     ) -> None:
         super().__init__()
         self.input_neuron = input_neuron()
@@ -200,12 +236,10 @@ class SelfAttention(nn.Module):
         tuple of Tensor, shape of `x`, and AttentionState
         """
         x = self.input_neuron(x)
-        core_state, last = (None, None) if state is None else state
+        core_state, past = (None, None) if state is None else state
         previous = None
         if self.token_shift:
-            first = torch.zeros_like(x[..., :1, :]) if last is None else last
-            previous = torch.cat([first, x[..., :-1, :]], dim=-2)
-            last = x[..., -1:, :]
+            previous, past = previous_tokens(x, self.token_shift, past)
         q, k, v = (p(x, previous, valid) for p in (self.query, self.key, self.value))
         attended, core_state = self.core(q, k, v, core_state)
-        return self.output(self.neuron(attended), None, valid), AttentionState(core_state, last)
+        return self.output(self.neuron(attended), None, valid), AttentionState(core_state, past)

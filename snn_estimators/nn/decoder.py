@@ -22,6 +22,14 @@ from snn_estimators.nn.norms import NORMALIZATIONS
 from snn_estimators.nn.validation import check_decoder_options
 
 
+class BlockState(NamedTuple):
+    """What a block remembers of the tokens so far."""
+
+    attention: AttentionState
+    past: Tensor | None
+    """Inputs of the feed-forward at the last tokens, for its token shift."""
+
+
 class Block(nn.Module):
     """Attention and feed-forward, each with a residual around it.
 
@@ -51,13 +59,15 @@ class Block(nn.Module):
         self.feed_forward = feed_forward
 
     def forward(
-        self, x: Tensor, state: AttentionState | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, AttentionState]:
+        self, x: Tensor, state: BlockState | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, BlockState]:
         """Map x, shape [time, batch, sequence, width], and the state of the tokens before it."""
+        before, past = (None, None) if state is None else state
         x = self.input_neuron(x)
-        attended, state = self.attention(x, state, valid)
+        attended, after = self.attention(x, before, valid)
         x = self.middle_neuron(x + self.attended_neuron(attended))
-        return x + self.feed_forward(x, valid), state
+        fed_forward, past = self.feed_forward(x, past, valid)
+        return x + fed_forward, BlockState(after, past)
 
 
 class Head(nn.Module):
@@ -111,7 +121,7 @@ class DecoderState(NamedTuple):
 
     position: int
     """Tokens seen so far."""
-    blocks: tuple[AttentionState, ...]
+    blocks: tuple[BlockState, ...]
 
 
 class SpikingDecoder(nn.Module):
@@ -147,8 +157,10 @@ class SpikingDecoder(nn.Module):
     attention_decay : {None, "fixed", "learned"}, default=None
         Leaky attention memory: head h = 1, 2, ... keeps a share of 1 - 2^-h per token (fixed), or
         starts there (learned).
-    token_shift : bool, default=False
-        Queries, keys and values also see the previous token's spikes.
+    token_shift : int, default=0
+        Queries, keys and values also see the spikes of so many previous tokens (True is 1).
+    mlp_token_shift : int, default=0
+        So does the feed-forward, as RWKV's channel mixing sees one.
     normalization : {"layer", "batch", "power"}, default="layer"
     readout : {"average", "accumulate", "concatenate", "final"}, default="average"
     spiking_residuals : {0, 1, 2}, default=0
@@ -211,7 +223,8 @@ class SpikingDecoder(nn.Module):
         timesteps: int = 4,
         attention_scale: float = 0.125,
         attention_decay: str | None = None,
-        token_shift: bool = False,
+        token_shift: int = 0,
+        mlp_token_shift: int = 0,
         normalization: str = "layer",
         readout: str = "average",
         spiking_residuals: int = 0,
@@ -272,14 +285,16 @@ class SpikingDecoder(nn.Module):
                 )
             core = SpikingCore(heads, attention_scale, attention_decay, attention_dropout)
             inner, outer = neuron_if(spiking_residuals < 2), neuron_if(spiking_residuals == 2)
-            return SelfAttention(width, core, norm, neuron, inner, outer, token_shift)
+            return SelfAttention(width, core, norm, neuron, inner, outer, int(token_shift))
 
         def feed_forward() -> nn.Module:
             hidden = width * mlp_ratio
             if not feed_forward_spikes:
                 return FeedForward(width, hidden, mlp_dropout)
             spikes_out = spiking_residuals > 0
-            return SpikingFeedForward(width, hidden, norm, neuron, mlp_dropout, spikes_out)
+            return SpikingFeedForward(
+                width, hidden, norm, neuron, mlp_dropout, spikes_out, int(mlp_token_shift)
+            )
 
         self.blocks = nn.ModuleList(
             Block(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from snn_estimators.nn.attention import Neuron, Norm, Projection
+from snn_estimators.nn.attention import Neuron, Norm, Projection, previous_tokens
 
 
 class SpikingFeedForward(nn.Module):
@@ -18,6 +18,9 @@ class SpikingFeedForward(nn.Module):
     spikes_out : bool, default=False
         Have the neurons behind instead of in front, for inputs that are spikes already and
         residuals that must add up spikes.
+    token_shift : int, default=0
+        The first map also sees the spikes of so many previous tokens, as RWKV's channel mixing
+        sees one.
     """
 
     def __init__(
@@ -28,18 +31,25 @@ class SpikingFeedForward(nn.Module):
         neuron: Neuron,
         dropout: float = 0.0,
         spikes_out: bool = False,
+        token_shift: int = 0,
     ) -> None:
         super().__init__()
         self.input_neuron = nn.Identity() if spikes_out else neuron()
-        self.expand = Projection(width, hidden, norm, neuron)
+        self.token_shift = token_shift
+        self.expand = Projection(width, hidden, norm, neuron, token_shift)
         self.contract = Projection(hidden, width, norm, nn.Identity)
         self.dropout = nn.Dropout(dropout)
         self.output_neuron = neuron() if spikes_out else nn.Identity()
 
-    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Map [time, batch, sequence, width] to the same shape."""
-        hidden = self.expand(self.input_neuron(x), None, valid)
-        return self.output_neuron(self.dropout(self.contract(hidden, None, valid)))
+    def forward(
+        self, x: Tensor, past: Tensor | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Map x, shape [time, batch, sequence, width]; `past` is the token shift's state."""
+        x, previous = self.input_neuron(x), None
+        if self.token_shift:
+            previous, past = previous_tokens(x, self.token_shift, past)
+        hidden = self.expand(x, previous, valid)
+        return self.output_neuron(self.dropout(self.contract(hidden, None, valid))), past
 
 
 class FeedForward(nn.Module):
@@ -58,6 +68,8 @@ class FeedForward(nn.Module):
         self.contract = nn.Linear(hidden, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Map [..., width] to the same shape."""
-        return self.dropout(self.contract(self.activation(self.expand(x))))
+    def forward(
+        self, x: Tensor, past: None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, None]:
+        """Map x, shape [..., width]; there is no state."""
+        return self.dropout(self.contract(self.activation(self.expand(x)))), None

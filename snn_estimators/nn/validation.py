@@ -25,6 +25,7 @@ SIZES = (
     "mlp_ratio",
     "timesteps",
 )
+SHIFTS = ("token_shift", "mlp_token_shift")
 DROPOUTS = ("attention_dropout", "mlp_dropout")
 
 
@@ -42,6 +43,9 @@ def check_decoder_options(**options: Any) -> None:
     for name in SIZES:
         if options[name] < 1 or int(options[name]) != options[name]:
             raise ValueError(f"{name}={options[name]!r} must be a whole number of at least 1.")
+    for name in SHIFTS:
+        if options[name] < 0 or int(options[name]) != options[name]:
+            raise ValueError(f"{name}={options[name]!r} must be a number of tokens, from 0 on.")
     for name in DROPOUTS:
         if not 0 <= options[name] < 1:
             raise ValueError(f"{name}={options[name]!r} must lie in [0, 1).")
@@ -78,23 +82,18 @@ def _check_encoding(
         )
 
 
-def _check_spiking(
-    *,
-    spike_degree: int | str,
-    spiking_head: bool | None,
-    attention_decay: str | None,
-    token_shift: bool,
-    **_: Any,
-) -> None:
-    if spike_degree not in (0, 1):
-        return
-    for name, value in (
-        ("spiking_head", spiking_head),
-        ("attention_decay", attention_decay),
-        ("token_shift", token_shift),
+def _check_spiking(*, spike_degree: int | str, **options: Any) -> None:
+    for part, degrees, names in (
+        (
+            "attention",
+            (2, 3, 4, "attention_only"),
+            ("attention_decay", "token_shift", "spiking_head"),
+        ),
+        ("a feed-forward", (3, 4), ("mlp_token_shift",)),
     ):
-        if value:
-            raise ValueError(
-                f"{name}={value!r} belongs to spiking attention, and spike_degree={spike_degree} "
-                f"has none; leave {name} out or use spike_degree >= 2."
-            )
+        for name in names:
+            if options[name] and spike_degree not in degrees:
+                raise ValueError(
+                    f"{name}={options[name]!r} needs {part} that spikes, which spike_degree="
+                    f"{spike_degree!r} has not; leave {name} out or use spike_degree in {degrees}."
+                )

@@ -50,6 +50,8 @@ VARIANTS = [
     *({"temporal_coding": t} for t in ("rate", "latency")),
     {"temporal_coding": "latency", "encoding": "two-hot", "position_encoding": "learned"},
     *({"attention_decay": d, "token_shift": True} for d in (None, "fixed", "learned")),
+    {"token_shift": 1, "mlp_token_shift": 2, "spiking_residuals": 1},
+    {"token_shift": 3, "attention_decay": "fixed"},
     {"attention_decay": "fixed", "normalization": "power", "spike_degree": "attention_only"},
     {"tau": 1.5, "v_reset": None, "surrogate": "atan", "detach_reset": False},
 ]
@@ -217,6 +219,8 @@ def test_degree_four_without_spikes_in_the_head_is_degree_three():
         ({"spike_degree": 5}, "spike_degree=5"),
         ({"spike_degree": 1, "spiking_head": True}, "spiking_head"),
         ({"spike_degree": 0, "token_shift": True}, "token_shift"),
+        ({"spike_degree": 2, "mlp_token_shift": True}, "mlp_token_shift"),
+        ({"token_shift": -1}, "token_shift=-1"),
         ({"attention_decay": "some"}, "attention_decay"),
         ({"mlp_dropout": 1.0}, "mlp_dropout"),
         ({"surrogate": "box"}, "surrogate"),
