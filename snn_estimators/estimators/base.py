@@ -244,7 +244,8 @@ class SklearnNet(NeuralNet):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         requested = state["device"]
-        super().__setstate__({**state, "device": resolve_device(requested)})
+        nested = dict(state["_nested"])  # a copy has parameters of its own
+        super().__setstate__({**state, "_nested": nested, "device": resolve_device(requested)})
         if self.device == resolve_device(requested):  # otherwise that device is not here
             self.device = requested
 

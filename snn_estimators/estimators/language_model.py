@@ -238,7 +238,10 @@ class LanguageModel(Evaluation, Generation, Persistence):
         parameters = self.get_params_for("module")
         takes_size = "vocab_size" in inspect.signature(self._component_type("module")).parameters
         if takes_size and not isinstance(self.module, nn.Module):
-            parameters["vocab_size"] = self._new_vocab_size
+            size = vars(self).get("_new_vocab_size", parameters.get("vocab_size"))
+            if size is None:
+                raise ValueError("The vocabulary is not known before fit: set module__vocab_size.")
+            parameters["vocab_size"] = size
         self.module_ = self.initialized_instance(self.module, parameters)
         return self
 
@@ -258,7 +261,7 @@ class LanguageModel(Evaluation, Generation, Persistence):
             batches = equal_length_batches(window_lengths(dataset), size)
             return self.iterator_valid(dataset, batch_sampler=batches, **parameters)
         if self.steps_per_epoch is None:
-            parameters.setdefault("shuffle", True)
+            parameters.setdefault("shuffle", "sampler" not in parameters)
         else:
             n_windows = self.steps_per_epoch * size
             parameters["sampler"] = RandomSampler(

@@ -90,8 +90,9 @@ class SpikeDecoderLM(LanguageModel):
     Notes
     -----
     A document longer than ``max_len`` is cut into windows that overlap by one token, so that each
-    of its tokens but the first is predicted exactly once. Scores do not depend on the order or
-    the grouping of documents beyond rounding.
+    of its tokens but the first is predicted exactly once. Windows are scored in batches of equal
+    length, without padding; the order and the grouping of documents do not matter beyond the
+    rounding of sums, which now and then tips a neuron over its threshold.
 
     The defaults are the recipe of the published SpikeDecoder; `PRESETS` names others, for
     `from_preset`.

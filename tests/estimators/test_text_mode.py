@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import random
 
@@ -109,11 +110,11 @@ def test_input_and_parameters_are_not_touched(texts):
     tokenizer = CharTokenizer()
     model = tiny_model(tokenizer=tokenizer, tokenizer__handle_unknown="token")
     series = pd.Series(texts)
-    before, copy = joblib.hash(model.get_params()), series.copy()
+    before, untouched = joblib.hash(model.get_params()), series.copy()
     model.fit(series)
     for method in METHODS:
         getattr(model, method)(series)
-    pd.testing.assert_series_equal(series, copy)
+    pd.testing.assert_series_equal(series, untouched)
     assert joblib.hash(model.get_params()) == before
     assert not hasattr(tokenizer, "vocabulary_")
     assert tokenizer.handle_unknown == "auto"
@@ -190,13 +191,13 @@ def test_parameters_take_effect_at_the_next_fit(texts):
     assert model.fit(texts).module_.timesteps == 3
 
 
-@pytest.mark.parametrize("copy", [lambda m: pickle.loads(pickle.dumps(m)), None])
-def test_copies_of_a_fitted_model(copy, texts, fitted, tmp_path):
-    if copy is None:
+@pytest.mark.parametrize("way", ["pickle", "joblib"])
+def test_copies_of_a_fitted_model(way, texts, fitted, tmp_path):
+    if way == "joblib":
         joblib.dump(fitted, tmp_path / "model.joblib")
         other = joblib.load(tmp_path / "model.joblib")
     else:
-        other = copy(fitted)
+        other = pickle.loads(pickle.dumps(fitted))
     assert other.device == "auto"
     assert other.get_params().keys() == fitted.get_params().keys()
     assert other.score_samples(texts).tolist() == fitted.score_samples(texts).tolist()
@@ -303,6 +304,18 @@ def test_a_refused_refit_leaves_the_fitted_model(texts):
     with pytest.raises(ValueError, match="heads"):
         model.set_params(module__heads=3).fit(["other text: 0123456789"])
     assert model.score_samples(texts).tolist() == before
+
+
+def test_copies_share_no_parameters(fitted):
+    other = copy.copy(fitted).set_params(module__heads=1, lr=0.5)
+    assert (fitted.module__heads, fitted.lr) == (2, 1e-2)
+    assert (other.module__heads, other.lr) == (1, 0.5)
+
+
+def test_initialize_alone_needs_a_vocabulary():
+    with pytest.raises(ValueError, match="not known before fit"):
+        tiny_model().initialize()
+    assert tiny_model(module__vocab_size=9).initialize().vocab_size_ == 9
 
 
 def test_the_notebook_view(texts, fitted):
