@@ -10,15 +10,15 @@ import os
 # The OpenMP runtime reads this when torch is first imported; whoever set it keeps their choice.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from snn_estimators._version import __version__  # noqa: E402
-from snn_estimators.estimators import SpikeDecoderLM  # noqa: E402
-from snn_estimators.model_selection import (  # noqa: E402
+from snn_estimators._version import __version__
+from snn_estimators.estimators import SpikeDecoderLM
+from snn_estimators.model_selection import (
     language_model_scores,
     results_table,
     write_tables,
 )
-from snn_estimators.nn import SpikingDecoder  # noqa: E402
-from snn_estimators.text import (  # noqa: E402
+from snn_estimators.nn import SpikingDecoder
+from snn_estimators.text import (
     CharTokenizer,
     TextCleaner,
     WindowKFold,
