@@ -1,7 +1,7 @@
 """The command line: sweep, fit, score, generate, energy, corpora.
 
-Each command reads its options, calls one function of the library and prints what came back.
-Imports stand inside the commands, so that ``--help`` does not wait for PyTorch.
+Each command reads its options, calls the library and prints what came back. Imports stand inside
+the commands: each waits for what it needs alone.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def sweep(
     epochs: Epochs = None,
     steps: Steps = None,
     length: Length = 64,
-    limit: Limit = 100_000,
+    limit: Limit = 80_000,
     clean: Clean = True,
     preset: Preset = None,
     device: Device = "auto",
@@ -117,10 +117,14 @@ def fit(
 ) -> None:
     """Train a model on text, and save it; the last tenth of the text is held out to score it."""
     from snn_estimators.estimators import SpikeDecoderLM
-    from snn_estimators.model_selection import prepare_text
+    from snn_estimators.estimators.folders import refuse_other_content, resolve_name
+    from snn_estimators.model_selection import check_writable, prepare_text
     from snn_estimators.model_selection.grids import resolve_parameters
     from snn_estimators.text import CharTokenizer
 
+    folder = resolve_name(output)
+    refuse_other_content(folder)  # now, not after hours of training
+    check_writable(folder.parent)
     text = prepare_text(corpus, clean=clean, limit=limit)
     model = SpikeDecoderLM() if preset is None else SpikeDecoderLM.from_preset(preset)
     recipe = {
@@ -133,8 +137,7 @@ def fit(
     model.set_params(**resolve_parameters(model, recipe))
     split = len(text) - len(text) // 10
     model.fit([text[:split]])
-    model.save_pretrained(output)
-    typer.echo(f"saved as {output}")
+    typer.echo(f"saved in {model.save_pretrained(output)}")
     _print_scores(model, [text[split:]])
 
 
@@ -157,7 +160,10 @@ def generate(
     device: Device = "auto",
 ) -> None:
     """Continue a prompt, writing as it goes."""
+    from snn_estimators.text import TextCleaner
+
     fitted = _load(model, device)
+    prompt = TextCleaner().transform([prompt])[0] if _wants_clean(fitted) else prompt
     typer.echo(prompt, nl=False)
     pieces = fitted.generate(
         prompt,
@@ -181,7 +187,12 @@ def energy(model: Model, corpus: Corpus, limit: Limit = 20_000, device: Device =
 
     fitted = _load(model, device)
     table = fitted.energy([_text_for(fitted, corpus, limit)])
-    _show(table.map(lambda value: f"{value:.4g}" if isinstance(value, float) else value))
+    columns = ["layer", "kind", "spike_rate", "accumulates", "macs", "energy_pj"]
+    columns += ["normalization_pj", "neuron_pj", "ann_pj"]
+    numbers = table[columns].map(
+        lambda value: f"{value:.4g}" if isinstance(value, float) else value
+    )
+    _show(numbers.replace("nan", ""))
     total = summarize(table)
     typer.echo(
         f"{total['synaptic_nj']:.4g} nJ per token in synapses ({total['total_nj']:.4g} nJ with "
@@ -221,11 +232,15 @@ def _load(model: str, device: str) -> Any:
 
 
 def _text_for(model: Any, corpus: str, limit: int | None) -> str:
-    """Load text the way that the model knows it: a model of SpikeDecoder's alphabet, cleaned."""
+    """Load text the way that the model knows it."""
     from snn_estimators.model_selection import prepare_text
 
-    alphabet = getattr(model.tokenizer_, "alphabet", None)
-    return prepare_text(corpus, clean=alphabet == "spikedecoder", limit=limit)
+    return prepare_text(corpus, clean=_wants_clean(model), limit=limit)
+
+
+def _wants_clean(model: Any) -> bool:
+    """Whether a model knows SpikeDecoder's 30 symbols alone."""
+    return getattr(model.tokenizer_, "alphabet", None) == "spikedecoder"
 
 
 def _print_scores(model: Any, documents: list[str]) -> None:

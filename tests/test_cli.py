@@ -132,12 +132,26 @@ def test_fit_score_generate_energy(run, tale, tmp_path):
     assert code == 0, errors
     assert output.startswith("the cat")
     assert len(output) == len("the cat") + 12 + 1
-    assert run("generate", model, "the cat", "--tokens=12", "--seed=1")[1] == output
+    assert run("generate", model, "The\tCat", "--tokens=12", "--seed=1")[1] == output
 
     code, output, errors = run("energy", model, tale)
     assert code == 0, errors
     assert "nJ per token" in output
     assert "energy_pj" in output
+
+
+def test_a_place_that_cannot_be_saved_in_is_refused_before_training(run, tale, monkeypatch):
+    from snn_estimators import SpikeDecoderLM
+
+    monkeypatch.setattr(SpikeDecoderLM, "fit", lambda *_: pytest.fail("a fit was started"))
+    for output, message in (
+        (tale, "holds no model"),
+        (tale / "below", "cannot write into"),
+        ("some/where", "no model name"),
+    ):
+        code, _, errors = run("fit", tale, "--output", output)
+        assert code == 2
+        assert message in errors
 
 
 def test_missing_models_are_refused(run, tale, tmp_path):

@@ -59,7 +59,7 @@ def run_sweep(
     *,
     estimator: Any = None,
     length: int = 64,
-    limit: int | None = 100_000,
+    limit: int | None = 80_000,
     clean: bool = True,
     folds: int = 2,
     n_jobs: int | None = None,
@@ -84,7 +84,7 @@ def run_sweep(
         What is cloned for each candidate; by default `sweep_model` for `length` and `clean`.
     length : int, default=64
         Tokens that a model sees at most; the text is cut into windows one longer.
-    limit : int or None, default=100_000
+    limit : int or None, default=80_000
         Characters of the (cleaned) text to use.
     clean : bool, default=True
         Whether `TextCleaner` reduces the text to SpikeDecoder's 30 symbols first.
@@ -174,7 +174,7 @@ def sweep_model(
 ) -> SpikeDecoderLM:
     """Make the small language model that sweeps compare by default.
 
-    Two blocks and 100 steps: a fit of seconds, long enough for the differences to show.
+    Two blocks and 150 small, large steps: a fit of seconds, long enough for differences to show.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def sweep_model(
     tokenizer = CharTokenizer("spikedecoder") if clean else "char"
     base: dict[str, Any] = {"tokenizer": tokenizer, "random_state": 0}
     if preset is None:
-        model = SpikeDecoderLM(**base, module__blocks=2, max_steps=100)
+        model = SpikeDecoderLM(**base, module__blocks=2, max_steps=150, batch_size=8, lr=0.01)
     else:
         model = SpikeDecoderLM.from_preset(preset, **base)
     return model.set_params(**resolve_parameters(model, {"max_len": length, **parameters}))
