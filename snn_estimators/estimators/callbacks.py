@@ -90,13 +90,18 @@ class GradientGuard(Callback):
             )
 
 
+SCHEDULES = ("cosine", "trapezoid", "constant")
+_DESCENT = 0.4  # share of the steps over which a trapezoid comes down
+
+
 class StepSchedule(Callback):
     """Sets the learning rate before every optimizer step.
 
     Parameters
     ----------
-    schedule : {"cosine", "constant"}
-        From the learning rate down to `floor` of it along half a cosine, or not at all.
+    schedule : {"cosine", "trapezoid", "constant"}
+        From the learning rate down to `floor` of it along half a cosine; in a straight line over
+        the last two fifths of the steps; or not at all.
     warmup_steps : int
         Steps over which the rate first rises linearly.
     floor : float
@@ -142,6 +147,8 @@ class StepSchedule(Callback):
         --------
         >>> [round(StepSchedule(warmup_steps=2).factor(step, 7), 3) for step in range(7)]
         [0.5, 1.0, 1.0, 0.861, 0.525, 0.189, 0.05]
+        >>> [round(StepSchedule("trapezoid").factor(step, 6), 3) for step in range(6)]
+        [1.0, 1.0, 1.0, 1.0, 0.525, 0.05]
         """
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
@@ -149,7 +156,11 @@ class StepSchedule(Callback):
             return 1.0
         last = n_steps - 1 - self.warmup_steps
         progress = min(1.0, (step - self.warmup_steps) / last) if last > 0 else 0.0
-        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * progress)) / 2
+        if self.schedule == "trapezoid":
+            share = min(1.0, (1 - progress) / _DESCENT)
+        else:
+            share = (1 + math.cos(math.pi * progress)) / 2
+        return self.floor + (1 - self.floor) * share
 
 
 class Progress(Callback):

@@ -37,8 +37,9 @@ class SpikeDecoderLM(LanguageModel):
     betas : tuple of two floats, default=(0.9, 0.95)
     clip : float or None, default=1.0
         Largest norm of the gradient.
-    schedule : {"cosine", "constant"}, default="cosine"
-        Of the learning rate, step by step; the cosine ends at 5 % of `lr`.
+    schedule : {"cosine", "trapezoid", "constant"}, default="cosine"
+        Of the learning rate, step by step. The cosine ends at 5 % of `lr`; so does the trapezoid,
+        which keeps `lr` for three fifths of the steps and then descends in a straight line.
     warmup_steps : int, default=0
         Steps over which the learning rate first rises linearly.
     max_epochs : int, default=10
@@ -94,8 +95,8 @@ class SpikeDecoderLM(LanguageModel):
     length, without padding; the order and the grouping of documents do not matter beyond the
     rounding of sums, which now and then tips a neuron over its threshold.
 
-    The defaults are the recipe of the published SpikeDecoder; `PRESETS` names others, for
-    `from_preset`.
+    The defaults are the recipe of the published SpikeDecoder. `PRESETS` names others, for
+    `from_preset`: "context" is the one that learns more than bigrams.
 
     Examples
     --------
@@ -110,7 +111,23 @@ class SpikeDecoderLM(LanguageModel):
     '...'
     """
 
-    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"spikedecoder": {}}
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "spikedecoder": {},
+        # What makes context learnable, in the order of what it brings: sight of previous tokens'
+        # spikes, a leaky attention memory, an embedding strong enough to wake the first neurons,
+        # a readout that keeps the timesteps apart, and a learning rate that suits them.
+        "context": {
+            "module__token_shift": 2,
+            "module__mlp_token_shift": 2,
+            "module__attention_decay": "fixed",
+            "module__attention_scale": 0.5,
+            "module__float_embedding": True,
+            "module__embedding_std": 1.0,
+            "module__readout": "concatenate",
+            "lr": 6e-3,
+            "schedule": "trapezoid",
+        },
+    }
 
     def __init__(
         self,

@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from snn_estimators.estimators.base import SklearnNet
-from snn_estimators.estimators.callbacks import GradientGuard, Progress, StepSchedule, TokenLoss
+from snn_estimators.estimators.callbacks import (
+    SCHEDULES,
+    GradientGuard,
+    Progress,
+    StepSchedule,
+    TokenLoss,
+)
 
 __all__ = ["Split", "TrainedNet"]
 
@@ -164,8 +170,8 @@ class TrainedNet(SklearnNet):
             value = getattr(self, name)
             if not (value is None and name == "clip") and not _is_positive(value):
                 raise ValueError(f"{name} must be a positive number, got {value!r}.")
-        if self.schedule not in ("cosine", "constant"):
-            raise ValueError(f'schedule must be "cosine" or "constant", got {self.schedule!r}.')
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {SCHEDULES}, got {self.schedule!r}.")
 
 
 def _is_whole(value: Any, least: int) -> bool:
