@@ -14,7 +14,7 @@ from snn_estimators.model_selection import run_sweep, sweep_model
 def parse_arguments(file: str, description: str | None) -> argparse.Namespace:
     """Parse the command line of an experiment; its tables go to ``results/`` and its own name."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--corpus", default="python-docs", help="name, file or folder (%(default)s)")
+    parser.add_argument("--corpus", default="python-docs", help="name or path (%(default)s)")
     parser.add_argument("--output", default=f"results/{Path(file).stem}", help="(%(default)s)")
     parser.add_argument("--jobs", type=int, default=None, help="fits at a time (one a core)")
     parser.add_argument("--quick", action="store_true", help="a few steps: does everything run?")

@@ -1,4 +1,4 @@
-"""Do spiking decoders learn more than bigrams?
+"""Show whether spiking decoders learn more than bigrams.
 
 The reference's recipe, the "context" preset and the non-spiking twin, trained on equally many
 tokens of one text (the first nine tenths) and measured on 64 windows spread evenly over the rest;
@@ -34,7 +34,6 @@ SHARED = {
     "tokenizer": CharTokenizer("spikedecoder"),
     "module__max_len": LENGTH,
     "module__blocks": 4,
-    "module__mlp_ratio": 4,
     "batch_size": 16,
     "device": "cpu",
 }
@@ -47,8 +46,11 @@ MODELS: dict[str, Any] = {
     "non-spiking twin, lr 3e-3": lambda: SpikeDecoderLM(
         module__spike_degree=0, schedule="constant", lr=3e-3
     ),
-    "non-spiking twin, lr 3e-3, cosine": lambda: SpikeDecoderLM(
-        module__spike_degree=0, schedule="cosine", warmup_steps=30, lr=3e-3
+    "non-spiking twin, tuned": lambda: SpikeDecoderLM(
+        module__spike_degree=0, schedule="trapezoid", lr=3e-3
+    ),
+    "non-spiking twin, tuned, as many parameters": lambda: SpikeDecoderLM(
+        module__spike_degree=0, module__mlp_ratio=11, schedule="trapezoid", lr=3e-3
     ),
 }
 

@@ -1,4 +1,4 @@
-"""How many timesteps, how many heads, and which code for the tokens?
+"""Compare numbers of timesteps and heads, and codes for the tokens.
 
 The grid search of the SpikeDecoder paper, on quality and energy together.
 """

@@ -34,7 +34,7 @@ def main() -> None:
     if not options.check:
         readme.write_text(updated(text), "utf-8")
     elif updated(text) != text:
-        sys.exit("README.md: a table differs from its file; run python experiments/update_readme.py")
+        sys.exit("README.md: a table is not its file's; run python experiments/update_readme.py")
 
 
 if __name__ == "__main__":

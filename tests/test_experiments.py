@@ -22,8 +22,10 @@ ROWS = {
 @pytest.mark.parametrize("name", ROWS)
 def test_quick_run_leaves_a_table(name, tmp_path):
     subprocess.run(
-        [sys.executable, ROOT / "experiments" / f"{name}.py", "--quick", "--jobs", "1"]
-        + ["--output", str(tmp_path)],
+        [
+            *(sys.executable, ROOT / "experiments" / f"{name}.py", "--quick", "--jobs", "1"),
+            *("--output", tmp_path),
+        ],
         check=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,

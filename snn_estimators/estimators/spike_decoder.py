@@ -115,7 +115,7 @@ class SpikeDecoderLM(LanguageModel):
         "spikedecoder": {},
         # What makes context learnable, in the order of what it brings: sight of previous tokens'
         # spikes, a leaky attention memory, an embedding strong enough to wake the first neurons,
-        # a readout that keeps the timesteps apart, and a learning rate that suits them.
+        # a readout that adds the timesteps up, and a learning rate that suits them.
         "context": {
             "module__token_shift": 2,
             "module__mlp_token_shift": 2,
@@ -123,7 +123,7 @@ class SpikeDecoderLM(LanguageModel):
             "module__attention_scale": 0.5,
             "module__float_embedding": True,
             "module__embedding_std": 1.0,
-            "module__readout": "concatenate",
+            "module__readout": "accumulate",
             "lr": 6e-3,
             "schedule": "trapezoid",
         },
