@@ -4,28 +4,28 @@ Fit, score, search and compare spiking GPT-style decoders with the tools you alr
 beside every perplexity what it costs in energy.
 """
 
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
+
+from snn_estimators._version import __version__
 
 # Threads that spin while they wait slow a machine down many times over once fits share its cores.
 # The OpenMP runtime reads this when torch is first imported; whoever set it keeps their choice.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from snn_estimators._version import __version__
-from snn_estimators.estimators import SpikeDecoderLM
-from snn_estimators.model_selection import (
-    language_model_scores,
-    results_table,
-    write_tables,
-)
-from snn_estimators.nn import SpikingDecoder
-from snn_estimators.text import (
-    CharTokenizer,
-    TextCleaner,
-    WindowKFold,
-    WordTokenizer,
-    load_corpus,
-    split_windows,
-)
+if TYPE_CHECKING:
+    from snn_estimators.estimators import SpikeDecoderLM
+    from snn_estimators.model_selection import language_model_scores, results_table, write_tables
+    from snn_estimators.nn import SpikingDecoder
+    from snn_estimators.text import (
+        CharTokenizer,
+        TextCleaner,
+        WindowKFold,
+        WordTokenizer,
+        load_corpus,
+        split_windows,
+    )
 
 __all__ = [
     "CharTokenizer",
@@ -41,3 +41,20 @@ __all__ = [
     "split_windows",
     "write_tables",
 ]
+_ROOMS = ("text", "nn", "estimators", "model_selection")
+
+
+def __getattr__(name: str) -> Any:
+    """Fetch a public name from its room when it is first used: PyTorch is slow to import."""
+    if name in __all__:
+        for room in _ROOMS:
+            module = importlib.import_module(f"{__name__}.{room}")
+            if name in module.__all__:
+                globals()[name] = getattr(module, name)
+                return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names, fetched or not."""
+    return sorted({*globals(), *__all__})
