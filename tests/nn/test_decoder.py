@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 
 import pytest
 import torch
@@ -56,6 +57,31 @@ VARIANTS = [
     {"tau": 1.5, "v_reset": None, "surrogate": "atan", "detach_reset": False},
 ]
 
+ANYTHING = {
+    "position_encoding": ("linear", "binary", "static", "learned"),
+    "encoding": ("two-hot", "binary", "learned"),
+    "float_embedding": (False, True),
+    "position_bias": (0.0, 0.2),
+    "normalization": ("layer", "batch", "power"),
+    "readout": ("average", "accumulate", "concatenate", "final"),
+    "float_readout": (False, True),
+    "spiking_head": (None, False, True),
+    "spiking_residuals": (0, 1, 2),
+    "first_block_spiking_residual": (False, True),
+    "learnable_threshold": (False, True),
+    "spike_degree": (2, 3, 4, "attention_only"),
+    "attention_decay": (None, "fixed", "learned"),
+    "token_shift": (0, 1, 2),
+    "v_reset": (0.0, None),
+    "tau": (1.2, 2.0),
+}
+
+
+def mixtures(count):
+    """Options drawn at random, each independently: what nobody thought of trying together."""
+    rng = random.Random(0)
+    return [{name: rng.choice(values) for name, values in ANYTHING.items()} for _ in range(count)]
+
 
 def make(variant, **more):
     torch.manual_seed(3)
@@ -90,6 +116,21 @@ def test_a_changed_token_changes_no_earlier_logit(variant):
         changed = original.clone()
         changed[0, t] = (changed[0, t] + 3) % VOCAB
         assert torch.equal(module(changed)[:, :t], expected[:, :t])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mixture", mixtures(60), ids=range(60))
+def test_mixtures_of_options_are_causal_and_stream(mixture):
+    module = warmed(mixture).double()
+    original = tokens(2)
+    expected = module(original)
+    for t in (1, 4, LENGTH - 1):
+        changed = original.clone()
+        changed[:, t] = (changed[:, t] + 3) % VOCAB
+        assert torch.equal(module(changed)[:, :t], expected[:, :t])
+    first, state = module.stream(original[:, :4])
+    rest, _ = module.stream(original[:, 4:], state)
+    torch.testing.assert_close(torch.cat([first, rest], 1), expected, rtol=1e-9, atol=1e-9)
 
 
 @torch.no_grad()

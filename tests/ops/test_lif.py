@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -133,6 +135,23 @@ def test_constant_one_stays_below_the_default_threshold_until_float32_rounds_up(
     spikes = lif(torch.ones(25, 1)).spikes.ravel()  # charges to 1 - 2^-t
     assert spikes[:24].sum() == 0
     assert spikes[24] == 1
+
+
+def test_without_numba_the_reference_serves():
+    code = """
+import sys
+sys.modules["numba"] = None  # as if it were not installed
+import torch
+from snn_estimators.ops import lif
+assert lif(torch.full((3, 1), 1.5)).spikes.ravel().tolist() == [0, 1, 0]
+try:
+    lif(torch.zeros(1, 1), backend="numba")
+except ValueError as error:
+    assert "numba" in str(error)
+else:
+    raise SystemExit("a missing backend was not refused")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_float64_takes_the_reference_and_passes_gradcheck_away_from_the_threshold():
