@@ -142,7 +142,7 @@ def plot_effects(table: pd.DataFrame) -> Figure:
             else:
                 axes.tick_params(labelleft=False)
     figure.suptitle(
-        "Effect of each parameter: mean and spread over the others",
+        "Effect of each parameter" + (": mean and spread over the others" if across > 1 else ""),
         x=0.01, ha="left", fontsize=11, color=_INK,
     )  # fmt: skip
     return figure
@@ -179,7 +179,7 @@ def _front_key(front: pd.DataFrame, listed: list[str], others: int) -> str:
     """Write the front as a small table: numbers cannot overlap as labels at the points would."""
     rows = [["", *listed]]
     for number, (_, row) in enumerate(front.iterrows(), start=1):
-        rows.append([str(number), *(_text(row[name]) for name in listed)])
+        rows.append([str(number), *(_text(row[name], 48) for name in listed)])
     hidden = len(rows) - 1 - _LISTED_FRONT_POINTS
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -252,6 +252,6 @@ def _equals(column: pd.Series, value: Any) -> pd.Series:
     return column.isna() if missing else column == value
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, longest: int = 24) -> str:
     text = f"{value:g}" if isinstance(value, float | np.floating) else str(value)
-    return text if len(text) <= 24 else f"{text[:23]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
