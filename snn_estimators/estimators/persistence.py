@@ -74,7 +74,7 @@ class Persistence(TrainedNet):
         def write(draft: Path) -> None:
             write_json(draft / "config.json", config)
             write_json(draft / "history.json", self.history.to_list())
-            safetensors.torch.save_file(weights, draft / "model.safetensors")
+            (draft / "model.safetensors").write_bytes(safetensors.torch.save(weights))
             if self.tokenizer is not None:
                 self.tokenizer_.save(draft / "tokenizer.json")
             card = _model_card(self, config, folder.name)

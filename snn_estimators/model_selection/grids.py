@@ -129,10 +129,12 @@ def _unknown(name: str, names: Sequence[str], estimator: Any) -> str:
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.7)
     by_last = difflib.get_close_matches(name.rsplit("__", 1)[-1], last, n=3, cutoff=0.7)
     close = list(dict.fromkeys([*close, *(last[one] for one in by_last)]))[:3]
+    of_module = sorted(one for one in names if one.startswith("module__"))
+    own = sorted(one for one in names if "__" not in one)
     hint = (
         f"did you mean {' or '.join(map(repr, close))}?"
         if close
-        else f"it takes {', '.join(sorted(one for one in names if '__' not in one)[:40])}"
+        else f"it takes {', '.join([*of_module, *own])}"
     )
     return f"unknown parameter {name!r} of {type(estimator).__name__}: {hint}"
 
