@@ -13,7 +13,8 @@ sweep(
     length=64,
     characters=400_000,
     blocks=2,
-    max_steps=300,
+    batch_size=16,
+    max_steps=250,
     lr=3e-3,
     folds=3,
 )

@@ -12,6 +12,7 @@ sweep(
     length=64,
     characters=200_000,
     blocks=2,
-    max_steps=200,
+    batch_size=16,
+    max_steps=150,
     lr=3e-3,
 )

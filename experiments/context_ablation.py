@@ -1,0 +1,32 @@
+"""Take the "context" preset apart: one parameter changed at a time.
+
+A dash means the preset's own value; the row with ``token_shift`` 2 is the preset itself.
+"""
+
+from _experiment import sweep
+
+sweep(
+    __file__,
+    __doc__,
+    [
+        {"token_shift": [0, 1, 2]},
+        {"mlp_token_shift": [0, 1, 3]},
+        {"attention_decay": [None, "learned"]},
+        {"float_embedding": [False]},
+        {"attention_scale": [0.125, 1.0]},
+        {"readout": ["average", "concatenate"]},
+        {"v_threshold": [0.7]},
+        {"learnable_threshold": [True]},
+        {"tau": [1.5]},
+        {"surrogate_alpha": [2.0]},
+        {"surrogate": ["atan"]},
+        {"schedule": ["cosine", "constant"]},
+        {"lr": [2e-3]},
+    ],
+    preset="context",
+    length=64,
+    characters=400_000,
+    blocks=2,
+    max_steps=200,
+    steps_per_epoch=200,
+)
