@@ -108,6 +108,8 @@ def _translate(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> d
     """Turn the reference's constructor arguments into ours."""
     if unknown := config.keys() - _RENAMED.keys() - _HANDLED - _IGNORED:
         raise ValueError(f"config holds {sorted(unknown)}, which no reference model takes.")
+    if missing := {"vocab_size", "max_len"} - config.keys():
+        raise ValueError(f"config lacks {sorted(missing)}: give the reference's own arguments.")
     if config.get("SMHA_only"):
         raise ValueError(
             "config holds SMHA_only=True: the reference cannot build or evaluate such a model, so "
@@ -119,7 +121,12 @@ def _translate(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> d
     options["max_len"] = config["max_len"]
     options["mlp_ratio"] = config.get("dim_hid") or 4
     normalization = config.get("normalization", "layer")
-    options["normalization"] = _NORMALIZATIONS.get(normalization, "power")
+    if normalization not in _NORMALIZATIONS:
+        raise ValueError(
+            f"config holds normalization={normalization!r}; the reference has "
+            f"{list(_NORMALIZATIONS)}."
+        )
+    options["normalization"] = _NORMALIZATIONS[normalization]
 
     if "embed_dim" in config:  # NSDconfig: one real-valued table of tokens, sinusoids added
         return options | _non_spiking(config, state_dict)

@@ -61,5 +61,9 @@ def test_config_and_checkpoint_must_belong_together(shared):
         from_spikedecoder(case["state_dict"], case["config"] | {"dim_hid": 8})
     with pytest.raises(ValueError, match="block"):
         from_spikedecoder(case["state_dict"], case["config"] | {"block": 3})
+    with pytest.raises(ValueError, match="normalization='rms'"):
+        from_spikedecoder(case["state_dict"], case["config"] | {"normalization": "rms"})
+    with pytest.raises(ValueError, match="lacks"):
+        from_spikedecoder(case["state_dict"], {"vocab_size": 30})
     with pytest.raises(ValueError, match="SMHA_only"):
         from_spikedecoder(case["state_dict"], case["config"] | {"SMHA_only": True})

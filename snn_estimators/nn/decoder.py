@@ -143,7 +143,8 @@ class SpikingDecoder(nn.Module):
     combine_position : bool, default=False
         Add the codes instead of concatenating them; both must be real-valued.
     position_bias : float, default=0.0
-        Subtracted from "static" positions before they become bits, most of which are one otherwise.
+        Subtracted from "static" positions beside the tokens before they become bits, most of which
+        are one otherwise.
     float_embedding : bool, default=False
         Feed learned and static codes as real numbers instead of bits.
     embedding_std : float, default=1e-5
@@ -376,6 +377,11 @@ class SpikingDecoder(nn.Module):
     def _run(
         self, tokens: Tensor, state: DecoderState | None, valid: Tensor | None
     ) -> tuple[Tensor, DecoderState]:
+        if tokens.dim() != 2 or tokens.numel() == 0:
+            raise ValueError(
+                f"tokens must have the shape [batch, sequence] and hold at least one, got "
+                f"{tuple(tokens.shape)}."
+            )
         start = 0 if state is None else state.position
         stop = start + tokens.shape[1]
         if stop > self.max_len:
@@ -383,7 +389,7 @@ class SpikingDecoder(nn.Module):
                 f"tokens reach position {stop}, but positions are encoded up to max_len="
                 f"{self.max_len}; cut the sequence or build the module with a greater max_len."
             )
-        if tokens.numel() and int(tokens.max()) >= self.vocab_size:
+        if int(tokens.max()) >= self.vocab_size:
             raise ValueError(
                 f"token id {int(tokens.max())} is not below vocab_size={self.vocab_size}."
             )

@@ -238,7 +238,7 @@ class InputEncoding(nn.Module):
     combine : bool, default=False
         Add the two codes (both real, of one width) instead of concatenating them.
     position_bias : float, default=0.0
-        Subtracted from a real position code, to make fewer of its bits one.
+        Subtracted from a position code beside the token's, to make fewer of its bits one.
     """
 
     def __init__(
@@ -271,7 +271,8 @@ class InputEncoding(nn.Module):
         token, position = self.token(tokens.clamp_min(0)), self.position(positions)
         if self.combine:
             return self.temporal.encode(token + position) * real
-        position = position if self.position.binary else position - self.position_bias
+        if self.position_bias:
+            position = position - self.position_bias
         parts = [
             self._over_time(self.token, token),
             self._over_time(self.position, position.expand(*tokens.shape, -1)),
@@ -338,7 +339,8 @@ def build_encoding(
         built = JointOneHot(vocab_size, max_len, temporal)
     else:
         position = position_code(token_dim if combine_position else position_dim)
-        built = InputEncoding(token_code(), position, temporal, combine_position, position_bias)
+        bias = position_bias if position_encoding == "static" else 0.0
+        built = InputEncoding(token_code(), position, temporal, combine_position, bias)
     if spiking:
         return built
     learned = position_encoding == "learned"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 CHOICES: dict[str, Sequence[Any]] = {
@@ -27,6 +29,8 @@ SIZES = (
 )
 SHIFTS = ("token_shift", "mlp_token_shift")
 DROPOUTS = ("attention_dropout", "mlp_dropout")
+NUMBERS = ("position_bias", "embedding_std", "attention_scale", "tau", "v_threshold")
+OPTIONAL_NUMBERS = ("v_reset", "surrogate_alpha")
 
 
 def check_decoder_options(**options: Any) -> None:
@@ -38,19 +42,29 @@ def check_decoder_options(**options: Any) -> None:
         Naming the parameter and what to do about it.
     """
     for name, allowed in CHOICES.items():
-        if options[name] not in allowed:
+        if options[name] not in allowed or isinstance(options[name], bool):
             raise ValueError(f"{name}={options[name]!r} is unknown; choose one of {list(allowed)}.")
     for name in SIZES:
-        if options[name] < 1 or int(options[name]) != options[name]:
+        if not _is_whole(options[name]) or options[name] < 1:
             raise ValueError(f"{name}={options[name]!r} must be a whole number of at least 1.")
     for name in SHIFTS:
-        if options[name] < 0 or int(options[name]) != options[name]:
+        if not _is_whole(options[name], bool) or options[name] < 0:
             raise ValueError(f"{name}={options[name]!r} must be a number of tokens, from 0 on.")
+    for name in (*NUMBERS, *DROPOUTS, *OPTIONAL_NUMBERS):
+        value = options[name]
+        if value is None and name in OPTIONAL_NUMBERS:
+            continue
+        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+            raise ValueError(f"{name}={value!r} must be a finite number.")
     for name in DROPOUTS:
         if not 0 <= options[name] < 1:
             raise ValueError(f"{name}={options[name]!r} must lie in [0, 1).")
     _check_encoding(**options)
     _check_spiking(**options)
+
+
+def _is_whole(value: Any, *also: type) -> bool:
+    return isinstance(value, Integral) and (not isinstance(value, bool) or bool in also)
 
 
 def _check_encoding(

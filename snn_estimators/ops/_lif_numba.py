@@ -19,7 +19,16 @@ from torch import Tensor
 from snn_estimators.ops._threads import split_among_threads
 from snn_estimators.ops.lif import LIFOutput
 
-_jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")
+
+def _jit(kernel):  # type: ignore[no-untyped-def]
+    """Compile, and keep the result on disk where there is a place to write to."""
+    options = {"nogil": True, "fastmath": {"contract", "nsz"}, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(kernel)
+    except RuntimeError:  # numba finds no writable folder: compile anew in each process
+        return numba.njit(**options)(kernel)
+
+
 _SIGMOID, _ATAN = 0, 1
 _F = np.float32
 _LOG2_E = _F(1.4426950408889634)

@@ -154,6 +154,18 @@ else:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_without_a_place_for_numbas_cache_it_still_compiles():
+    code = """
+from numba.core import caching
+caching.CacheImpl._locator_classes = []  # nowhere to write
+import torch
+from snn_estimators.ops import lif
+x = torch.full((3, 1), 1.5)
+assert lif(x, backend="numba").spikes.ravel().tolist() == [0, 1, 0]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_float64_takes_the_reference_and_passes_gradcheck_away_from_the_threshold():
     x = torch.tensor([[0.3], [0.2]], dtype=torch.float64, requires_grad=True)
     v = torch.tensor([0.1], dtype=torch.float64, requires_grad=True)
