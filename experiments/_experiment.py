@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snn_estimators.model_selection import run_sweep, sweep_model
+import pandas as pd
+
+from snn_estimators.model_selection import check_writable, describe_run, run_sweep, sweep_model
 
 
 def parse_arguments(file: str, description: str | None) -> argparse.Namespace:
@@ -19,6 +22,16 @@ def parse_arguments(file: str, description: str | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=None, help="fits at a time (one a core)")
     parser.add_argument("--quick", action="store_true", help="a few steps: does everything run?")
     return parser.parse_args()
+
+
+def write_benchmark(file: str, tables: Sequence[pd.DataFrame], seconds: float) -> None:
+    """Print tables of times and leave them with the story of the run in ``results/``."""
+    folder = check_writable(f"results/{Path(file).stem}")
+    text = "\n\n".join(table.to_markdown(index=False, floatfmt=".1f") for table in tables)
+    run = describe_run(parameters={"threads": 1}, duration=seconds, command=["python", *sys.argv])
+    (folder / "results.md").write_text(f"{text}\n", "utf-8")
+    (folder / "run.json").write_text(f"{json.dumps(run, indent=2)}\n", "utf-8")
+    print(text)
 
 
 def sweep(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import pandas as pd
 import torch
+from _experiment import write_benchmark
 from torch import nn
 from torch.nn import functional as F
 
@@ -79,8 +80,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
     torch.set_num_threads(1)
-    for table in (training(repeats), generation(repeats)):
-        print(table.to_markdown(index=False, floatfmt=".1f"), "\n")
+    started = time.perf_counter()
+    tables = [training(repeats), generation(repeats)]
+    write_benchmark(__file__, tables, time.perf_counter() - started)
 
 
 if __name__ == "__main__":

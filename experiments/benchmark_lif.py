@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pandas as pd
 import torch
+from _experiment import write_benchmark
 from spikingjelly.activation_based import functional, neuron, surrogate
 
 from snn_estimators.ops import lif
@@ -30,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     repeats = parser.parse_args().repeats
+    started = time.perf_counter()
     torch.set_num_threads(1)
     node = neuron.LIFNode(
         tau=2.0, detach_reset=True, surrogate_function=surrogate.Sigmoid(4.0), step_mode="m"
@@ -59,7 +61,7 @@ def main() -> None:
                 "ratio": peer / mine,
             }
         )
-    print(pd.DataFrame(rows).to_markdown(index=False, floatfmt=".1f"))
+    write_benchmark(__file__, [pd.DataFrame(rows)], time.perf_counter() - started)
 
 
 if __name__ == "__main__":
