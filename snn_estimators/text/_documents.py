@@ -8,8 +8,26 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
 
-__all__ = ["check_container", "check_documents"]
+__all__ = ["TextTransformer", "check_container", "check_documents"]
+
+
+class TextTransformer(TransformerMixin, BaseEstimator):
+    """Base of scikit-learn transformers whose input is documents."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.requires_fit = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def fit_transform(self, X: Iterable[str], y: Any = None) -> list[Any]:
+        """Fit to documents and transform them; X may be an iterator. See `fit`, `transform`."""
+        documents = check_documents(X)
+        return self.fit(documents).transform(documents)
 
 
 def check_documents(X: Any, *, name: str = "X", allow_empty: bool = False) -> list[str]:

@@ -6,10 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import StrOptions
 
-from snn_estimators.text._documents import check_documents
+from snn_estimators.text._documents import TextTransformer, check_documents
 
 __all__ = ["TextCleaner"]
 
@@ -49,7 +48,7 @@ _PRESETS: dict[str | None, dict[str, Any]] = {
 }
 
 
-class TextCleaner(TransformerMixin, BaseEstimator):
+class TextCleaner(TextTransformer):
     r"""Clean documents: collapse white space, replace and drop characters, space punctuation.
 
     A preset names a whole recipe; every other parameter overrides one step of it, and None leaves
@@ -126,10 +125,7 @@ class TextCleaner(TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
         tags.requires_fit = False
-        tags.transformer_tags.preserves_dtype = []
         return tags
 
     def fit(self, X: Iterable[str], y: Any = None) -> Self:
@@ -178,11 +174,6 @@ class TextCleaner(TransformerMixin, BaseEstimator):
         for step in steps:
             documents = [step(document) for document in documents]
         return documents
-
-    def fit_transform(self, X: Iterable[str], y: Any = None) -> list[str]:
-        """Check and clean documents; X may be an iterator. See `fit` and `transform`."""
-        documents = check_documents(X)
-        return self.fit(documents).transform(documents)
 
     def _steps(self) -> list[Callable[[str], str]]:
         """Return the functions to apply, one after the other."""

@@ -14,10 +14,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from snn_estimators.text._documents import check_documents
+from snn_estimators.text._documents import TextTransformer, check_documents
 from snn_estimators.text.windows import PADDING
 
 __all__ = ["BaseTokenizer", "make_tokenizer", "tokenizer_from_dict"]
@@ -27,7 +26,7 @@ Ids = npt.NDArray[np.int64]
 _TOKENIZERS: dict[str, type[BaseTokenizer]] = {}
 
 
-class BaseTokenizer(TransformerMixin, BaseEstimator):
+class BaseTokenizer(TextTransformer):
     """Base of all tokenizers: documents in, one array of token ids a document out.
 
     Attributes
@@ -46,6 +45,10 @@ class BaseTokenizer(TransformerMixin, BaseEstimator):
     type_name: ClassVar[str]
     """The name in `to_dict` and in ``tokenizer="..."``."""
 
+    unknown_limits: ClassVar[tuple[float, float]] = (0.01, 0.5)
+    """Shares of unknown tokens in a text above which a model's score of it is doubtful (it warns),
+    and above which it would say nothing (it refuses)."""
+
     _separator: ClassVar[str] = ""
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
 
@@ -58,14 +61,6 @@ class BaseTokenizer(TransformerMixin, BaseEstimator):
         super().__init_subclass__(**kwargs)
         if "type_name" in vars(cls):
             _TOKENIZERS[cls.type_name] = cls
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        tags.requires_fit = True
-        tags.transformer_tags.preserves_dtype = []
-        return tags
 
     # What a tokenizer has to say for itself
 
@@ -125,11 +120,6 @@ class BaseTokenizer(TransformerMixin, BaseEstimator):
         documents = check_documents(X, allow_empty=True)
         encode = self._encoder()
         return [encode(document, index) for index, document in enumerate(documents)]
-
-    def fit_transform(self, X: Iterable[str], y: Any = None) -> list[Ids]:
-        """Fit to documents and encode them; X may be an iterator. See `fit` and `transform`."""
-        documents = check_documents(X)
-        return self.fit(documents).transform(documents)
 
     def inverse_transform(self, X: Iterable[npt.ArrayLike]) -> list[str]:
         """Decode token ids.

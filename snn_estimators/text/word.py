@@ -63,6 +63,7 @@ class WordTokenizer(BaseTokenizer):
     """
 
     type_name: ClassVar[str] = "word"
+    unknown_limits: ClassVar[tuple[float, float]] = (0.5, 1.0)  # rare words are meant to be unknown
     _separator: ClassVar[str] = " "
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "min_frequency": [Interval(Integral, 1, None, closed="left")],
