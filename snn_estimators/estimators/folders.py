@@ -15,6 +15,12 @@ import numpy as np
 from torch import Tensor
 
 __all__ = [
+    "CARD",
+    "CONFIG",
+    "HISTORY",
+    "TOKENIZER",
+    "WEIGHTS",
+    "load_argument",
     "models_home",
     "not_there",
     "read_json",
@@ -25,6 +31,10 @@ __all__ = [
     "write_folder",
     "write_json",
 ]
+
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+HISTORY, CARD = "history.json", "README.md"
+_FILES = frozenset({CONFIG, WEIGHTS, TOKENIZER, HISTORY, CARD})
 
 
 def models_home() -> Path:
@@ -62,6 +72,36 @@ def resolve_name(name_or_path: str | os.PathLike[str]) -> Path:
     return models_home() / name_or_path
 
 
+def load_argument(name_or_path: str | os.PathLike[str]) -> str:
+    """Return the Python expression that loads what was saved under a name or a path.
+
+    It holds on another machine too: a name where there is one, otherwise a relative path.
+
+    Examples
+    --------
+    >>> load_argument("tolstoy")
+    '"tolstoy"'
+    >>> load_argument("./models/tolstoy")
+    'Path("models/tolstoy")'
+    >>> load_argument("/somewhere/else/tolstoy")
+    'Path("tolstoy")'
+    """
+    folder = resolve_name(name_or_path)
+    try:
+        has_name = resolve_name(folder.name).resolve() == folder.resolve()
+    except ValueError:
+        has_name = False
+    if has_name:
+        return _quoted(folder.name)
+    given = Path(name_or_path)
+    is_relative = not given.is_absolute() and given == folder
+    return f"Path({_quoted(given.as_posix() if is_relative else folder.resolve().name)})"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a sibling folder, then put it in the place of `folder`."""
     folder = folder.resolve()
@@ -85,10 +125,31 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def refuse_other_content(folder: Path) -> None:
-    """Never replace a folder that is not a model's."""
-    is_model = (folder / "config.json").is_file()
-    if folder.exists() and not (is_model or (folder.is_dir() and not any(folder.iterdir()))):
+    """Never replace a folder that is not a model's, or that holds anything else beside a model.
+
+    Raises
+    ------
+    ValueError
+        Unless there is nothing, an empty folder, or a folder with a model's files alone.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not _holds_model(folder):
         raise ValueError(f"{folder} exists and holds no model: choose another name or path.")
+    others = sorted(p.name for p in folder.iterdir() if p.name not in _FILES or not p.is_file())
+    if others:
+        raise ValueError(
+            f"{folder} holds a model, but also {others[0]!r}, which saving would delete: move it "
+            "away, or choose another name or path."
+        )
+
+
+def _holds_model(folder: Path) -> bool:
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and {"format", "estimator"} <= config.keys()
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -123,5 +184,5 @@ def not_there(name_or_path: str | os.PathLike[str], folder: Path) -> str:
     if folder.parent != models_home():
         return f"There is no model in {folder}."
     home = models_home()
-    names = sorted(p.parent.name for p in home.glob("*/config.json")) if home.is_dir() else []
+    names = sorted(p.parent.name for p in home.glob(f"*/{CONFIG}")) if home.is_dir() else []
     return f"There is no model {os.fspath(name_or_path)!r} in {home}; there are: {names or 'none'}."

@@ -17,6 +17,12 @@ from torch import nn
 
 from snn_estimators._version import __version__
 from snn_estimators.estimators.folders import (
+    CARD,
+    CONFIG,
+    HISTORY,
+    TOKENIZER,
+    WEIGHTS,
+    load_argument,
     not_there,
     read_json,
     refuse_other_content,
@@ -32,6 +38,16 @@ from snn_estimators.text import BaseTokenizer, tokenizer_from_dict
 __all__ = ["Persistence"]
 
 FORMAT = 1
+
+_FITTED = {"n_iter_": int, "n_steps_": int, "interrupted_": bool, "n_features_in_": int}
+_CONFIG = {
+    "module": str,
+    "vocab_size": int,
+    "has_tokenizer": bool,
+    "parameters": dict,
+    "left_out": list,
+    "fitted": dict,
+}
 
 
 class Persistence(TrainedNet):
@@ -59,7 +75,7 @@ class Persistence(TrainedNet):
         NotFittedError
             If the estimator was not fitted.
         ValueError
-            If the string is no name, or the folder holds something other than a model.
+            If the string is no name, or the folder holds anything but a model.
         OSError
             If the folder cannot be written.
         """
@@ -72,13 +88,13 @@ class Persistence(TrainedNet):
         }
 
         def write(draft: Path) -> None:
-            write_json(draft / "config.json", config)
-            write_json(draft / "history.json", self.history.to_list())
-            (draft / "model.safetensors").write_bytes(safetensors.torch.save(weights))
+            write_json(draft / CONFIG, config)
+            write_json(draft / HISTORY, self.history.to_list())
+            (draft / WEIGHTS).write_bytes(safetensors.torch.save(weights))
             if self.tokenizer is not None:
-                self.tokenizer_.save(draft / "tokenizer.json")
-            card = _model_card(self, config, folder.name)
-            (draft / "README.md").write_text(card, encoding="utf-8")
+                self.tokenizer_.save(draft / TOKENIZER)
+            card = _model_card(self, config, folder.resolve().name, load_argument(name_or_path))
+            (draft / CARD).write_text(card, encoding="utf-8")
 
         write_folder(folder, write)
         return folder
@@ -100,31 +116,41 @@ class Persistence(TrainedNet):
         -------
         estimator
             Fitted; its scores are those of the one that was saved. `partial_fit` goes on with a
-            fresh optimizer.
+            fresh optimizer. `interrupted_` is False, as no fit was interrupted here; the model
+            card tells of one that was.
 
         Raises
         ------
         FileNotFoundError
             If there is no such model, or a file of it is missing.
         ValueError
-            If the files do not fit each other, this class, or the overrides.
+            If a file is damaged, or the files do not fit each other, this class, or the overrides.
         """
         folder = resolve_name(name_or_path)
         if not folder.is_dir():
             raise FileNotFoundError(not_there(name_or_path, folder))
-        config = read_json(folder / "config.json")
-        if config.get("estimator") != cls.__name__ or config.get("format") != FORMAT:
-            raise ValueError(
-                f"{folder} holds a {config.get('estimator')} in format {config.get('format')}, "
-                f"not a {cls.__name__} in format {FORMAT}."
-            )
+        config = _read_config(folder, cls.__name__)
         parameters = {k: _untuple(v) for k, v in config["parameters"].items()}
         tokenizer = None
         if config["has_tokenizer"]:
-            tokenizer = tokenizer_from_dict(read_json(folder / "tokenizer.json"))
+            tokenizer = _read_tokenizer(folder / TOKENIZER, config["vocab_size"])
             parameters.setdefault("tokenizer", clone(tokenizer))
-        estimator = cls(**{**parameters, **overrides})
-        _restore(estimator, config, tokenizer, folder)
+        history = _read_history(folder / HISTORY)
+        try:
+            estimator = cls(**{**parameters, **overrides})
+            _build(estimator, config["vocab_size"])
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            given = f" with {overrides}" if overrides else ""
+            raise ValueError(
+                f"The parameters in {folder / CONFIG}{given} make no {cls.__name__}: {error}"
+            ) from error
+        _load_weights(_plain(estimator.module_), folder / WEIGHTS)
+        estimator.history_ = history
+        if tokenizer is not None:
+            estimator.tokenizer_ = tokenizer
+        # An old Ctrl-C is no reason to stop whoever scores the model now.
+        for name, value in {**config["fitted"], "interrupted_": False}.items():
+            setattr(estimator, name, value)
         return estimator
 
 
@@ -140,7 +166,6 @@ def _config_of(estimator: Any) -> dict[str, Any]:
         except (TypeError, ValueError):
             if value is not defaults.get(name, value is None):
                 left_out.append(name)
-    fitted = ("n_iter_", "n_steps_", "interrupted_", "n_features_in_")
     return {
         "format": FORMAT,
         "estimator": type(estimator).__name__,
@@ -149,17 +174,20 @@ def _config_of(estimator: Any) -> dict[str, Any]:
         "has_tokenizer": estimator.tokenizer is not None,
         "parameters": parameters,
         "left_out": left_out,
-        "fitted": {n: getattr(estimator, n) for n in fitted if hasattr(estimator, n)},
+        "fitted": {n: getattr(estimator, n) for n in _FITTED if hasattr(estimator, n)},
         "versions": {"snn_estimators": __version__, "torch": torch.__version__},
     }
 
 
-def _model_card(estimator: Any, config: Mapping[str, Any], name: str) -> str:
+def _model_card(estimator: Any, config: Mapping[str, Any], name: str, argument: str) -> str:
     n_parameters = sum(p.numel() for p in estimator.module_.parameters())
     losses = [row["train_loss"] for row in estimator.history if "train_loss" in row]
     loss = f"{losses[-1]:.4f} nats a token" if losses else "not recorded"
     changed = {k: v for k, v in config["parameters"].items() if k.startswith("module__")}
     rows = "\n".join(f"| {k.removeprefix('module__')} | {v} |" for k, v in changed.items())
+    fitted = config["fitted"]
+    cut = " Training was interrupted before its end." if fitted.get("interrupted_") else ""
+    imports = "" if argument.startswith('"') else "from pathlib import Path\n\n"
     return f"""---
 library_name: snn_estimators
 pipeline_tag: text-generation
@@ -169,13 +197,13 @@ tags: [spiking-neural-network, language-model]
 # {name}
 
 A `{config["estimator"]}` (module `{config["module"]}`): {n_parameters:,} parameters, a vocabulary
-of {config["vocab_size"]} tokens, trained for {config["fitted"].get("n_steps_", 0)} steps in
-{config["fitted"].get("n_iter_", 0)} epochs. Training loss of the last epoch: {loss}.
+of {config["vocab_size"]} tokens, trained for {fitted.get("n_steps_", 0)} steps in
+{fitted.get("n_iter_", 0)} epochs.{cut} Training loss of the last epoch: {loss}.
 
 ```python
-from snn_estimators import {config["estimator"]}
+{imports}from snn_estimators import {config["estimator"]}
 
-model = {config["estimator"]}.from_pretrained("{name}")
+model = {config["estimator"]}.from_pretrained({argument})
 ```
 
 Parameters of the module that were set:
@@ -192,23 +220,79 @@ Written by snn_estimators {config["versions"]["snn_estimators"]} with torch
 # Reading
 
 
-def _restore(estimator: Any, config: Any, tokenizer: BaseTokenizer | None, folder: Path) -> None:
-    """Bring a new estimator into the state that was saved."""
-    vocab_size = config["vocab_size"]
-    if tokenizer is not None:
-        if tokenizer.n_tokens_ > vocab_size:
+def _read_config(folder: Path, estimator: str) -> dict[str, Any]:
+    """Read config.json, with a ValueError unless it holds all that loading relies on."""
+    path = folder / CONFIG
+    config = read_json(path)
+    _check_keys(config, {"format": object, "estimator": object}, path)
+    if (config["estimator"], config["format"]) != (estimator, FORMAT):
+        raise ValueError(
+            f"{folder} holds a {config['estimator']} in format {config['format']}, "
+            f"not a {estimator} in format {FORMAT}."
+        )
+    _check_keys(config, _CONFIG, path)
+    fitted = config["fitted"]
+    if not fitted.keys() <= _FITTED.keys():
+        odd = min(fitted.keys() - _FITTED.keys())
+        raise ValueError(f"{path} is damaged: 'fitted' knows no {odd!r}, only {list(_FITTED)}.")
+    _check_keys(fitted, {name: _FITTED[name] for name in fitted}, path)
+    counts = {"vocab_size": config["vocab_size"], **fitted}
+    for name, value in counts.items():
+        if value < 0:
+            raise ValueError(f"{path} is damaged: {name!r} is negative, {value}.")
+    takes_text = config["parameters"].get("tokenizer", "an instance") is not None
+    if takes_text != config["has_tokenizer"]:
+        raise ValueError(f"{path} is damaged: 'has_tokenizer' contradicts the parameters.")
+    return config
+
+
+def _check_keys(content: Any, types: Mapping[str, type], path: Path) -> None:
+    """Raise ValueError unless content is a dictionary with these keys, each of its type."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: it holds a {type(content).__name__}, not a mapping.")
+    for name, wanted in types.items():
+        if name not in content:
+            raise ValueError(f"{path} is damaged: {name!r} is missing.")
+        # To Python a bool is an int, to us it is a mistake.
+        if wanted is not object and type(content[name]) is not wanted:
             raise ValueError(
-                f"The tokenizer in {folder} has {tokenizer.n_tokens_} tokens, but the checkpoint's "
-                f"vocabulary holds {vocab_size}: they do not belong together."
+                f"{path} is damaged: {name!r} must be of type {wanted.__name__}, got "
+                f"{content[name]!r}."
             )
-        estimator.tokenizer_ = tokenizer
+
+
+def _read_history(path: Path) -> History:
+    """Read history.json: a list of epochs, each a dictionary with a list of batches."""
+    epochs = read_json(path)
+    if not isinstance(epochs, list):
+        raise ValueError(f"{path} is damaged: it holds no list of epochs.")
+    for epoch in epochs:
+        _check_keys(epoch, {"batches": list}, path)
+        for batch in epoch["batches"]:
+            _check_keys(batch, {}, path)
+    return History(epochs)
+
+
+def _read_tokenizer(path: Path, vocab_size: int) -> BaseTokenizer:
+    content = read_json(path)
+    try:
+        tokenizer = tokenizer_from_dict(content)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if tokenizer.n_tokens_ > vocab_size:
+        raise ValueError(
+            f"The tokenizer in {path} has {tokenizer.n_tokens_} tokens, but the checkpoint's "
+            f"vocabulary holds {vocab_size}: they do not belong together."
+        )
+    return tokenizer
+
+
+def _build(estimator: Any, vocab_size: int) -> None:
+    """Build the module of a new estimator, for weights to come."""
+    estimator._check_parameters({})
     estimator._new_vocab_size = vocab_size
     with estimator._private_generators(0):
         estimator.initialize()
-    _load_weights(_plain(estimator.module_), folder / "model.safetensors")
-    estimator.history_ = History(read_json(folder / "history.json"))
-    for name, value in config["fitted"].items():
-        setattr(estimator, name, value)
 
 
 def _load_weights(module: nn.Module, path: Path) -> None:

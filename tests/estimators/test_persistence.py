@@ -146,7 +146,7 @@ def test_a_failed_save_leaves_the_old_model(fitted, texts, tmp_path, monkeypatch
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(safetensors.torch, "save_file", fail)
+    monkeypatch.setattr(safetensors.torch, "save", fail)
     with pytest.raises(OSError, match="disk full"):
         fitted.save_pretrained(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
@@ -163,6 +163,26 @@ def test_other_folders_are_not_replaced(fitted, tmp_path):
     assert fitted.save_pretrained(tmp_path / "empty").is_dir()
 
 
+@pytest.mark.parametrize("config", ["{}", '{"name": "a project of mine"}', "[]", "nonsense"])
+def test_a_config_of_somebody_elses_is_no_model(fitted, tmp_path, config):
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ValueError, match="holds no model"):
+        fitted.save_pretrained(tmp_path)
+    assert (tmp_path / "config.json").read_text() == config
+
+
+@pytest.mark.parametrize("other", ["notes.txt", ".git/HEAD", "README.md/thesis.tex"])
+def test_nothing_beside_a_model_is_deleted(fitted, tmp_path, other):
+    folder = fitted.save_pretrained(tmp_path / "m")
+    if other.startswith("README.md"):
+        (folder / "README.md").unlink()
+    (folder / other).parent.mkdir(exist_ok=True)
+    (folder / other).write_text("years of work")
+    with pytest.raises(ValueError, match=f"also '{other.partition('/')[0]}'"):
+        fitted.save_pretrained(folder)
+    assert (folder / other).read_text() == "years of work"
+
+
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_place_that_cannot_be_written(fitted, tmp_path):
     tmp_path.chmod(0o500)
@@ -174,8 +194,94 @@ def test_a_place_that_cannot_be_written(fitted, tmp_path):
 def test_the_model_card_says_what_it_is(fitted, tmp_path):
     card = (fitted.save_pretrained(tmp_path / "cats") / "README.md").read_text()
     assert "# cats" in card
+    assert str(tmp_path) not in card
     assert "| max_len | 8 |" in card
     assert f"{sum(p.numel() for p in fitted.module_.parameters()):,} parameters" in card
+
+
+def load_lines(folder):
+    """The code of the model card, as a program that leaves `model`."""
+    return (folder / "README.md").read_text().partition("```python")[2].partition("```")[0]
+
+
+@pytest.mark.parametrize("place", ["cats", "./cats", "~/cats", "../work/cats", "absolute"])
+def test_the_load_line_of_the_card_is_true(fitted, texts, home, monkeypatch, place):
+    (home.parent / "work").mkdir()
+    monkeypatch.setenv("HOME", str(home.parent))
+    monkeypatch.chdir(home.parent / "work")
+    folder = fitted.save_pretrained(home.parent / "cats" if place == "absolute" else place)
+    code = load_lines(folder)
+    assert str(home.parent) not in code
+    if place in ("~/cats", "absolute"):  # what holds anywhere is the folder's own name
+        monkeypatch.chdir(home.parent)
+    model = {}
+    exec(code, model)
+    assert model["model"].score(texts) == fitted.score(texts)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (None, []),
+        ("format", None),
+        ("estimator", None),
+        ("vocab_size", "many"),
+        ("vocab_size", True),
+        ("vocab_size", -1),
+        ("has_tokenizer", 1),
+        ("has_tokenizer", False),
+        ("parameters", []),
+        ("parameters", {"module__blocks": "two"}),
+        ("parameters", {"module__max_len": None}),
+        ("parameters", {"lr": "fast"}),
+        ("parameters", {"optimizer": "AdamW"}),
+        ("parameters", {"colour": 1}),
+        ("parameters", {"modul__blocks": 1}),
+        ("left_out", None),
+        ("fitted", []),
+        ("fitted", {"n_iter_": "two"}),
+        ("fitted", {"n_steps_": -2}),
+        ("fitted", {"score": 1}),
+        ("fitted", {"__class__": 1}),
+    ],
+)
+def test_a_config_that_was_tampered_with(fitted, tmp_path, key, value):
+    path = fitted.save_pretrained(tmp_path / "m") / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(value if key is None else {**config, key: value}))
+    with pytest.raises(ValueError, match=r"holds a .* in format|config\.json"):
+        SpikeDecoderLM.from_pretrained(path.parent)
+
+
+@pytest.mark.parametrize(
+    "key", ["format", "estimator", "vocab_size", "has_tokenizer", "parameters", "fitted"]
+)
+def test_a_config_with_a_gap(fitted, tmp_path, key):
+    path = fitted.save_pretrained(tmp_path / "m") / "config.json"
+    config = json.loads(path.read_text())
+    del config[key]
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=f"config.json is damaged: '{key}' is missing"):
+        SpikeDecoderLM.from_pretrained(path.parent)
+
+
+@pytest.mark.parametrize(
+    "content", [{}, 3, [3], [{}], [{"batches": 1}], [{"batches": ["none"]}], None]
+)
+@pytest.mark.parametrize("name", ["history.json", "tokenizer.json"])
+def test_other_files_that_were_tampered_with(fitted, tmp_path, name, content):
+    path = fitted.save_pretrained(tmp_path / "m") / name
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
+        SpikeDecoderLM.from_pretrained(path.parent)
+
+
+def test_an_interruption_is_remembered_on_the_card(texts, tmp_path):
+    model = tiny_model().fit(texts)
+    model.interrupted_ = True
+    folder = model.save_pretrained(tmp_path / "m")
+    assert "interrupted before its end" in (folder / "README.md").read_text()
+    assert SpikeDecoderLM.from_pretrained(folder).interrupted_ is False
 
 
 def test_presets():
