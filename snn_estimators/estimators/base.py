@@ -55,7 +55,7 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
 
 def _is_nested(name: str) -> bool:
     """Tell a component's parameter, such as module__heads."""
-    return "__" in name.strip("_")
+    return "__" in name and not name.startswith("_")
 
 
 class SklearnNet(NeuralNet):
@@ -85,14 +85,14 @@ class SklearnNet(NeuralNet):
         super().__init__(module, **kwargs)
         for name in [name for name in vars(self) if _is_nested(name)]:
             self._nested[name] = self.__dict__.pop(name)
-        accepted = set(inspect.signature(NeuralNet.__init__).parameters)
-        for name in sorted(kwargs.keys() - accepted):
+        unknown = kwargs.keys() - inspect.signature(NeuralNet.__init__).parameters
+        for name in sorted(unknown):
             component, nested, parameter = name.partition("__")
             if not nested:
+                valid = [own for own in self._own_names() if own not in unknown]
                 raise TypeError(
                     f"{type(self).__name__}() got an unexpected parameter {name!r}. Valid "
-                    f"parameters are {self._own_names()} and those of the components, such as "
-                    "module__blocks."
+                    f"parameters are {valid} and those of the components, such as module__blocks."
                 )
             self._check_parameter(component, parameter)
 
@@ -129,6 +129,8 @@ class SklearnNet(NeuralNet):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if _is_nested(name):
+            component, _, parameter = name.partition("__")
+            self._check_parameter(component, parameter)
             self._nested[name] = value
         else:
             super().__setattr__(name, value)

@@ -79,7 +79,7 @@ class GradientGuard(Callback):
         """Clip, or raise FloatingPointError if the loss or a gradient is no finite number."""
         limit = math.inf if self.max_norm is None else self.max_norm
         norm = nn.utils.clip_grad_norm_((p for _, p in named_parameters), limit)
-        if not torch.isfinite(norm):
+        if not (math.isfinite(net._step_loss) and torch.isfinite(norm)):
             epoch = len(net.history)
             batch = len(net.history[-1]["batches"])
             clip = "set clip=1.0" if self.max_norm is None else f"clip below {self.max_norm:g}"

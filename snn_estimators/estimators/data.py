@@ -149,7 +149,8 @@ def check_token_ids(estimator: Any, X: Any, *, reset: bool) -> Ids | list[Ids]:
     Raises
     ------
     ValueError
-        If X is empty, or holds anything but whole numbers from 0 on.
+        If X is empty, or holds anything but whole numbers from 0 on; missing values (None, NaN)
+        and infinite ones are named.
     """
     ragged = _as_ragged(X)
     if ragged is None:
@@ -195,9 +196,27 @@ def _refuse_text(X: Any, estimator: Any) -> None:
         )
 
 
+def _finite_numbers(ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return numbers as numbers, and say what is none: a cast to int64 would make ids of it."""
+    if pd.isna(ids).any():
+        raise ValueError("X holds missing values (None or NaN) where token ids belong: drop them.")
+    if ids.dtype.kind == "O":
+        ids = np.array(ids.tolist())  # of integers, for example, where Python's own came in
+    if ids.dtype.kind not in "biuf":
+        raise ValueError(f"X holds {ids.dtype} values where token ids belong.")
+    if np.isinf(ids).any():
+        raise ValueError("X holds infinite values where token ids belong.")
+    if ids.max() >= 2**63:
+        raise ValueError(f"X holds {ids.max()}, which is too large for a token id.")
+    return ids
+
+
 def _whole_numbers(ids: npt.NDArray[Any], estimator: Any) -> Ids:
-    whole = ids.astype(np.int64) if ids.size else np.empty(ids.shape, np.int64)
-    if ids.size and whole.min() < 0:
+    if not ids.size:
+        return np.empty(ids.shape, np.int64)
+    ids = _finite_numbers(ids)
+    whole = ids.astype(np.int64)
+    if whole.min() < 0:
         raise ValueError(
             f"Negative values in data passed to {type(estimator).__name__}: token ids count from "
             "0. Pass documents of different lengths as a list of 1-D arrays, without padding."

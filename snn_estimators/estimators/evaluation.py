@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -16,8 +17,9 @@ from torch import Tensor
 from snn_estimators.energy import EnergyMeter, summarize
 from snn_estimators.estimators.data import IGNORED, Ids, TokenWindows
 from snn_estimators.estimators.training import TrainedNet
+from snn_estimators.text import BaseTokenizer
 
-__all__ = ["Evaluation"]
+__all__ = ["Evaluation", "exp_or_inf"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,7 +34,14 @@ class Batch(NamedTuple):
 
 
 class Evaluation(TrainedNet):
-    """The scoring methods of a language model, all in passes over windows of equal length."""
+    """The scoring methods of a language model, all in passes over windows of equal length.
+
+    Each minds tokens that the tokenizer does not know: where more of them stand in X than its
+    `unknown_limits` allow, there is a warning first, and then a ValueError.
+    """
+
+    tokenizer: str | BaseTokenizer | None
+    tokenizer_: BaseTokenizer
 
     # Scores
 
@@ -54,8 +63,10 @@ class Evaluation(TrainedNet):
         ------
         NotFittedError
             If the estimator was not fitted.
+        ValueError
+            If X is hardly known to the tokenizer.
         """
-        return self._log_likelihoods(self._tokens_of(X))
+        return self._log_likelihoods(self._tokens_to_score(self._check_fitted_X(X)))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return the mean log-likelihood of a predicted token, in nats; higher is better.
@@ -75,9 +86,10 @@ class Evaluation(TrainedNet):
         Raises
         ------
         ValueError
-            If there is no token to predict, or the weights do not fit.
+            If there is no token to predict, X is hardly known to the tokenizer, or the weights do
+            not fit.
         """
-        tokens = self._tokens_of(X)
+        tokens = self._tokens_to_score(self._check_fitted_X(X))
         weights = _check_weights(sample_weight, len(tokens))
         n_predicted = weights @ np.array([max(len(ids) - 1, 0) for ids in tokens])
         if n_predicted <= 0:
@@ -88,10 +100,14 @@ class Evaluation(TrainedNet):
 
     def perplexity(self, X: Any) -> float:
         """Return exp(-score(X)): 1 is certainty, the size of the vocabulary a uniform guess."""
-        return _exp(-self.score(X))
+        return exp_or_inf(-self.score(X))
 
     def bits_per_character(self, X: Any) -> float:
-        """Return the bits needed for X over its characters: comparable across tokenizers.
+        """Return the bits needed for X over its characters.
+
+        They compare across tokenizers only where `evaluate` tells an ``unknown_rate`` of (nearly)
+        0: an unknown token pays for none of the characters that it hides, so a tokenizer that
+        knows less of the text may look better than it is.
 
         With ``tokenizer=None`` a token counts as a character. As in `score_samples`, a document's
         first token is given.
@@ -100,7 +116,7 @@ class Evaluation(TrainedNet):
         n_characters = sum(map(len, documents))
         if n_characters == 0:
             raise ValueError("There is nothing to score: X holds no characters.")
-        total = self._log_likelihoods(self._tokenize(documents)).sum()
+        total = self._log_likelihoods(self._tokens_to_score(documents)).sum()
         return float(-total / math.log(2) / n_characters)
 
     # Predictions
@@ -140,7 +156,7 @@ class Evaluation(TrainedNet):
             Columns at least ``layer, kind, spike_rate, accumulates, macs, energy_pj``;
             `snn_estimators.energy.summarize` adds them up.
         """
-        return self._evaluate(X)["energy"]
+        return self.evaluate(X)["energy"]
 
     def spike_rates(self, X: Any) -> pd.DataFrame:
         """Return the share of spikes among the inputs of each layer that takes spikes."""
@@ -149,10 +165,41 @@ class Evaluation(TrainedNet):
             drop=True
         )
 
-    def _evaluate(self, X: Any) -> dict[str, Any]:
-        """Return every figure of one pass over X, as totals: quality and cost together."""
+    def evaluate(self, X: Any) -> dict[str, Any]:
+        """Return every figure of one pass over X: quality and cost together.
+
+        Parameters
+        ----------
+        X : iterable of str, or token ids
+
+        Returns
+        -------
+        dict
+            ``log_likelihood`` : float
+                Of all predicted tokens together, in nats.
+            ``n_tokens`` : int
+                Predicted tokens: all but the first of each document.
+            ``n_characters`` : int
+                Characters of X, as it came; tokens with ``tokenizer=None``.
+            ``n_correct`` : int
+                Predicted tokens that were the most likely ones.
+            ``unknown_rate`` : float
+                Share of the predicted tokens that are the tokenizer's unknown token.
+            ``energy`` : DataFrame
+                As in `energy`.
+            ``spike_rate`` : float
+                Spikes over what the neurons could have emitted; NaN without neurons.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator was not fitted.
+        ValueError
+            If there is no token to predict, or X is hardly known to the tokenizer.
+        """
         documents = self._check_fitted_X(X)
-        windows = TokenWindows(self._tokenize(documents), self.module_.max_len)
+        tokens = self._tokens_to_score(documents)
+        windows = TokenWindows(tokens, self.module_.max_len)
         if not len(windows):
             raise ValueError("There is nothing to score: no document has two tokens.")
         log_likelihood, n_tokens, n_correct = 0.0, 0, 0
@@ -168,9 +215,12 @@ class Evaluation(TrainedNet):
             "n_tokens": n_tokens,
             "n_characters": sum(map(len, documents)),
             "n_correct": n_correct,
+            "unknown_rate": self._unknown_rate([ids[1:] for ids in tokens]),
             "energy": table,
             "spike_rate": float(summarize(table)["spike_rate"]),
         }
+
+    _evaluate = evaluate
 
     # Passes
 
@@ -178,8 +228,34 @@ class Evaluation(TrainedNet):
         self.check_is_fitted()
         return self._check_X(X)
 
-    def _tokens_of(self, X: Any) -> Sequence[Ids]:
-        return self._tokenize(self._check_fitted_X(X))
+    def _tokens_to_score(self, documents: Any) -> Sequence[Ids]:
+        """Return the ids of checked documents, unless they are mostly unknown tokens."""
+        tokens = self._tokenize(documents)
+        rate = self._unknown_rate(tokens)
+        if rate == 0:
+            return tokens
+        warn_above, refuse_above = self.tokenizer_.unknown_limits
+        told = f"{rate:.1%} of the tokens of X are unknown to the model's tokenizer"
+        if rate > refuse_above:
+            raise ValueError(
+                f"{told}, so a score would say nothing: fit the model on text with those "
+                "characters, or clean X (TextCleaner) as the training text was."
+            )
+        if rate > warn_above:
+            warnings.warn(
+                f"{told}: all count as one symbol, so the scores do not compare with those of a "
+                "model that knows them.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return tokens
+
+    def _unknown_rate(self, tokens: Sequence[Ids]) -> float:
+        unknown = None if self.tokenizer is None else self.tokenizer_.unknown_id_
+        n_tokens = sum(map(len, tokens))
+        if unknown is None or n_tokens == 0:
+            return 0.0
+        return sum(int((ids == unknown).sum()) for ids in tokens) / n_tokens
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
@@ -239,5 +315,9 @@ def _check_weights(sample_weight: Any, n_documents: int) -> Floats:
     return weights
 
 
-def _exp(x: float) -> float:
-    return math.exp(x) if x < 700 else math.inf
+def exp_or_inf(x: float) -> float:
+    """Return exp(x), infinity where `math.exp` would raise."""
+    try:
+        return math.exp(x)
+    except OverflowError:
+        return math.inf

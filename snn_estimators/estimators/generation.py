@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.utils import check_random_state
 from torch import Tensor
 
 from snn_estimators.estimators.data import Ids
-from snn_estimators.estimators.training import TrainedNet
+from snn_estimators.estimators.training import TrainedNet, is_number, is_whole
 from snn_estimators.text import check_documents
 
 __all__ = ["Generation", "Sampler", "stream_ids"]
@@ -51,11 +53,11 @@ class Sampler:
         top_p: float | None = None,
         forbidden: Sequence[int] = (),
     ) -> None:
-        if not 0 <= temperature < np.inf:
+        if not is_number(temperature) or not 0 <= temperature < np.inf:
             raise ValueError(f"temperature must be a finite number from 0 on, got {temperature!r}.")
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k must be None or at least 1, got {top_k!r}.")
-        if top_p is not None and not 0 < top_p <= 1:
+        if top_k is not None and not is_whole(top_k, 1):
+            raise ValueError(f"top_k must be None or a whole number from 1 on, got {top_k!r}.")
+        if top_p is not None and not (is_number(top_p) and 0 < top_p <= 1):
             raise ValueError(f"top_p must be None or in (0, 1], got {top_p!r}.")
         self.temperature = temperature
         self.top_k = top_k
@@ -184,9 +186,9 @@ class Generation(TrainedNet):
             Draw among so many most likely tokens.
         top_p : float, optional
             Draw among the fewest most likely tokens that hold this probability together.
-        random_state : int, RandomState or None, default=None
-            An integer makes the result reproducible. A prompt's continuation does not depend on
-            the prompts after it.
+        random_state : int, RandomState, Generator or None, default=None
+            An integer makes the result reproducible; None takes a seed from numpy's global state,
+            as in `fit`. A prompt's continuation does not depend on the prompts after it.
         stream : bool, default=False
             Return an iterator over the pieces as they are drawn; for a single prompt.
 
@@ -213,8 +215,10 @@ class Generation(TrainedNet):
         tokens are never drawn.
         """
         self.check_is_fitted()
-        if max_new_tokens < 0:
-            raise ValueError(f"max_new_tokens must not be negative, got {max_new_tokens!r}.")
+        if not is_whole(max_new_tokens, 0):
+            raise ValueError(
+                f"max_new_tokens must be a whole number from 0 on, got {max_new_tokens!r}."
+            )
         tokens, is_single = self._prompt_ids(prompts)
         if stream and not is_single:
             raise ValueError("stream=True takes a single prompt: call generate once for each.")
@@ -263,6 +267,13 @@ def _is_flat(prompts: Any) -> bool:
 
 
 def _seed_sequence(random_state: Any) -> np.random.SeedSequence:
-    if isinstance(random_state, np.random.RandomState):
-        return np.random.SeedSequence(int(random_state.randint(2**31 - 1)))
-    return np.random.SeedSequence(random_state)
+    if random_state is None or isinstance(random_state, np.random.RandomState):
+        return np.random.SeedSequence(check_random_state(random_state).randint(2**31 - 1))
+    if isinstance(random_state, np.random.Generator):
+        return np.random.SeedSequence(int(random_state.integers(2**31 - 1)))
+    if not isinstance(random_state, Integral) or random_state < 0:
+        raise ValueError(
+            "random_state must be None, a whole number from 0 on, a RandomState or a Generator, "
+            f"got {random_state!r}."
+        )
+    return np.random.SeedSequence(int(random_state))

@@ -22,7 +22,7 @@ from snn_estimators.estimators.data import (
 from snn_estimators.estimators.evaluation import Evaluation
 from snn_estimators.estimators.generation import Generation
 from snn_estimators.estimators.persistence import Persistence
-from snn_estimators.estimators.training import TrainedNet
+from snn_estimators.estimators.training import TrainedNet, is_whole
 from snn_estimators.text import BaseTokenizer, check_documents, make_tokenizer
 
 __all__ = ["LanguageModel"]
@@ -171,12 +171,53 @@ class LanguageModel(Evaluation, Generation, Persistence):
         with self._private_generators(self._draw_seed() if states is None else states):
             return self._train(self.get_dataset(tokens), method, **fit_params)
 
+    def check(self, X: Any) -> None:
+        """Refuse what cannot be fitted, without fitting: a second's work before hours of it.
+
+        The estimator stays as it is, fitted or not, and so do the global random generators.
+
+        Parameters
+        ----------
+        X : iterable of str, or token ids
+            As in `fit`. An iterator is consumed.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X, a parameter, or the two together make no model; what `fit` would raise.
+
+        Examples
+        --------
+        >>> from snn_estimators.estimators import SpikeDecoderLM
+        >>> SpikeDecoderLM(module__heads=3).check(["to be or not to be"])
+        Traceback (most recent call last):
+            ...
+        ValueError: heads=3 must divide ...
+        """
+        trial = clone(self)
+        trial._check_parameters({})
+        _, tokens = trial._learn_tokens(trial._check_X(X, reset=True))
+        trial._check_enough(tokens)
+        with trial._private_generators(0):
+            trial.initialize()
+
     def _check_parameters(self, fit_params: Mapping[str, Any]) -> None:
         self._check_recipe()
         for name in ("steps_per_epoch", "stride"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int | np.integer) or value < 1):
+            if value is not None and not is_whole(value, 1):
                 raise ValueError(f"{name} must be None or a whole number from 1 on, got {value!r}.")
+        size = self.get_params_for("module").get("vocab_size", 1)
+        if not is_whole(size, 1):
+            raise ValueError(
+                f"module__vocab_size must be a whole number from 1 on, got {size!r}: leave it out "
+                "to have it found."
+            )
+        if not isinstance(self.tokenizer, str | BaseTokenizer | None):
+            raise TypeError(
+                'tokenizer must be a name such as "char", a tokenizer, or None for token ids, '
+                f"got {self.tokenizer!r}."
+            )
         if fit_params and not self.train_split:
             raise TypeError(
                 f"fit() got unexpected parameters {sorted(fit_params)}: only a train_split takes "

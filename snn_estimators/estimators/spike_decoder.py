@@ -49,7 +49,9 @@ class SpikeDecoderLM(LanguageModel):
         Let an epoch be so many batches of windows at positions drawn at random. By default it is
         all windows, shuffled. With a `train_split`, windows are drawn from the training side's.
     stride : int, optional
-        Distance between the starts of training windows; ``module__max_len`` by default.
+        Distance between the starts of training windows; ``module__max_len`` by default. Below it,
+        windows overlap, also across the two sides of a `train_split`: its ``valid_loss`` is then
+        that of text seen in training, and too good.
     batch_size : int, default=16
         Windows a batch, in training and in scoring.
     train_split : None or callable, default=None

@@ -14,7 +14,7 @@ from skorch.callbacks import Callback, EarlyStopping, EpochTimer
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from snn_estimators.estimators.base import SklearnNet
+from snn_estimators.estimators.base import SklearnNet, resolve_device
 from snn_estimators.estimators.callbacks import (
     SCHEDULES,
     GradientGuard,
@@ -23,7 +23,7 @@ from snn_estimators.estimators.callbacks import (
     TokenLoss,
 )
 
-__all__ = ["Split", "TrainedNet"]
+__all__ = ["Split", "TrainedNet", "is_number", "is_whole"]
 
 
 class Split(NamedTuple):
@@ -46,6 +46,7 @@ class TrainedNet(SklearnNet):
     schedule: str
     warmup_steps: int
     max_steps: int | None
+    _step_loss: float
 
     # Optimizer and callbacks
 
@@ -91,6 +92,13 @@ class TrainedNet(SklearnNet):
         ]
 
     # The loop
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Compute loss and gradients of a batch; a skorch hook."""
+        step = super().train_step_single(batch, **fit_params)
+        # skorch tells callbacks the loss only after the optimizer's step: too late for the guard.
+        self._step_loss = float(step["loss"].detach())
+        return step
 
     def _train(self, dataset: Dataset, method: str, **fit_params: Any) -> Self:
         """Train the initialized net for `max_epochs` or `max_steps` (more)."""
@@ -164,19 +172,50 @@ class TrainedNet(SklearnNet):
         for name in ("max_epochs", "batch_size", "max_steps", "warmup_steps"):
             value = getattr(self, name)
             least = 0 if name == "warmup_steps" else 1
-            if not (value is None and name == "max_steps") and not _is_whole(value, least):
+            if not (value is None and name == "max_steps") and not is_whole(value, least):
                 raise ValueError(f"{name} must be a whole number from {least} on, got {value!r}.")
         for name in ("lr", "clip"):
             value = getattr(self, name)
             if not (value is None and name == "clip") and not _is_positive(value):
                 raise ValueError(f"{name} must be a positive number, got {value!r}.")
+        if not is_number(self.weight_decay) or not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(
+                f"weight_decay must be a finite number from 0 on, got {self.weight_decay!r}."
+            )
+        if not _is_pair_of_betas(self.betas):
+            raise ValueError(
+                f"betas must be two numbers from 0 on and below 1, got {self.betas!r}."
+            )
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule must be one of {SCHEDULES}, got {self.schedule!r}.")
+        if self.train_split and not callable(self.train_split):
+            raise ValueError(
+                "train_split must be None or something to call, such as skorch's ValidSplit(5), "
+                f"got {self.train_split!r}."
+            )
+        try:
+            resolve_device(self.device)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(
+                f'device must be "auto" or a name that PyTorch knows, got {self.device!r}: {error}'
+            ) from error
 
 
-def _is_whole(value: Any, least: int) -> bool:
+def is_whole(value: Any, least: int) -> bool:
+    """Tell a whole number from `least` on; True and 2.0 are none."""
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
+def is_number(value: Any) -> bool:
+    """Tell a real number; True is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def _is_positive(value: Any) -> bool:
-    return isinstance(value, Real) and 0 < float(value) < float("inf")
+    return is_number(value) and 0 < float(value) < float("inf")
+
+
+def _is_pair_of_betas(value: Any) -> bool:
+    if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
+        return False
+    return all(is_number(beta) and 0 <= beta < 1 for beta in value)

@@ -53,7 +53,7 @@ def test_scores_do_not_depend_on_the_batches(fitted, texts, batch_size):
 
 def test_documents_too_short_to_predict(fitted):
     assert fitted.score_samples(["a", "", "at"])[:2].tolist() == [0, 0]
-    for method in ("score", "perplexity", "_evaluate", "energy"):
+    for method in ("score", "perplexity", "evaluate", "energy"):
         with pytest.raises(ValueError, match="nothing to score"):
             getattr(fitted, method)(["a", ""])
     with pytest.raises(ValueError, match="nothing to score"):
@@ -107,13 +107,14 @@ def test_energy_and_spike_rates(fitted, texts):
     table = fitted.energy(texts)
     assert {"layer", "kind", "spike_rate", "accumulates", "macs", "energy_pj"} <= set(table)
     rates = fitted.spike_rates(texts)
+    assert len(rates) > 5
     assert set(rates["layer"]) <= set(table["layer"])
     assert rates["spike_rate"].between(0, 1).all()
 
 
 def test_one_pass_gives_what_many_give(fitted, texts):
     texts = [*texts, LONG]
-    totals = fitted._evaluate(texts)
+    totals = fitted.evaluate(texts)
     assert totals["log_likelihood"] == pytest.approx(fitted.score_samples(texts).sum())
     assert totals["n_tokens"] == sum(len(text) - 1 for text in texts)
     assert totals["n_characters"] == sum(map(len, texts))
@@ -121,3 +122,37 @@ def test_one_pass_gives_what_many_give(fitted, texts):
     hits = [(p[:-1] == d[1:]).sum() for p, d in zip(fitted.predict(texts), ids, strict=True)]
     assert totals["n_correct"] == sum(hits)
     assert totals["spike_rate"] == summarize(fitted.energy(texts))["spike_rate"]
+    assert totals["unknown_rate"] == 0
+
+
+SCORING = ("score_samples", "score", "perplexity", "bits_per_character", "evaluate", "energy")
+
+
+@pytest.mark.parametrize("method", SCORING)
+def test_text_of_another_alphabet_is_not_scored(fitted, method):
+    with pytest.raises(ValueError, match=r"83\.9% of the tokens .* unknown .*TextCleaner"):
+        getattr(fitted, method)(["Всё смешалось в доме Облонских."])
+
+
+@pytest.mark.parametrize("method", SCORING)
+def test_some_unknown_characters_bring_a_warning(fitted, method, recwarn):
+    getattr(fitted, method)(["the cat " * 20 + "!"])  # less than one in a hundred
+    assert not recwarn
+    getattr(fitted, method)(["the cat!", "the dog!"])
+    assert [str(w.message)[:14] for w in recwarn] == ["12.5% of the t"]
+
+
+def test_the_share_of_unknown_tokens(fitted, fitted_on_ids):
+    with pytest.warns(UserWarning, match="unknown"):
+        assert fitted.evaluate(["!the!", "cat"])["unknown_rate"] == 1 / 6  # the first is given
+    assert fitted_on_ids.evaluate([np.arange(9)])["unknown_rate"] == 0
+    strict = tiny_model(tokenizer__handle_unknown="error").fit(["abc"])
+    assert strict.evaluate(["cab"])["unknown_rate"] == 0
+
+
+def test_rare_words_are_meant_to_be_unknown(texts, recwarn):
+    model = tiny_model(tokenizer="word").fit(texts)
+    assert model.evaluate(["the cat sat elsewhere"])["unknown_rate"] == 1 / 3
+    assert not recwarn
+    with pytest.warns(UserWarning, match=r"75\.0% of the tokens"):
+        model.score(["the rest is silence"])

@@ -51,8 +51,23 @@ def test_random_state(fitted):
     first, again, other = (fitted.generate("the", 30, random_state=seed) for seed in (1, 1, 2))
     assert first == again != other
     assert fitted.generate("the", 30) != fitted.generate("the", 30)
-    states = [np.random.RandomState(5) for _ in range(2)]
-    assert len({fitted.generate("the", 30, random_state=state) for state in states}) == 1
+
+
+@pytest.mark.parametrize("make", [np.random.RandomState, np.random.default_rng])
+def test_generators_of_numpy_go_on(fitted, make):
+    runs = []
+    for generator in (make(5), make(5)):
+        runs.append([fitted.generate("the", 30, random_state=generator) for _ in range(2)])
+    assert runs[0] == runs[1]
+    assert runs[0][0] != runs[0][1]
+
+
+def test_without_a_seed_numpy_decides(fitted):
+    drawn = []
+    for seed in (0, 0, 1):
+        np.random.seed(seed)  # noqa: NPY002
+        drawn.append(fitted.generate("the", 30))
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_a_prompt_does_not_mind_the_others(fitted):
@@ -120,10 +135,16 @@ def test_a_table_may_be_continued_whatever_its_width():
     [
         ({"temperature": -1}, "temperature must be"),
         ({"temperature": float("nan")}, "temperature must be"),
+        ({"temperature": "hot"}, "temperature must be"),
         ({"top_k": 0}, "top_k must be"),
+        ({"top_k": 2.5}, "top_k must be None or a whole number"),
+        ({"top_p": "all"}, "top_p must be"),
         ({"top_p": 0}, "top_p must be"),
         ({"top_p": 1.5}, "top_p must be"),
         ({"max_new_tokens": -1}, "max_new_tokens must"),
+        ({"max_new_tokens": 3.5}, "max_new_tokens must be a whole number"),
+        ({"random_state": "dice"}, "random_state must be"),
+        ({"random_state": -1}, "random_state must be"),
     ],
 )
 def test_options_without_meaning(fitted, options, message):

@@ -93,7 +93,7 @@ def test_the_global_random_state_is_left_alone(texts):
     model = tiny_model(module__mlp_dropout=0.2).fit(texts).partial_fit(texts)
     for method in METHODS:
         getattr(model, method)(texts)
-    model.generate("the ", 12)
+    model.generate("the ", 12, random_state=0)
     assert states() == before
 
 
@@ -175,6 +175,9 @@ def test_unknown_parameters_are_refused_by_name(name, message):
     if name != "history":  # skorch's constructor takes a history
         with pytest.raises((ValueError, TypeError), match=name.rpartition("__")[2]):
             tiny_model(**{name: 1})
+    if "__" in name:
+        with pytest.raises(ValueError, match=f"(?s){message}"):
+            setattr(tiny_model(), name, 1)
 
 
 def test_an_unknown_parameter_in_a_grid_is_said_before_the_first_fit(texts):
@@ -346,7 +349,8 @@ def test_bad_input(X, error, message):
 def test_characters_outside_the_alphabet(texts, fitted):
     with pytest.raises(ValueError, match="Document 0 has the character 't'"):
         tiny_model(tokenizer__alphabet="abc").fit(texts)
-    assert np.isfinite(fitted.score(["qqq"]))  # a learned alphabet has a symbol for the rest
+    with pytest.warns(UserWarning, match="unknown"):  # a learned alphabet has a symbol for the rest
+        assert np.isfinite(fitted.score(["a cat, a qat"]))
 
 
 @pytest.mark.parametrize(
@@ -354,13 +358,28 @@ def test_characters_outside_the_alphabet(texts, fitted):
     [
         ({"module__heads": 3}, ValueError, "heads=3 must divide the model's width"),
         ({"module__vocab_size": 3}, ValueError, "module__vocab_size=3 is too small"),
+        ({"module__vocab_size": "a"}, ValueError, "module__vocab_size must be a whole number"),
+        ({"module__vocab_size": None}, ValueError, "module__vocab_size must be a whole number"),
         ({"max_epochs": 0}, ValueError, "max_epochs"),
         ({"max_steps": 0}, ValueError, "max_steps"),
         ({"steps_per_epoch": 0}, ValueError, "steps_per_epoch"),
         ({"stride": 0}, ValueError, "stride"),
+        ({"stride": True}, ValueError, "stride"),
         ({"batch_size": 2.5}, ValueError, "batch_size"),
         ({"lr": -1.0}, ValueError, "lr must be a positive"),
+        ({"lr": "fast"}, ValueError, "lr must be a positive"),
+        ({"lr": None}, ValueError, "lr must be a positive"),
         ({"clip": 0}, ValueError, "clip must be a positive"),
+        ({"weight_decay": "a"}, ValueError, "weight_decay must be a finite number"),
+        ({"weight_decay": None}, ValueError, "weight_decay must be a finite number"),
+        ({"weight_decay": -0.1}, ValueError, "weight_decay must be a finite number"),
+        ({"betas": 0.9}, ValueError, "betas must be two numbers"),
+        ({"betas": "ab"}, ValueError, "betas must be two numbers"),
+        ({"betas": (0.9, 1.0)}, ValueError, "betas must be two numbers"),
+        ({"betas": (0.9, None)}, ValueError, "betas must be two numbers"),
+        ({"train_split": 5}, ValueError, "train_split must be None or something to call"),
+        ({"device": "abacus"}, ValueError, "device must be"),
+        ({"tokenizer": 5}, TypeError, "tokenizer must be a name"),
         ({"schedule": "linear"}, ValueError, "schedule must be one of"),
         ({"tokenizer": "syllable"}, ValueError, "no tokenizer of type 'syllable'"),
     ],

@@ -142,8 +142,24 @@ def test_validation_is_weighted_by_tokens_too(texts):
     losses = model.history[:, "valid_loss"]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
     assert model.history[0, "valid_loss_best"] is True
-    both = np.mean([model.history[-1, "train_loss"], model.history[-1, "valid_loss"]])
-    assert both == pytest.approx(-model.score(texts), abs=0.2)
+
+
+def test_the_validation_loss_is_the_score_of_the_validation_windows():
+    ragged = ["ab", "the cat sat on the mat", "a dog", "the dog ran at the cat", "mat", "on a mat"]
+    model = tiny_model(train_split=ValidSplit(2), lr=1e-12, max_epochs=1, batch_size=2).fit(ragged)
+    tokens = model.tokenizer_.transform(ragged)
+    valid = model.get_split_datasets(model.get_dataset(tokens)).valid
+    windows = model.tokenizer_.inverse_transform(
+        [torch.cat([inputs, targets[-1:]]).numpy() for inputs, targets in valid]
+    )
+    lengths = [len(window) for window in windows]
+    assert len(set(lengths)) > 2
+    loss = model.history[-1, "valid_loss"]
+    assert loss == pytest.approx(-model.score(windows), abs=1e-6)
+    by_window = np.mean([-model.score([window]) for window in windows])
+    by_batch = np.mean([b["valid_loss"] for b in model.history[-1, "batches"] if "valid_loss" in b])
+    assert abs(loss - by_window) > 1e-3
+    assert abs(loss - by_batch) > 1e-3
 
 
 def test_a_split_with_random_windows_and_groups(texts):
@@ -162,6 +178,21 @@ def test_divergence_stops_before_the_weights_are_spoilt(texts):
     assert model.n_iter_ >= 1
     assert len(model.history) == model.n_iter_
     assert all(torch.isfinite(p).all() for p in model.module_.parameters())
+
+
+class InfiniteLoss(torch.nn.CrossEntropyLoss):
+    """Infinite, while its gradient is that of any other loss."""
+
+    def forward(self, *args):
+        return super().forward(*args) + torch.inf
+
+
+def test_an_infinite_loss_stops_the_fit_even_if_its_gradient_is_finite(texts):
+    module = SpikingDecoder(40, 8, blocks=1, heads=1, token_dim=4, position_dim=2)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    with pytest.raises(FloatingPointError, match="not finite in epoch 1, batch 1"):
+        SpikeDecoderLM(module, criterion=InfiniteLoss, device="cpu").fit(texts)
+    assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
 
 
 class Interrupt(Callback):
