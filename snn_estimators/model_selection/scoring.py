@@ -8,6 +8,8 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 
 from snn_estimators.energy import summarize
+from snn_estimators.estimators import LanguageModel
+from snn_estimators.estimators.evaluation import exp_or_inf
 
 __all__ = ["SCORES", "language_model_scores"]
 
@@ -15,6 +17,7 @@ SCORES = (
     "neg_perplexity",
     "neg_bits_per_character",
     "accuracy",
+    "unknown_rate",
     "neg_energy_per_token_nj",
     "neg_total_energy_per_token_nj",
     "spike_rate",
@@ -48,9 +51,13 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
         ``neg_perplexity``
             Minus exp of the mean negative log-likelihood of a predicted token.
         ``neg_bits_per_character``
-            Minus the total bits over the number of raw characters: comparable across tokenizers.
+            Minus the total bits over the number of raw characters. They compare across tokenizers
+            only where ``unknown_rate`` is (nearly) 0: an unknown token pays for none of the
+            characters that it hides.
         ``accuracy``
             Share of next tokens that were the most likely one, 0 to 1.
+        ``unknown_rate``
+            Share of next tokens that are the tokenizer's unknown token, 0 to 1.
         ``neg_energy_per_token_nj``
             Minus the synaptic energy of one token's inference, in nJ (the papers' definition).
         ``neg_total_energy_per_token_nj``
@@ -66,6 +73,13 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
     ------
     TypeError
         If `estimator` is no language model of this library.
+    NotFittedError
+        If it was not fitted.
+    ValueError
+        If no document has two tokens, or `X` is hardly known to the model's tokenizer.
+    KeyboardInterrupt
+        If Ctrl-C cut the model's fit short: its figures are no finished candidate's. The
+        estimator's own ``evaluate`` scores it nevertheless.
 
     Examples
     --------
@@ -76,18 +90,23 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
     ... )  # doctest: +SKIP
     """
     model = final_estimator(estimator)
-    if not hasattr(model, "_evaluate"):
+    if not isinstance(model, LanguageModel):
         raise TypeError(
             "language_model_scores needs a language model such as SpikeDecoderLM, or a Pipeline "
             f"that ends in one, got {type(model).__name__}"
         )
-    totals = model._evaluate(_transformed(estimator, X))
+    if getattr(model, "interrupted_", False):
+        # skorch swallows Ctrl-C: the fit ends early, and a search would count it as finished and
+        # go on with the next candidate. Raised again here, it ends the search as it was meant to.
+        raise KeyboardInterrupt("the model's fit was interrupted")
+    totals = model.evaluate(_transformed(estimator, X))
     cost = summarize(totals["energy"])
     log_likelihood = float(totals["log_likelihood"])
     scores = (
-        -_exp(-log_likelihood / totals["n_tokens"]),
+        -exp_or_inf(-log_likelihood / totals["n_tokens"]),
         log_likelihood / math.log(2) / totals["n_characters"],
         totals["n_correct"] / totals["n_tokens"],
+        totals["unknown_rate"],
         -cost["synaptic_nj"],
         -cost["total_nj"],
         cost["spike_rate"],
@@ -114,11 +133,3 @@ def _transformed(estimator: Any, X: Any) -> Any:
         X = estimator[:-1].transform(X) if len(estimator.steps) > 1 else X
         return _transformed(estimator.steps[-1][1], X)
     return X
-
-
-def _exp(value: float) -> float:
-    """Exponential that ends in infinity where `math.exp` would raise."""
-    try:
-        return math.exp(value)
-    except OverflowError:
-        return math.inf

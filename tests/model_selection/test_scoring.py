@@ -14,6 +14,7 @@ from sklearn.model_selection import (
     cross_validate,
 )
 from sklearn.pipeline import Pipeline
+from skorch.callbacks import Callback
 
 from snn_estimators.energy import summarize
 from snn_estimators.model_selection import language_model_scores, results_table
@@ -52,6 +53,33 @@ def test_figures_agree_with_the_estimators_own(model):
     assert scores["relative_energy"] == pytest.approx(cost["relative"])
     assert scores["n_parameters"] == sum(p.numel() for p in model.module_.parameters())
     assert 0 <= scores["spike_rate"] <= 1
+
+
+def test_the_share_of_unknown_tokens_is_told(model):
+    model.set_params(tokenizer="char").fit(TEXTS)
+    assert language_model_scores(model, TEXTS)["unknown_rate"] == 0
+    with pytest.warns(UserWarning, match="unknown"):
+        assert language_model_scores(model, ["the c@t s@t"])["unknown_rate"] == 0.2
+    with pytest.raises(ValueError, match="unknown"):
+        language_model_scores(model, ["Анна Каренина"])
+
+
+class CtrlC(Callback):
+    """A person who loses patience in the first step."""
+
+    def on_batch_end(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.filterwarnings("ignore:Training was interrupted")
+def test_an_interrupted_fit_ends_the_search(model):
+    model.set_params(callbacks=[CtrlC()])
+    search = GridSearchCV(
+        model, {"module__heads": [1, 2]}, scoring=language_model_scores, refit=False, cv=2
+    )
+    with pytest.raises(KeyboardInterrupt, match="interrupted"):
+        search.fit(TEXTS)
+    assert model.fit(TEXTS).evaluate(TEXTS)["n_tokens"] > 0
 
 
 def test_one_pass_and_no_more(model):
