@@ -11,7 +11,16 @@ from typing import Any
 
 from sklearn.model_selection import ParameterGrid
 
-__all__ = ["check_grid", "parse_grid", "parse_values", "resolve_parameters", "valid_parameters"]
+from snn_estimators.text import make_tokenizer
+
+__all__ = [
+    "check_grid",
+    "parse_grid",
+    "parse_values",
+    "resolve_parameters",
+    "set_parameters",
+    "valid_parameters",
+]
 
 Grid = Mapping[str, Sequence[Any]]
 
@@ -112,11 +121,9 @@ def _names_of_net(net: Any) -> Iterable[str]:
     if inspect.isclass(net) or not hasattr(net, "prefixes_"):
         return
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    # The library's own nets know their parts, a tokenizer given by name among them.
-    components = getattr(net, "_components", ("module", "optimizer", *net.prefixes_))
-    part_of = getattr(net, "_component_type", lambda name: getattr(net, name, None))
-    for component in components:
-        part = part_of(component)
+    for component, part in net.get_params(deep=False).items():
+        if component == "tokenizer" and isinstance(part, str):
+            part = type(make_tokenizer(part))
         if inspect.isclass(part):
             for name, one in inspect.signature(part).parameters.items():
                 if one.kind not in variadic:
@@ -176,6 +183,41 @@ def resolve_parameters(estimator: Any, grid: Mapping[str, Any]) -> dict[str, Any
             raise ValueError(f"the grid sets {full!r} twice, once as {name!r}: name it once")
         resolved[full] = value
     return resolved
+
+
+def set_parameters(estimator: Any, parameters: Mapping[str, Any]) -> Any:
+    """Set parameters by short or full names, whatever their order.
+
+    The estimator's own come first: another tokenizer or optimizer brings parameters of its own.
+
+    Parameters
+    ----------
+    estimator : estimator
+    parameters : dict
+
+    Returns
+    -------
+    estimator
+        The same one.
+
+    Raises
+    ------
+    ValueError
+        As `resolve_parameters`.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn.pipeline import Pipeline
+    >>> lines = Pipeline([("model", "passthrough")])
+    >>> set_parameters(lines, {"alpha": 2.0, "model": Ridge()})
+    Pipeline(steps=[('model', Ridge(alpha=2.0))])
+    """
+    known = estimator.get_params()
+    own = {n: value for n, value in parameters.items() if n in known and "__" not in n}
+    estimator.set_params(**own)
+    rest = {n: value for n, value in parameters.items() if n not in own}
+    return estimator.set_params(**resolve_parameters(estimator, rest))
 
 
 def _full_name(name: str, known: Sequence[str], estimator: Any) -> str:

@@ -14,15 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from snn_estimators.model_selection.labels import LABELS, text_of
 from snn_estimators.model_selection.tables import COST, QUALITY, parameter_columns
 
 __all__ = ["plot_effects", "plot_pareto"]
 
-_LABELS = {
-    QUALITY: "perplexity",
-    COST: "energy (nJ per token)",
-    "score": "score (nats per token)",
-}
 # Blue and orange stay apart for every kind of colour vision, and in grey print.
 _FRONT, _OTHERS, _INK, _GRID = "#d1495b", "#8d99ae", "#2b2d42", "#e5e7ec"
 _COLOURS = {QUALITY: "#1d4e89", COST: "#c8620b", "score": "#1d4e89"}
@@ -30,6 +26,7 @@ _DPI = 160
 # Beyond this ratio of largest to smallest a logarithmic axis reads better.
 _LOG_ABOVE = 3.0
 _PANELS_IN_A_ROW = 4
+_LONGEST_TICK, _LONGEST_CELL = 24, 48
 _LISTED_FRONT_POINTS = 14
 _KEY_SIZE = 7.5
 
@@ -79,8 +76,8 @@ def plot_pareto(table: pd.DataFrame) -> Figure:
     _dress(axes)
     _scale(axes.xaxis, points[COST])
     _scale(axes.yaxis, points[QUALITY])
-    axes.set_xlabel(_LABELS[COST])
-    axes.set_ylabel(_LABELS[QUALITY])
+    axes.set_xlabel(LABELS[COST])
+    axes.set_ylabel(QUALITY)
     axes.set_title("Quality against cost", loc="left", fontsize=11, color=_INK)
     axes.annotate(
         key, (1.0, 1.0), (14, 0), xycoords="axes fraction", textcoords="offset points", va="top",
@@ -138,7 +135,7 @@ def plot_effects(table: pd.DataFrame) -> Figure:
             if row == len(metrics) - 1:
                 axes.set_xlabel(varied[place])
             if column == 0:
-                axes.set_ylabel(_LABELS[metric])
+                axes.set_ylabel(LABELS.get(metric, metric))
             else:
                 axes.tick_params(labelleft=False)
     figure.suptitle(
@@ -166,7 +163,7 @@ def _effect(axes: Axes, table: pd.DataFrame, parameter: str, metric: str) -> Non
     _dress(axes)
     _scale(axes.yaxis, table[metric])
     axes.xaxis.grid(False)
-    labels = [_text(value) for value in values]
+    labels = [text_of(value, _LONGEST_TICK) for value in values]
     crowded = sum(map(len, labels)) > 22
     axes.set_xticks(
         range(len(values)), labels,
@@ -179,7 +176,7 @@ def _front_key(front: pd.DataFrame, listed: list[str], others: int) -> str:
     """Write the front as a small table: numbers cannot overlap as labels at the points would."""
     rows = [["", *listed]]
     for number, (_, row) in enumerate(front.iterrows(), start=1):
-        rows.append([str(number), *(_text(row[name], 48) for name in listed)])
+        rows.append([str(number), *(text_of(row[name], _LONGEST_CELL) for name in listed)])
     hidden = len(rows) - 1 - _LISTED_FRONT_POINTS
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -239,19 +236,15 @@ def _varied(table: pd.DataFrame) -> list[str]:
 
 
 def _ordered(column: pd.Series) -> list[Any]:
-    """Values in order of size where they have one, else of first appearance by name."""
-    values = list(column.drop_duplicates())
+    """Values in order of size where they have one, else of their names; the gap comes last."""
+    values = list(column.dropna().drop_duplicates())
+    gap = [math.nan] if column.hasnans else []
     try:
-        return sorted(values)
+        return sorted(values) + gap
     except TypeError:
-        return sorted(values, key=str)
+        return sorted(values, key=str) + gap
 
 
 def _equals(column: pd.Series, value: Any) -> pd.Series:
     missing = isinstance(value, float) and math.isnan(value)
     return column.isna() if missing else column == value
-
-
-def _text(value: Any, longest: int = 24) -> str:
-    text = f"{value:g}" if isinstance(value, float | np.floating) else str(value)
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"

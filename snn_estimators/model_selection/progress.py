@@ -46,11 +46,22 @@ class CountedScorer:
         try:
             return self.scoring(estimator, X, y)
         except Exception as error:
+            # Warnings of another process are not heard in this one; a file is.
+            self._failure.write_text(str(error) or type(error).__name__, "utf-8")
             warnings.warn(f"a candidate could not be scored: {error}", stacklevel=2)
             return dict.fromkeys(self.names, np.nan)
         finally:
             with open(self.counter, "ab") as file:
                 file.write(b".")
+
+    @property
+    def last_failure(self) -> str | None:
+        """What the last failing score said; known until the progress ends."""
+        return self._failure.read_text("utf-8") if self._failure.exists() else None
+
+    @property
+    def _failure(self) -> Path:
+        return self.counter.with_name("failure")
 
 
 @contextmanager

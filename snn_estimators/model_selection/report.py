@@ -15,25 +15,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from snn_estimators.model_selection.labels import LABELS, text_of
 from snn_estimators.model_selection.plots import plot_effects, plot_pareto
 from snn_estimators.model_selection.provenance import describe_run
 from snn_estimators.model_selection.tables import parameter_columns
 
 __all__ = ["check_writable", "present", "write_tables"]
 
-_LABELS = {
-    "rank": "#",
-    "bits_per_character": "bits/char",
-    "accuracy": "accuracy (%)",
-    "energy_per_token_nj": "energy (nJ/token)",
-    "total_energy_per_token_nj": "total energy (nJ/token)",
-    "relative_energy": "energy (% of ANN)",
-    "spike_rate": "spike rate (%)",
-    "n_parameters": "parameters",
-    "fit_time": "fit (s)",
-    "pareto": "Pareto",
-}
-_SHARES = ("accuracy", "relative_energy", "spike_rate")
+_SHARES = ("accuracy", "unknown_rate", "relative_energy", "spike_rate")
 _DETAILS = ("total_energy_per_token_nj", "accuracy", "spike_rate", "n_parameters", "fit_time")
 
 
@@ -138,7 +127,8 @@ def present(table: pd.DataFrame, *, brief: bool = False) -> pd.DataFrame:
     Returns
     -------
     DataFrame of str
-        One column a metric, shares in percent, a dash where a fit failed.
+        One column a metric, shares in percent; a dash where a fit failed or a candidate does not
+        set a parameter. Unknown tokens have a column if there are any.
 
     Examples
     --------
@@ -149,16 +139,18 @@ def present(table: pd.DataFrame, *, brief: bool = False) -> pd.DataFrame:
     parameters = parameter_columns(table)
     cells = {}
     for name in map(str, table.columns):
-        label = name if name in parameters else _LABELS.get(name, name.replace("_", " "))
+        label = name if name in parameters else LABELS.get(name, name.replace("_", " "))
         spread = table.get(f"{name}_std")
         if name.endswith("_std") and name.removesuffix("_std") in table:
             continue
         if brief and name not in parameters and (name in _DETAILS or name.startswith("train_")):
             continue
+        if name.removeprefix("train_") == "unknown_rate" and not table[name].fillna(0).any():
+            continue
         if name == "pareto":
             cells[label] = ["✓" if flag else "" for flag in table[name]]
         elif name in parameters or name in ("rank", "iteration", "n_resources"):
-            cells[label] = [_text(value) for value in table[name]]
+            cells[label] = [text_of(value) for value in table[name]]
         else:
             percent = 100.0 if name in _SHARES else 1.0
             brief_spread = None if brief or spread is None else percent * spread
@@ -180,13 +172,6 @@ def _rounded(mean: pd.Series, std: pd.Series | None) -> list[str]:
         f"{cell} ± {spread:.{digits}f}" if cell != "-" and np.isfinite(spread) else cell
         for cell, spread in zip(cells, std, strict=True)
     ]
-
-
-def _text(value: Any) -> str:
-    """Write a parameter's value; whole floats come from columns with gaps."""
-    if isinstance(value, float):
-        return "-" if math.isnan(value) else f"{value:g}"
-    return str(value)
 
 
 def _latex(neat: pd.DataFrame) -> str:

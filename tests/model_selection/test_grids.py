@@ -14,6 +14,7 @@ from snn_estimators.model_selection.grids import (
     parse_grid,
     parse_values,
     resolve_parameters,
+    set_parameters,
     valid_parameters,
 )
 
@@ -79,6 +80,15 @@ def test_short_names_that_mean_two_things_are_refused():
         resolve_parameters(pipeline, {"alpha": [1.0]})
     with pytest.raises(ValueError, match="twice"):
         resolve_parameters(Pipeline([("a", Ridge())]), {"alpha": [1.0], "a__alpha": [2.0]})
+
+
+def test_a_component_that_is_set_brings_its_parameters():
+    pipeline = Pipeline([("a", StandardScaler())])
+    for names in (["a", "alpha"], ["alpha", "a"]):
+        set_parameters(pipeline, {n: {"a": Ridge(), "alpha": 2.0}[n] for n in names})
+        assert pipeline.get_params()["a__alpha"] == 2.0
+    with pytest.raises(ValueError, match="'with_mean'"):
+        set_parameters(pipeline, {"with_mean": True})
 
 
 @pytest.mark.parametrize(
