@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from snn_estimators import cli
+from snn_estimators.model_selection.grids import parse_grid
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -39,11 +43,38 @@ def test_linked_files_exist():
 
 
 def test_commands_of_the_tour_are_understood():
-    command = shutil.which("snn-estimators", path=Path(sys.executable).parent)
-    if command is None:
-        pytest.skip("the package is not installed with its command")
-    tour = "\n".join(blocks("bash"))
-    used = set(re.findall(r"snn-estimators (\w+)", tour))
-    assert used >= {"sweep", "fit", "score", "generate", "energy", "corpora"}
-    for name in used:
-        subprocess.run([command, name, "--help"], check=True, capture_output=True)
+    lines = [
+        shlex.split(line, comments=True)
+        for line in re.findall(r"(?:^|[/ ])snn-estimators (.*)$", "\n".join(blocks("bash")), re.M)
+    ]
+    assert {line[0] for line in lines} >= {
+        "sweep", "fit", "score", "generate", "energy", "corpora",
+    }  # fmt: skip
+    for line in lines:
+        understand(line)
+
+
+def understand(arguments):
+    """Parse a command line, options and all, without running it."""
+    group = typer.main.get_command(cli.app)
+    with group.make_context("snn-estimators", list(arguments)) as context:
+        name, command, rest = group.resolve_command(context, arguments)
+        with command.make_context(name, rest, parent=context) as parsed:
+            for option in ("grid", "fixed"):
+                parse_grid(parsed.params.get(option) or [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "swep",
+        "sweep --nonsense",
+        "sweep --folds one",
+        "fit my.txt",
+        "sweep --grid blocks",
+        "score a",
+    ],
+)
+def test_wrong_commands_would_be_noticed(line):
+    with pytest.raises(Exception, match=r"(?i)no such|valid|missing|write NAME"):
+        understand(line.split())
