@@ -220,8 +220,6 @@ class Evaluation(TrainedNet):
             "spike_rate": float(summarize(table)["spike_rate"]),
         }
 
-    _evaluate = evaluate
-
     # Passes
 
     def _check_fitted_X(self, X: Any) -> Any:
