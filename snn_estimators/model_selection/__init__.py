@@ -9,6 +9,7 @@ from snn_estimators.model_selection.report import check_writable, present, write
 from snn_estimators.model_selection.scoring import language_model_scores
 from snn_estimators.model_selection.sweep import (
     SweepResult,
+    TablesNotWrittenError,
     prepare_text,
     run_sweep,
     sweep_model,
@@ -17,6 +18,7 @@ from snn_estimators.model_selection.tables import pareto_front, results_table
 
 __all__ = [
     "SweepResult",
+    "TablesNotWrittenError",
     "check_grid",
     "check_writable",
     "describe_corpus",

@@ -7,22 +7,23 @@ import os
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import joblib
+import numpy as np
 import pandas as pd
-import torch
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import GridSearchCV, ParameterGrid
 
 from snn_estimators.estimators import LanguageModel, SpikeDecoderLM
 from snn_estimators.estimators.base import resolve_device
-from snn_estimators.model_selection.grids import check_grid, resolve_parameters
-from snn_estimators.model_selection.progress import fit_progress
+from snn_estimators.model_selection.grids import check_grid, resolve_parameters, set_parameters
+from snn_estimators.model_selection.progress import CountedScorer, fit_progress
 from snn_estimators.model_selection.provenance import describe_corpus, describe_run
 from snn_estimators.model_selection.report import check_writable, write_tables
-from snn_estimators.model_selection.scoring import SCORES, final_estimator, language_model_scores
+from snn_estimators.model_selection.scoring import SCORES, language_model_scores
 from snn_estimators.model_selection.tables import results_table, short_names
 from snn_estimators.text import (
     CharTokenizer,
@@ -33,7 +34,14 @@ from snn_estimators.text import (
     split_windows,
 )
 
-__all__ = ["DEFAULT_GRID", "SweepResult", "prepare_text", "run_sweep", "sweep_model"]
+__all__ = [
+    "DEFAULT_GRID",
+    "SweepResult",
+    "TablesNotWrittenError",
+    "prepare_text",
+    "run_sweep",
+    "sweep_model",
+]
 
 DEFAULT_GRID: Mapping[str, Sequence[Any]] = {
     "timesteps": [1, 2, 4],
@@ -51,6 +59,20 @@ class SweepResult(NamedTuple):
     """The fitted search."""
     run: dict[str, Any]
     """From `describe_run`: what ``run.json`` holds."""
+
+
+class TablesNotWrittenError(RuntimeError):
+    """A sweep is done, but its files could not be written; nothing is lost.
+
+    Attributes
+    ----------
+    result : SweepResult
+        What the sweep found, for another try with `write_tables`.
+    """
+
+    def __init__(self, message: str, result: SweepResult) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 def run_sweep(
@@ -91,7 +113,7 @@ def run_sweep(
     folds : int, default=2
         Contiguous blocks of text, each held out once.
     n_jobs : int, optional
-        Fits at a time; by default one a core, or one alone on a GPU.
+        Fits at a time, -1 for one a core; by default one a core, or one alone on a GPU.
     refit : bool, default=False
         Whether the best candidate is fitted once more, to the whole text (``best_estimator_``).
     output : str or path, optional
@@ -110,9 +132,11 @@ def run_sweep(
     ------
     ValueError
         If the corpus is unknown or too short, if a parameter is unknown or a candidate cannot be
-        built (say, heads that do not divide the width), or if every single fit failed.
+        built (say, heads that do not divide the width), or if every single fit or score failed.
     OSError
         If `output` cannot be written; before the first fit.
+    TablesNotWrittenError
+        If writing fails after the last fit nevertheless (the disk is full): it holds the result.
 
     Examples
     --------
@@ -124,7 +148,8 @@ def run_sweep(
     [[1, 1], [2, 1]]
     """
     started = time.perf_counter()
-    folder = None if output is None else check_writable(output)
+    if n_jobs == 0:
+        raise ValueError("n_jobs must not be 0: give the number of fits at a time, or -1 for all")
     estimator = sweep_model(length=length, clean=clean) if estimator is None else estimator
     grid = _resolved(estimator, grid)
     n_fits = folds * check_grid(estimator, grid)
@@ -148,8 +173,10 @@ def run_sweep(
         corpus=describe_corpus(name, [text]),
         command=command,
     )
+    # The last of the checks, so that no other refusal leaves an empty folder behind.
+    folder = None if output is None else check_writable(output)
 
-    with fit_progress(_score, SCORES, n_fits, show=progress) as scorer:
+    with fit_progress(language_model_scores, SCORES, n_fits, show=progress) as scorer:
         search = GridSearchCV(
             estimator,
             grid,
@@ -159,14 +186,16 @@ def run_sweep(
             n_jobs=_jobs(estimator, n_fits) if n_jobs is None else n_jobs,
         )
         _fit(search, windows)
+        _check_any_score(search, scorer)
     # The counter's file is gone; later calls of the search's `score` need none.
     search.scoring = search.scorer_ = language_model_scores
 
     table = results_table(search)
     run = story | {"duration_seconds": round(time.perf_counter() - started, 3)}
+    result = SweepResult(table, search, run)
     if folder is not None:
-        write_tables(table, folder, run=run)
-    return SweepResult(table, search, run)
+        _write(result, folder)
+    return result
 
 
 def sweep_model(
@@ -208,7 +237,7 @@ def sweep_model(
         model = SpikeDecoderLM(**base, module__blocks=2, max_steps=150, batch_size=8, lr=0.01)
     else:
         model = SpikeDecoderLM.from_preset(preset, **base)
-    return model.set_params(**resolve_parameters(model, {"max_len": length, **parameters}))
+    return set_parameters(model, {"max_len": length, **parameters})
 
 
 def prepare_text(
@@ -264,32 +293,21 @@ def _build_every(estimator: Any, grid: Any, windows: list[str]) -> None:
     """Build each candidate's module: what is impossible is refused in a second, not in an hour."""
     if not isinstance(estimator, LanguageModel):
         return
-    with torch.random.fork_rng(devices=[]):
-        for candidate in ParameterGrid(grid):
-            model = clone(estimator).set_params(**candidate)
-            try:
-                model._check_parameters({})
-                model._learn_tokens(windows)
-                model.initialize()
-            except (ValueError, TypeError) as error:
-                names = short_names(candidate)
-                chosen = ", ".join(map("{}={!r}".format, names, candidate.values()))
-                raise ValueError(
-                    f"the grid holds an impossible candidate, {chosen}: {error}"
-                ) from error
+    for candidate in ParameterGrid(grid):
+        try:
+            clone(estimator).set_params(**candidate).check(windows)
+        except (ValueError, TypeError) as error:
+            names = short_names(candidate)
+            chosen = ", ".join(map("{}={!r}".format, names, candidate.values()))
+            raise ValueError(
+                f"the grid holds an impossible candidate, {chosen}: {error}"
+            ) from error
 
 
 def _jobs(estimator: Any, n_fits: int) -> int:
     """One fit a core; a GPU is shared badly."""
     on_gpu = str(resolve_device(estimator.get_params().get("device", "cpu"))).startswith("cuda")
     return 1 if on_gpu else min(joblib.cpu_count(), n_fits)
-
-
-def _score(estimator: Any, X: Any, y: Any = None) -> dict[str, float]:
-    """Score a candidate, unless Ctrl-C cut its fit short: skorch ends the fit and says nothing."""
-    if getattr(final_estimator(estimator), "interrupted_", False):
-        raise KeyboardInterrupt
-    return language_model_scores(estimator, X, y)
 
 
 def _fit(search: GridSearchCV, windows: list[str]) -> None:
@@ -313,6 +331,23 @@ def _fit(search: GridSearchCV, windows: list[str]) -> None:
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
+
+
+def _check_any_score(search: GridSearchCV, scorer: CountedScorer) -> None:
+    """Refuse to call a table full of gaps a success."""
+    means = [v for key, v in search.cv_results_.items() if key.startswith("mean_test_")]
+    if not np.isfinite(np.array(means, dtype=float)).any():
+        reason = scorer.last_failure or "no figure is finite"
+        raise ValueError(f"no candidate of the sweep could be scored: {reason}")
+
+
+def _write(result: SweepResult, folder: Path) -> None:
+    try:
+        write_tables(result.table, folder, run=result.run)
+    except Exception as error:
+        raise TablesNotWrittenError(
+            f"the sweep is done, but its tables could not be written into {folder}: {error}", result
+        ) from error
 
 
 def _last_line(message: Any) -> str:

@@ -11,6 +11,8 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
+from snn_estimators.model_selection.scoring import final_estimator
+
 __all__ = ["parameter_columns", "pareto_front", "results_table", "short_names"]
 
 QUALITY = "perplexity"
@@ -20,6 +22,7 @@ _METRICS = (
     QUALITY,
     "bits_per_character",
     "accuracy",
+    "unknown_rate",
     COST,
     "total_energy_per_token_nj",
     "relative_energy",
@@ -49,6 +52,7 @@ def results_table(search: Any) -> pd.DataFrame:
 
         * ``rank``: 1 is the best perplexity; candidates whose fit failed come last;
         * one column a parameter, under its short name (``module__timesteps`` is ``timesteps``);
+          NaN where a candidate of a list of grids does not set it, "none" where it sets None;
         * ``iteration``, ``n_resources`` of halving searches;
         * each metric's mean over folds under its natural sign (``neg_perplexity`` becomes
           ``perplexity``) followed by its standard deviation, ``perplexity_std``;
@@ -80,7 +84,9 @@ def results_table(search: Any) -> pd.DataFrame:
     """
     cv_results = _cv_results(search)
     candidates = cv_results["params"]
-    parameters = pd.DataFrame([{k: _plain(v) for k, v in one.items()} for one in candidates])
+    names = dict.fromkeys(name for one in candidates for name in one)
+    parameters = pd.DataFrame({name: _column(candidates, name) for name in names})
+    parameters = parameters.reindex(range(len(candidates)))
     metrics = _metrics(cv_results)
     if getattr(search, "scoring", "") is None and "score" in metrics and _is_model(search):
         metrics = _with_perplexity(cv_results) | metrics
@@ -230,7 +236,8 @@ def _metrics(cv_results: Mapping[str, Any]) -> dict[str, Any]:
             name = metric.removeprefix("neg_")
             sign = 1 if name == metric else -1
             side = "" if match.group(2) == "test" else "train_"
-            found[side + name] = sign * np.asarray(values, dtype=float)
+            # The zero takes the sign off a negative one.
+            found[side + name] = sign * np.asarray(values, dtype=float) + 0.0
             found[f"{side}{name}_std"] = np.asarray(cv_results["std_" + key[5:]], dtype=float)
     for name in ("n_parameters", "train_n_parameters"):
         if name in found:
@@ -254,10 +261,7 @@ def _with_perplexity(cv_results: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 def _is_model(search: Any) -> bool:
     """Whether the search's own score is a language model's, in nats per token."""
-    estimator = search.estimator
-    while hasattr(estimator, "steps"):
-        estimator = estimator.steps[-1][1]
-    return hasattr(estimator, "_evaluate")
+    return hasattr(final_estimator(search.estimator), "evaluate")
 
 
 def _pareto_column(table: pd.DataFrame) -> np.ndarray:
@@ -288,6 +292,14 @@ def _ranked(table: pd.DataFrame, cv_results: Mapping[str, Any]) -> pd.DataFrame:
     ranked = table.loc[order].reset_index(drop=True)
     ranked.insert(0, "rank", np.maximum.accumulate(np.where(new, places, 1)))
     return ranked
+
+
+def _column(candidates: Sequence[Mapping[str, Any]], name: str) -> pd.Series:
+    """Gather a parameter's values; gaps do not turn whole numbers into 2.0."""
+    values = [_plain(one[name]) if name in one else np.nan for one in candidates]
+    column = pd.Series(values)
+    gaps_in_integers = column.dtype == float and any(isinstance(one, int) for one in values)
+    return pd.Series(values, dtype=object) if gaps_in_integers and column.hasnans else column
 
 
 def _plain(value: Any) -> Any:

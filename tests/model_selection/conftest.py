@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, ParameterGrid
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -61,6 +61,24 @@ def failing_search(data, pipeline):
     search = GridSearchCV(pipeline, grid, scoring=ridge_scores, refit=False, cv=3)
     with warnings.catch_warnings(action="ignore"):
         return search.fit(*data)
+
+
+@pytest.fixture
+def one_at_a_time():
+    """``cv_results_`` of a list of grids with one parameter each, as an ablation has."""
+    grids = [
+        {"module__token_shift": [0, 1, 2]},
+        {"module__attention_decay": [None, "learned"]},
+        {"module__float_embedding": [False]},
+        {"module__attention_scale": [0.125, 1.0]},
+        {"module__surrogate": ["atan"]},
+    ]
+    candidates = list(ParameterGrid(grids))
+    results = {"params": candidates}
+    for metric in ("neg_perplexity", "neg_energy_per_token_nj"):
+        results[f"mean_test_{metric}"] = -np.arange(5.0, 5.0 + len(candidates))
+        results[f"std_test_{metric}"] = np.zeros(len(candidates))
+    return results
 
 
 @pytest.fixture

@@ -66,6 +66,18 @@ def test_effects_wrap_after_four_parameters():
     assert draw(figure)
 
 
+def test_candidates_without_a_parameter_are_a_dash_at_the_end(one_at_a_time):
+    table = results_table(one_at_a_time)
+    ticks = {
+        axes.get_xlabel(): [label.get_text() for label in axes.get_xticklabels()]
+        for axes in plot_effects(table).axes
+    }
+    assert ticks["token_shift"] == ["0", "1", "2", "-"]
+    assert ticks["attention_decay"] == ["learned", "none", "-"]
+    assert ticks["float_embedding"] == ["False", "-"]
+    assert "nan" not in plot_pareto(table).axes[0].texts[-1].get_text()
+
+
 @pytest.mark.parametrize("plot", [plot_pareto, plot_effects])
 def test_failures_and_gaps_do_not_hinder(plot, failing_search):
     assert draw(plot(results_table(failing_search)))

@@ -111,6 +111,31 @@ def test_presentation_rounds_to_the_column_and_marks_gaps(failing_search):
     assert "fit (s)" not in brief
 
 
+def test_gaps_are_dashes_for_people_and_empty_for_machines(one_at_a_time, tmp_path):
+    folder = write_tables(results_table(one_at_a_time), tmp_path)
+    rows = [line.split(",")[1:6] for line in (folder / "results.csv").read_text().splitlines()]
+    assert rows == [
+        ["token_shift", "attention_decay", "float_embedding", "attention_scale", "surrogate"],
+        *(["0", "", "", "", ""], ["1", "", "", "", ""], ["2", "", "", "", ""]),
+        *(["", "none", "", "", ""], ["", "learned", "", "", ""]),
+        ["", "", "False", "", ""],
+        *(["", "", "", "0.125", ""], ["", "", "", "1.0", ""]),
+        ["", "", "", "", "atan"],
+    ]
+    lines = (folder / "results.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[2:7]] for line in lines[2:]]
+    assert cells == [[{"": "-", "1.0": "1"}.get(cell, cell) for cell in row] for row in rows[1:]]
+    assert "nan" not in (folder / "results.tex").read_text().lower()
+    again = pd.read_csv(folder / "results.csv")
+    pd.testing.assert_frame_equal(present(again), present(results_table(one_at_a_time)))
+
+
+def test_unknown_tokens_are_shown_where_there_are_any():
+    table = pd.DataFrame({"a": [1, 2], "unknown_rate": [0.0, None], "unknown_rate_std": [0.0, 0.0]})
+    assert list(present(table)) == ["a"]
+    assert list(present(table.fillna(0.25))["unknown (%)"]) == ["0.00 ± 0.00", "25.00 ± 0.00"]
+
+
 def test_run_description_is_plain_json_without_a_trace_of_the_user(tmp_path):
     run = describe_run(
         parameters={"grid": {"lr": (0.1, None)}, "estimator": int, "file": tmp_path / "a.txt"},

@@ -7,7 +7,13 @@ import pytest
 from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import Pipeline
 
-from snn_estimators.model_selection import prepare_text, run_sweep, sweep, sweep_model
+from snn_estimators.model_selection import (
+    TablesNotWrittenError,
+    prepare_text,
+    run_sweep,
+    sweep,
+    sweep_model,
+)
 from snn_estimators.text import TextCleaner
 
 TALE = ["The cat sat on the mat. A dog ran to the tree! " * 12]
@@ -77,6 +83,31 @@ def test_a_sweep_without_a_single_success_says_why(tiny):
         run_sweep(TALE, {"lr": [1e30]}, estimator=tiny, length=16, n_jobs=1)
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.filterwarnings("ignore:a candidate could not be scored")
+def test_a_sweep_without_a_single_score_says_why(n_jobs):
+    word = sweep_model(tokenizer="word", tokenizer__unknown_token=None, **TINY)
+    text = "".join(f"word{chr(97 + i // 26)}{chr(97 + i % 26)} " for i in range(300))
+    with pytest.raises(ValueError, match=r"no candidate .* could be scored: .*vocabulary"):
+        run_sweep([text], {"heads": [1]}, estimator=word, length=16, n_jobs=n_jobs)
+
+
+def test_tables_that_cannot_be_written_lose_nothing(tiny, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(sweep, "write_tables", full)
+    with pytest.raises(TablesNotWrittenError, match="no space left") as caught:
+        run_sweep(TALE, {"heads": [1]}, estimator=tiny, length=16, n_jobs=1, output=tmp_path)
+    assert caught.value.result.table["perplexity"].notna().all()
+    assert caught.value.result.run["seed"] == 0
+
+
+def test_parameters_of_another_tokenizer_are_known():
+    model = sweep_model(min_frequency=2, tokenizer="word")
+    assert model.get_params()["tokenizer__min_frequency"] == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -91,12 +122,14 @@ def test_a_sweep_without_a_single_success_says_why(tiny):
         ({"corpus": ["too short"]}, "long enough"),
         ({"folds": 40}, "folds"),
         ({"clean": False}, "alphabet"),
+        ({"n_jobs": 0}, "n_jobs must not be 0"),
     ],
 )
-def test_refusals_come_before_the_first_fit(no_fit, tiny, changes, message):
+def test_refusals_come_before_the_first_fit(no_fit, tiny, tmp_path, changes, message):
     arguments = {"corpus": TALE, "grid": {"heads": [1]}, "length": 16} | changes
     with pytest.raises(ValueError, match=message):
-        run_sweep(estimator=tiny, **arguments)
+        run_sweep(estimator=tiny, output=tmp_path / "new" / "out", **arguments)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_first_fit(no_fit, tiny, tmp_path):

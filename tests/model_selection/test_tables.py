@@ -86,9 +86,9 @@ def test_halving_search_has_its_iterations(data):
 
 
 class LikeALanguageModel(Ridge):
-    """A ridge whose score is meant in nats per token, which its private method tells."""
+    """A ridge whose score is meant in nats per token, as its other method tells."""
 
-    def _evaluate(self, X):
+    def evaluate(self, X):
         raise NotImplementedError
 
 
@@ -157,6 +157,33 @@ def test_values_that_are_no_numbers_become_short_text(data, pipeline):
         table["ridge"]
     ) == {"Ridge(alpha=3.0)", "Ridge()"}
     assert set(table["scale"]) == {"none"}
+
+
+def test_gaps_do_not_change_the_values_beside_them(one_at_a_time):
+    table = results_table(one_at_a_time)
+    values = {name: list(table[name].dropna()) for name in parameter_columns(table)}
+    assert values == {
+        "token_shift": [0, 1, 2],
+        "attention_decay": ["none", "learned"],
+        "float_embedding": [False],
+        "attention_scale": [0.125, 1.0],
+        "surrogate": ["atan"],
+    }
+    assert all(isinstance(value, int) for value in values["token_shift"])
+    assert isinstance(values["float_embedding"][0], bool)
+
+
+def test_zero_has_no_sign(one_at_a_time):
+    one_at_a_time["mean_test_neg_energy_per_token_nj"] = np.zeros(9)
+    energies = results_table(one_at_a_time)["energy_per_token_nj"]
+    assert not np.signbit(energies).any()
+
+
+def test_unknown_tokens_stand_beside_the_accuracy():
+    runs = [{"a": 1, "test_unknown_rate": [0.1], "test_accuracy": [0.5], "test_spike_rate": [0.2]}]
+    names = [name for name in results_table(runs) if not name.endswith("_std")]
+    assert names[2:5] == ["accuracy", "unknown_rate", "spike_rate"]
+    assert parameter_columns(pd.DataFrame(results_table(runs).to_dict("list"))) == ["a"]
 
 
 @pytest.mark.parametrize("seed", range(20))
