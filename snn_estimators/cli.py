@@ -7,9 +7,12 @@ the commands: each waits for what it needs alone.
 from __future__ import annotations
 
 import io
+import math
+import string
 import sys
 import traceback
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,6 +47,12 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Fix a parameter, e.g. blocks=2; repeatable."),
 ]
+_CLEANED = frozenset(string.ascii_lowercase + ".' ")
+
+
+def _axis(default: str) -> Any:
+    """Make the option of a parameter that is compared unless --set fixes it."""
+    return typer.Option(metavar="V1,V2", help="Values to try.", show_default=default)
 
 
 @app.callback()
@@ -56,9 +65,9 @@ def options(
 @app.command()
 def sweep(
     corpus: Corpus = "python-docs",
-    timesteps: Annotated[str, typer.Option(help="Values to try.")] = "1,2,4",
-    heads: Annotated[str, typer.Option(help="Values to try.")] = "1,5",
-    encoding: Annotated[str, typer.Option(help="Values to try.")] = "learned,two-hot",
+    timesteps: Annotated[str | None, _axis("1,2,4")] = None,
+    heads: Annotated[str | None, _axis("1,5")] = None,
+    encoding: Annotated[str | None, _axis("learned,two-hot")] = None,
     grid: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=V1,V2", help="Any other parameter's values; repeatable."),
@@ -79,24 +88,35 @@ def sweep(
     ),
 ) -> None:
     """Grid-search parameters on real text; leave a perplexity and energy table."""
-    from snn_estimators.model_selection import present, run_sweep, sweep_model
-    from snn_estimators.model_selection.grids import parse_grid
-
-    chosen = [f"timesteps={timesteps}", f"heads={heads}", f"encoding={encoding}"]
-    recipe = _settings(fixed, epochs, steps) | {"device": device, "random_state": seed}
-    result = run_sweep(
-        corpus,
-        parse_grid(chosen) | parse_grid(grid or []),
-        estimator=sweep_model(preset, length=length, clean=clean, **recipe),
-        length=length,
-        limit=limit,
-        clean=clean,
-        folds=folds,
-        n_jobs=jobs,
-        output=output,
-        progress=True,
-        command=["snn-estimators", *sys.argv[1:]],
+    from snn_estimators.model_selection import (
+        TablesNotWrittenError,
+        present,
+        run_sweep,
+        sweep_model,
     )
+
+    axes = {"timesteps": timesteps, "heads": heads, "encoding": encoding}
+    listed = [f"{name}={values}" for name, values in axes.items() if values is not None]
+    settings = _settings(fixed, epochs, steps)
+    recipe = {"device": device, "random_state": seed} | settings
+    model = sweep_model(preset, length=length, clean=clean, **recipe)
+    try:
+        result = run_sweep(
+            corpus,
+            _sweep_grid(model, [*listed, *(grid or [])], settings),
+            estimator=model,
+            length=length,
+            limit=limit,
+            clean=clean,
+            folds=folds,
+            n_jobs=jobs,
+            output=output,
+            progress=True,
+            command=["snn-estimators", *sys.argv[1:]],
+        )
+    except TablesNotWrittenError as error:
+        _show(present(error.result.table, brief=True))
+        raise
     _show(present(result.table, brief=True))
     typer.echo(f"Tables, plots and run.json are in {output}")
 
@@ -119,12 +139,11 @@ def fit(
     from snn_estimators.estimators import SpikeDecoderLM
     from snn_estimators.estimators.folders import refuse_other_content, resolve_name
     from snn_estimators.model_selection import check_writable, prepare_text
-    from snn_estimators.model_selection.grids import resolve_parameters
+    from snn_estimators.model_selection.grids import set_parameters
     from snn_estimators.text import CharTokenizer
 
     folder = resolve_name(output)
     refuse_other_content(folder)  # now, not after hours of training
-    check_writable(folder.parent)
     text = prepare_text(corpus, clean=clean, limit=limit)
     model = SpikeDecoderLM() if preset is None else SpikeDecoderLM.from_preset(preset)
     recipe = {
@@ -134,16 +153,29 @@ def fit(
         "random_state": seed,
         "verbose": 1,
     } | _settings(fixed, epochs, steps)
-    model.set_params(**resolve_parameters(model, recipe))
+    set_parameters(model, recipe)
+    check_writable(folder.parent)
     split = len(text) - len(text) // 10
-    model.fit([text[:split]])
+    try:
+        model.fit([text[:split]])
+    except FloatingPointError as error:
+        if getattr(model, "n_steps_", 0) == 0:
+            raise
+        saved = model.save_pretrained(output)
+        raise FloatingPointError(f"{error} The model up to there is saved in {saved}.") from error
     typer.echo(f"saved in {model.save_pretrained(output)}")
-    _print_scores(model, [text[split:]])
+    if len(model.tokenizer_.transform([text[split:]])[0]) > 1:
+        _print_scores(model, [text[split:]])
+    else:
+        typer.echo("the held-out tenth of the text has no two tokens: too little to score")
 
 
 @app.command()
 def score(model: Model, corpus: Corpus, limit: Limit = None, device: Device = "auto") -> None:
-    """Tell a saved model's perplexity, bits per character and accuracy on text."""
+    """Tell a saved model's perplexity, bits per character and accuracy on text.
+
+    Text is cleaned first for a model that knows nothing but the 30 symbols.
+    """
     fitted = _load(model, device)
     _print_scores(fitted, [_text_for(fitted, corpus, limit)])
 
@@ -164,7 +196,6 @@ def generate(
 
     fitted = _load(model, device)
     prompt = TextCleaner().transform([prompt])[0] if _wants_clean(fitted) else prompt
-    typer.echo(prompt, nl=False)
     pieces = fitted.generate(
         prompt,
         max_new_tokens=tokens,
@@ -174,6 +205,9 @@ def generate(
         random_state=seed,
         stream=True,
     )
+    # Options and prompt are found good by now, and nothing is printed that an error would spoil.
+    separator = "" if prompt[-1:].isspace() else _separator(fitted)
+    typer.echo(prompt + separator, nl=False)
     for piece in pieces:
         typer.echo(piece, nl=False)
         sys.stdout.flush()
@@ -225,10 +259,26 @@ def _settings(fixed: list[str] | None, epochs: int | None, steps: int | None) ->
     return settings
 
 
+def _sweep_grid(model: Any, listed: list[str], fixed: Iterable[str]) -> dict[str, Any]:
+    """Join what is listed by hand with the default axes that are neither listed nor fixed."""
+    from snn_estimators.model_selection.grids import parse_grid, resolve_parameters
+    from snn_estimators.model_selection.sweep import DEFAULT_GRID
+
+    chosen = resolve_parameters(model, parse_grid(listed))
+    settled = resolve_parameters(model, dict.fromkeys(fixed))
+    for name in chosen.keys() & settled.keys():
+        raise ValueError(f"{name!r} is fixed and has values to try, too: give one of the two")
+    axes = resolve_parameters(model, DEFAULT_GRID)
+    return {name: values for name, values in axes.items() if name not in settled} | chosen
+
+
 def _load(model: str, device: str) -> Any:
     from snn_estimators.estimators import SpikeDecoderLM
 
-    return SpikeDecoderLM.from_pretrained(model, device=device)
+    fitted = SpikeDecoderLM.from_pretrained(model, device=device)
+    if fitted.tokenizer is None:
+        raise ValueError(f"{model} knows token ids, not text: use it from Python")
+    return fitted
 
 
 def _text_for(model: Any, corpus: str, limit: int | None) -> str:
@@ -239,17 +289,33 @@ def _text_for(model: Any, corpus: str, limit: int | None) -> str:
 
 
 def _wants_clean(model: Any) -> bool:
-    """Whether a model knows SpikeDecoder's 30 symbols alone."""
-    return getattr(model.tokenizer_, "alphabet", None) == "spikedecoder"
+    """Whether a model's tokens, characters or words, are made of cleaned text's symbols alone."""
+    tokenizer = model.tokenizer_
+    if str(getattr(tokenizer, "alphabet", None)).startswith("spikedecoder"):
+        return True
+    special = (tokenizer.unknown_id_, tokenizer.padding_id_)
+    tokens = (token for i, token in enumerate(tokenizer.vocabulary_) if i not in special)
+    return all(map(_CLEANED.issuperset, tokens))
+
+
+def _separator(model: Any) -> str:
+    """Return what the model's tokenizer puts between two tokens."""
+    one, two = model.tokenizer_.decode_stream([0, 0])
+    return two.removesuffix(one)
 
 
 def _print_scores(model: Any, documents: list[str]) -> None:
-    from snn_estimators.model_selection import language_model_scores
+    """Print the quality of any model, one of an interrupted fit too."""
+    from snn_estimators.estimators.evaluation import exp_or_inf
 
-    scores = language_model_scores(model, documents)
-    typer.echo(f"perplexity          {-scores['neg_perplexity']:.3f}")
-    typer.echo(f"bits per character  {-scores['neg_bits_per_character']:.3f}")
-    typer.echo(f"accuracy            {100 * scores['accuracy']:.2f} %")
+    totals = model.evaluate(documents)
+    nats, n_tokens = -totals["log_likelihood"], totals["n_tokens"]
+    bits_per_character = nats / math.log(2) / totals["n_characters"]
+    typer.echo(f"perplexity          {exp_or_inf(nats / n_tokens):.3f}")
+    typer.echo(f"bits per character  {bits_per_character:.3f}")
+    typer.echo(f"accuracy            {100 * totals['n_correct'] / n_tokens:.2f} %")
+    if totals["unknown_rate"]:
+        typer.echo(f"unknown tokens      {100 * totals['unknown_rate']:.2f} %")
 
 
 def _show(table: Any, *, title: str | None = None) -> None:

@@ -77,6 +77,12 @@ def test_a_sweep_from_another_process(tale, tmp_path):
         (["--set", "lr=1,2"], "takes one value"),
         (["--preset", "nonsense"], "nonsense"),
         (["--length", "4000"], "long enough"),
+        (["--jobs", "0"], "must not be 0"),
+        (["--grid", "heads=5"], "'heads' is given twice"),
+        (["--grid", "module__heads=5"], "'module__heads' twice"),
+        (["--set", "heads=5"], "'module__heads' is fixed and has values to try"),
+        (["--set", "module__heads=5"], "'module__heads' is fixed and has values to try"),
+        (["--grid", "max_steps=5,6"], "'max_steps' is fixed and has values to try"),
     ],
 )
 def test_mistakes_in_a_sweep_are_one_sentence(no_fit, run, tale, tmp_path, arguments, message):
@@ -85,6 +91,64 @@ def test_mistakes_in_a_sweep_are_one_sentence(no_fit, run, tale, tmp_path, argum
     assert message in errors
     assert len(errors.strip().splitlines()) == 1
     assert "Traceback" not in errors
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Keep what a sweep is asked to do, and stop there."""
+    from snn_estimators import model_selection
+
+    calls = []
+
+    def run_sweep(corpus, grid, **options):
+        calls.append((grid, options["estimator"].get_params()))
+        raise ValueError("enough")
+
+    monkeypatch.setattr(model_selection, "run_sweep", run_sweep)
+    return calls
+
+
+def test_what_is_set_is_no_longer_compared(run, tale, asked):
+    run(
+        "sweep", tale, "--set=timesteps=8", "--set=module__encoding=two-hot", "--set=random_state=7"
+    )
+    run("sweep", tale, "--heads=1,2", "--grid=module__timesteps=3", "--grid=random_state=1,2")
+    (fixed, parameters), (listed, _) = asked
+    assert fixed == {"module__heads": [1, 5]}
+    assert parameters["module__timesteps"] == 8
+    assert parameters["module__encoding"] == "two-hot"
+    assert parameters["random_state"] == 7
+    assert listed == {
+        "module__timesteps": [3],
+        "module__heads": [1, 2],
+        "module__encoding": ["learned", "two-hot"],
+        "random_state": [1, 2],
+    }
+
+
+def test_the_default_axes_are_those_that_help_shows(run, tale, asked):
+    from snn_estimators.model_selection.sweep import DEFAULT_GRID
+
+    run("sweep", tale)
+    assert asked[0][0] == {f"module__{name}": values for name, values in DEFAULT_GRID.items()}
+    _, text, _ = run("sweep", "--help")
+    for values in DEFAULT_GRID.values():
+        assert f"({','.join(map(str, values))})" in text
+
+
+def test_a_table_that_cannot_be_written_is_printed_all_the_same(run, tale, tmp_path, monkeypatch):
+    from snn_estimators.model_selection import sweep
+
+    def full(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(sweep, "write_tables", full)
+    code, output, errors = run("sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP)
+    assert code == 2
+    assert "perplexity" in output
+    assert "the sweep is done" in errors
+    assert "no space left" in errors
 
 
 def test_bad_corpora_are_refused(no_fit, run, tmp_path):
@@ -138,6 +202,131 @@ def test_fit_score_generate_energy(run, tale, tmp_path):
     assert code == 0, errors
     assert "nJ per token" in output
     assert "energy_pj" in output
+
+
+TINY_FIT = ["--steps=3", "--length=16", "--set=blocks=1", "--set=timesteps=1", "--set=heads=1"]
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "char"])
+def test_models_of_cleaned_text_clean_whatever_they_are_given(run, tale, tmp_path, tokenizer):
+    model = tmp_path / "model"
+    code, _, errors = run(
+        "fit", tale, "--output", model, "--clean", f"--set=tokenizer={tokenizer}", *TINY_FIT
+    )
+    assert code == 0, errors
+    clean = tmp_path / "clean.txt"
+    clean.write_text("the cat. the dog. " * 9)
+    raw = tmp_path / "raw.txt"
+    raw.write_text("THE CAT!\nThe;Dog? " * 9)
+    assert run("score", model, raw) == run("score", model, clean)
+    assert run("energy", model, raw) == run("energy", model, clean)
+    output = run("generate", model, "The CAT!", "--tokens=5", "--seed=1")[1]
+    assert output.startswith("the cat. ")
+    assert output == run("generate", model, "the cat. ", "--tokens=5", "--seed=1")[1]
+
+
+def test_a_word_model_sets_its_words_apart_from_the_prompt(run, tale, tmp_path):
+    model = tmp_path / "model"
+    code, _, errors = run("fit", tale, "--output", model, "--set=tokenizer=word", *TINY_FIT)
+    assert code == 0, errors
+    for prompt in ("The cat", "The cat "):
+        output = run("generate", model, prompt, "--tokens=3", "--seed=1")[1]
+        assert output.startswith("The cat ")
+        assert len(output.split()) == 2 + 3
+        assert "  " not in output
+
+
+def test_parameters_of_another_tokenizer_are_known(run, tale, tmp_path):
+    from snn_estimators import SpikeDecoderLM
+
+    for options in (["--clean"], ["--raw"]):
+        code, _, errors = run(
+            "fit", tale, "--output", tmp_path / "model", *options, *TINY_FIT,
+            "--set=tokenizer__min_frequency=2", "--set=tokenizer=word",
+        )  # fmt: skip
+        assert code == 0, errors
+    model = SpikeDecoderLM.from_pretrained(tmp_path / "model")
+    assert model.tokenizer_.min_frequency == 2
+
+
+def test_models_of_token_ids_are_refused(run, tale, tmp_path):
+    from snn_estimators import SpikeDecoderLM
+
+    sizes = {"max_len": 4, "blocks": 1, "heads": 1, "timesteps": 1}
+    model = SpikeDecoderLM(
+        tokenizer=None, max_steps=1, **{f"module__{name}": size for name, size in sizes.items()}
+    )
+    model.fit([[0, 1, 2, 0, 1, 2]]).save_pretrained(tmp_path / "ids")
+    for command in (["score", tmp_path / "ids", tale], ["generate", tmp_path / "ids"]):
+        code, output, errors = run(*command)
+        assert code == 2
+        assert "token ids" in errors
+        assert output == ""
+
+
+def test_a_prompt_is_printed_once_everything_is_found_good(run, tale, tmp_path):
+    model = tmp_path / "model"
+    assert run("fit", tale, "--output", model, *TINY_FIT)[0] == 0
+    for option in ("--top-p=2", "--seed=-1"):
+        code, output, errors = run("generate", model, "the", option)
+        assert code == 2
+        assert output == ""
+        assert errors.startswith("error: ")
+
+
+def test_a_fit_that_was_interrupted_is_saved_and_scored(run, tale, tmp_path, monkeypatch):
+    from snn_estimators import SpikeDecoderLM
+
+    steps = []
+    real = SpikeDecoderLM.train_step
+
+    def train_step(self, *args, **kwargs):
+        steps.append(1)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        return real(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SpikeDecoderLM, "train_step", train_step)
+        with pytest.warns(UserWarning, match="interrupted"):
+            code, output, errors = run("fit", tale, "--output", tmp_path / "model", *TINY_FIT)
+    assert code == 0, errors
+    assert "perplexity" in output
+    assert run("score", tmp_path / "model", tale)[0] == 0
+
+
+@pytest.mark.parametrize("done", [0, 2])
+def test_a_fit_that_diverges_keeps_what_it_learned(run, tale, tmp_path, monkeypatch, done):
+    from snn_estimators import SpikeDecoderLM
+
+    model, steps = tmp_path / "model", []
+    real = SpikeDecoderLM.get_loss
+
+    def get_loss(self, *args, **kwargs):
+        steps.append(1)
+        return real(self, *args, **kwargs) * (float("nan") if len(steps) > done else 1.0)
+
+    monkeypatch.setattr(SpikeDecoderLM, "get_loss", get_loss)
+    code, _, errors = run("fit", tale, "--output", model, *TINY_FIT)
+    assert code == 2
+    assert "error: The loss or its gradient is not finite" in errors
+    assert (f"saved in {model}" in errors) == (done > 0)
+    assert model.exists() == (done > 0)
+    if done:
+        monkeypatch.undo()
+        assert run("score", model, tale)[0] == 0
+
+
+@pytest.mark.parametrize(("text", "tokenizer"), [("abcdefghij", "char"), ("a b " * 4, "word")])
+def test_a_short_text_is_fitted_without_a_score(run, tmp_path, text, tokenizer):
+    (tmp_path / "short.txt").write_text(text)
+    code, output, errors = run(
+        "fit", tmp_path / "short.txt", "--output", tmp_path / "model",
+        f"--set=tokenizer={tokenizer}", *TINY_FIT,
+    )  # fmt: skip
+    assert code == 0, errors
+    assert "saved in" in output
+    assert "too little to score" in output
 
 
 def test_a_place_that_cannot_be_saved_in_is_refused_before_training(run, tale, monkeypatch):
