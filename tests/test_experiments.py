@@ -15,7 +15,7 @@ ROWS = {
     "timesteps_heads_encoding": 24,
     "embeddings": 15,
     "spike_degree": 6,
-    "context_ablation": 20,
+    "context_ablation": 15,
     "beyond_bigrams": 9,
 }
 
