@@ -15,8 +15,8 @@ ROWS = {
     "timesteps_heads_encoding": 24,
     "embeddings": 15,
     "spike_degree": 6,
-    "context_ablation": 15,
-    "beyond_bigrams": 9,
+    "context_ablation": 16,
+    "beyond_bigrams": 10,
 }
 
 
