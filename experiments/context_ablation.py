@@ -23,6 +23,6 @@ sweep(
     length=64,
     characters=400_000,
     blocks=2,
-    max_steps=150,
-    steps_per_epoch=150,
+    max_steps=100,
+    steps_per_epoch=100,
 )

@@ -25,6 +25,6 @@ sweep(
     blocks=2,
     heads=1,
     batch_size=64,
-    max_steps=150,
+    max_steps=120,
     lr=3e-3,
 )
