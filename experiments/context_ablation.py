@@ -21,7 +21,7 @@ sweep(
     ],
     preset="context",
     length=64,
-    characters=400_000,
+    characters=100_000,
     blocks=2,
     max_steps=100,
     steps_per_epoch=100,

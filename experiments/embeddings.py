@@ -21,7 +21,7 @@ sweep(
         },
     ],
     length=16,
-    characters=200_000,
+    characters=100_000,
     blocks=2,
     heads=1,
     batch_size=64,
