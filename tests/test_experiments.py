@@ -15,7 +15,7 @@ ROWS = {
     "timesteps_heads_encoding": 24,
     "embeddings": 15,
     "spike_degree": 6,
-    "context_ablation": 16,
+    "context_ablation": 8,
     "beyond_bigrams": 10,
 }
 
