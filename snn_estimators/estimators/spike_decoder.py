@@ -115,9 +115,10 @@ class SpikeDecoderLM(LanguageModel):
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "spikedecoder": {},
-        # What makes context learnable, in the order of what it brings: sight of previous tokens'
-        # spikes, a leaky attention memory, an embedding strong enough to wake the first neurons,
-        # a readout that adds the timesteps up, and a learning rate that suits them.
+        # What makes context learnable (experiments/context_ablation.py takes it apart): an
+        # embedding strong enough to wake the first neurons, sight of previous tokens' spikes, a
+        # readout that adds the timesteps up, a leaky attention memory for longer texts, and a
+        # learning rate that suits them.
         "context": {
             "module__token_shift": 2,
             "module__mlp_token_shift": 2,
