@@ -41,13 +41,15 @@ __all__ = [
     "split_windows",
     "write_tables",
 ]
-_ROOMS = ("text", "nn", "estimators", "model_selection")
+_ROOMS = ("convert", "energy", "estimators", "model_selection", "nn", "ops", "text")
 
 
 def __getattr__(name: str) -> Any:
-    """Fetch a public name from its room when it is first used: PyTorch is slow to import."""
+    """Fetch a room, or a public name from its room, when first used: PyTorch is slow to import."""
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
     if name in __all__:
-        for room in _ROOMS:
+        for room in ("text", "nn", "estimators", "model_selection"):
             module = importlib.import_module(f"{__name__}.{room}")
             if name in module.__all__:
                 globals()[name] = getattr(module, name)
@@ -57,4 +59,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """List the public names, fetched or not."""
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_ROOMS})

@@ -16,6 +16,12 @@ def test_public_names_are_found(name):
     assert name in dir(snn_estimators)
 
 
+@pytest.mark.parametrize("room", ["convert", "energy", "model_selection", "nn", "ops", "text"])
+def test_rooms_are_reached_by_attribute(room):
+    code = f"import snn_estimators; snn_estimators.{room}.__doc__[0]"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(AttributeError, match="no attribute 'SpikeEncoder'"):
         snn_estimators.SpikeEncoder  # noqa: B018
