@@ -59,6 +59,14 @@ def _exp_minus(a):  # type: ignore[no-untyped-def]
     return p * np.int32((np.int32(127) - n) << np.int32(23)).view(np.float32)
 
 
+@numba.njit(inline="always")
+def _step(v, current, limit, tau, rest, hard):  # type: ignore[no-untyped-def]
+    """Charge one membrane and reset it if it fires: return it before and after the reset."""
+    h = v + (current - (v - rest)) / tau
+    after = rest if hard else h - limit
+    return h, after if h >= limit else h
+
+
 @_jit
 def _forward(lo, hi, x, v, threshold, tau, rest, hard, spikes, v_out):  # type: ignore[no-untyped-def]
     steps = x.shape[0]
@@ -75,11 +83,8 @@ def _forward(lo, hi, x, v, threshold, tau, rest, hard, spikes, v_out):  # type: 
         for t in range(steps):
             current, fired = x[t, start:stop], spikes[t, start:stop]
             for i in range(n):
-                u = membrane[i]
-                h = u + (current[i] - (u - rest)) / tau
+                h, membrane[i] = _step(membrane[i], current[i], limit[i], tau, rest, hard)
                 fired[i] = _F(1.0) if h >= limit[i] else _F(0.0)
-                after = rest if hard else h - limit[i]
-                membrane[i] = after if h >= limit[i] else h
 
 
 @_jit
@@ -105,11 +110,7 @@ def _backward(  # type: ignore[no-untyped-def]
         for t in range(steps):  # membranes before the reset, as in the forward pass
             current, charged = x[t, start:stop], charge[t, :n]
             for i in range(n):
-                u = flow[i]
-                h = u + (current[i] - (u - rest)) / tau
-                charged[i] = h
-                after = rest if hard else h - limit[i]
-                flow[i] = after if h >= limit[i] else h
+                charged[i], flow[i] = _step(flow[i], current[i], limit[i], tau, rest, hard)
         flow[:] = g_out[start:stop]
         for t in range(steps - 1, -1, -1):
             charged, g_s, g_current = charge[t, :n], g_spikes[t, start:stop], g_x[t, start:stop]
