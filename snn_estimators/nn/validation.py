@@ -30,6 +30,12 @@ SIZES = (
 SHIFTS = ("token_shift", "mlp_token_shift")
 DROPOUTS = ("attention_dropout", "mlp_dropout")
 NUMBERS = ("position_bias", "embedding_std", "attention_scale", "tau", "v_threshold")
+NEEDS_SPIKES: dict[str, tuple[str, tuple[int | str, ...]]] = {
+    "attention_decay": ("attention", (2, 3, 4, "attention_only")),
+    "token_shift": ("attention", (2, 3, 4, "attention_only")),
+    "spiking_head": ("attention", (2, 3, 4, "attention_only")),
+    "mlp_token_shift": ("a feed-forward", (3, 4)),
+}
 OPTIONAL_NUMBERS = ("v_reset", "surrogate_alpha")
 
 
@@ -45,10 +51,11 @@ def check_decoder_options(**options: Any) -> None:
         if options[name] not in allowed or isinstance(options[name], bool):
             raise ValueError(f"{name}={options[name]!r} is unknown; choose one of {list(allowed)}.")
     for name in SIZES:
-        if not _is_whole(options[name]) or options[name] < 1:
+        value = options[name]
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}={options[name]!r} must be a whole number of at least 1.")
     for name in SHIFTS:
-        if not _is_whole(options[name], bool) or options[name] < 0:
+        if not isinstance(options[name], Integral) or options[name] < 0:
             raise ValueError(f"{name}={options[name]!r} must be a number of tokens, from 0 on.")
     for name in (*NUMBERS, *DROPOUTS, *OPTIONAL_NUMBERS):
         value = options[name]
@@ -61,10 +68,6 @@ def check_decoder_options(**options: Any) -> None:
             raise ValueError(f"{name}={options[name]!r} must lie in [0, 1).")
     _check_encoding(**options)
     _check_spiking(**options)
-
-
-def _is_whole(value: Any, *also: type) -> bool:
-    return isinstance(value, Integral) and (not isinstance(value, bool) or bool in also)
 
 
 def _check_encoding(
@@ -97,17 +100,9 @@ def _check_encoding(
 
 
 def _check_spiking(*, spike_degree: int | str, **options: Any) -> None:
-    for part, degrees, names in (
-        (
-            "attention",
-            (2, 3, 4, "attention_only"),
-            ("attention_decay", "token_shift", "spiking_head"),
-        ),
-        ("a feed-forward", (3, 4), ("mlp_token_shift",)),
-    ):
-        for name in names:
-            if options[name] and spike_degree not in degrees:
-                raise ValueError(
-                    f"{name}={options[name]!r} needs {part} that spikes, which spike_degree="
-                    f"{spike_degree!r} has not; leave {name} out or use spike_degree in {degrees}."
-                )
+    for name, (part, degrees) in NEEDS_SPIKES.items():
+        if options[name] and spike_degree not in degrees:
+            raise ValueError(
+                f"{name}={options[name]!r} needs {part} that spikes, which spike_degree="
+                f"{spike_degree!r} has not; leave {name} out or use spike_degree in {degrees}."
+            )
