@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from snn_estimators._files import replace_file
 from snn_estimators.model_selection.labels import LABELS, text_of
 from snn_estimators.model_selection.plots import plot_effects, plot_pareto
 from snn_estimators.model_selection.provenance import describe_run
@@ -74,7 +75,7 @@ def write_tables(
         "run.json": _json(describe_run() if run is None else run),
     }
     for name, content in contents.items():
-        _replace(folder / name, content)
+        replace_file(folder / name, content)
     return folder
 
 
@@ -189,14 +190,3 @@ def _png(figure: Figure) -> bytes:
 
 def _json(run: Mapping[str, Any]) -> bytes:
     return (json.dumps(run, indent=2, ensure_ascii=False, default=str) + "\n").encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put a whole file in place of the old one, or leave the old one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
+from snn_estimators._files import replace_file
 from snn_estimators.text._documents import TextTransformer, check_documents
 from snn_estimators.text.windows import PADDING
 
@@ -242,14 +243,8 @@ class BaseTokenizer(TextTransformer):
         OSError
             If the file cannot be written; one that was there before is then left as it was.
         """
-        path = Path(path)
         text = json.dumps(self.to_dict(), indent=1)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        replace_file(Path(path), text.encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
