@@ -7,7 +7,6 @@ the commands: each waits for what it needs alone.
 from __future__ import annotations
 
 import io
-import math
 import string
 import sys
 import traceback
@@ -306,14 +305,13 @@ def _separator(model: Any) -> str:
 
 def _print_scores(model: Any, documents: list[str]) -> None:
     """Print the quality of any model, one of an interrupted fit too."""
-    from snn_estimators.estimators.evaluation import exp_or_inf
+    from snn_estimators.model_selection.scoring import quality
 
     totals = model.evaluate(documents)
-    nats, n_tokens = -totals["log_likelihood"], totals["n_tokens"]
-    bits_per_character = nats / math.log(2) / totals["n_characters"]
-    typer.echo(f"perplexity          {exp_or_inf(nats / n_tokens):.3f}")
-    typer.echo(f"bits per character  {bits_per_character:.3f}")
-    typer.echo(f"accuracy            {100 * totals['n_correct'] / n_tokens:.2f} %")
+    seen = quality(totals)
+    typer.echo(f"perplexity          {seen['perplexity']:.3f}")
+    typer.echo(f"bits per character  {seen['bits_per_character']:.3f}")
+    typer.echo(f"accuracy            {100 * seen['accuracy']:.2f} %")
     if totals["unknown_rate"]:
         typer.echo(f"unknown tokens      {100 * totals['unknown_rate']:.2f} %")
 

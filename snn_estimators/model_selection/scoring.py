@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from sklearn.pipeline import Pipeline
@@ -101,11 +102,11 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
         raise KeyboardInterrupt("the model's fit was interrupted")
     totals = model.evaluate(_transformed(estimator, X))
     cost = summarize(totals["energy"])
-    log_likelihood = float(totals["log_likelihood"])
+    seen = quality(totals)
     scores = (
-        -exp_or_inf(-log_likelihood / totals["n_tokens"]),
-        log_likelihood / math.log(2) / totals["n_characters"],
-        totals["n_correct"] / totals["n_tokens"],
+        -seen["perplexity"],
+        -seen["bits_per_character"],
+        seen["accuracy"],
         totals["unknown_rate"],
         -cost["synaptic_nj"],
         -cost["total_nj"],
@@ -114,6 +115,23 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
         sum(weights.numel() for weights in model.module_.parameters()),
     )
     return {name: float(score) for name, score in zip(SCORES, scores, strict=True)}
+
+
+def quality(totals: Mapping[str, Any]) -> dict[str, float]:
+    """Turn the totals of a language model's ``evaluate`` into the figures that people compare.
+
+    Examples
+    --------
+    >>> totals = {"log_likelihood": -8 * math.log(2), "n_tokens": 4}
+    >>> quality(totals | {"n_characters": 8, "n_correct": 1})
+    {'perplexity': 4.0, 'bits_per_character': 1.0, 'accuracy': 0.25}
+    """
+    nats = -float(totals["log_likelihood"])
+    return {
+        "perplexity": exp_or_inf(nats / totals["n_tokens"]),
+        "bits_per_character": nats / math.log(2) / totals["n_characters"],
+        "accuracy": totals["n_correct"] / totals["n_tokens"],
+    }
 
 
 def final_estimator(estimator: Any) -> Any:
