@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from numbers import Integral
@@ -92,9 +93,9 @@ def stream_ids(
     Parameters
     ----------
     module : Module
-        With ``stream(ids, state) -> (logits, state)`` and ``max_len``.
+        With ``stream(ids, state) -> (logits, state)``, ``max_len`` and ``position_limit``.
     prompts : sequence of ndarray of int64
-        At least one token each; of a long one the last ``max_len`` tokens are read.
+        At least one token each; of a long one the last ``position_limit`` tokens are read.
     n_tokens : int
         How many tokens to draw.
     sampler : Sampler
@@ -108,13 +109,15 @@ def stream_ids(
 
     Notes
     -----
-    A position beyond ``max_len`` has no code. There the state is dropped and built anew from the
-    last ``max_len // 2`` tokens, so that the work per token stays constant on average (about two
-    steps) and so does the memory.
+    A position beyond ``position_limit`` has no code. There the state is dropped and built anew from
+    the last ``position_limit // 2`` tokens, so that the work per token stays constant on average
+    (about two steps) and so does the memory. Without a limit the state goes on for ever.
     """
+    limit = module.position_limit
     groups: dict[int, list[int]] = {}
     for index, prompt in enumerate(prompts):
-        groups.setdefault(min(len(prompt), module.max_len), []).append(index)
+        length = len(prompt) if limit is None else min(len(prompt), limit)
+        groups.setdefault(length, []).append(index)
     rngs = [np.random.default_rng(seed) for seed in seeds]
     continuations = [
         _continue_equal_lengths(
@@ -136,10 +139,11 @@ def _continue_equal_lengths(
     module: Any, prompts: Ids, sampler: Sampler, rngs: Sequence[np.random.Generator]
 ) -> Iterator[Ids]:
     """Continue prompts of one length, shape (n_prompts, length), in lockstep and without end."""
-    recent = deque(prompts.T, maxlen=max(1, module.max_len // 2))
+    limit = math.inf if module.position_limit is None else module.position_limit
+    recent = deque(prompts.T, maxlen=1 if limit == math.inf else max(1, limit // 2))
     pending, position, state = prompts, 0, None
     while True:
-        if position + pending.shape[1] > module.max_len:
+        if position + pending.shape[1] > limit:
             pending, position, state = np.stack(recent, axis=1), 0, None
         logits, state = _step(module, pending, state)
         position += pending.shape[1]
@@ -150,10 +154,14 @@ def _continue_equal_lengths(
 
 
 def _step(module: Any, ids: Ids, state: Any) -> tuple[Floats, Any]:
-    """Feed ids, shape (n_prompts, length); return the logits after the last one, and the state."""
+    """Feed ids, shape (n_prompts, length); return the logits after the last one, and the state.
+
+    A long prompt goes in window by window, so that its memory does not grow with its length.
+    """
     device = next(module.parameters()).device
     with torch.no_grad():
-        logits, state = module.stream(torch.from_numpy(ids).to(device), state)
+        for part in torch.from_numpy(ids).to(device).split(module.max_len, dim=1):
+            logits, state = module.stream(part, state)
     last: Tensor = logits[:, -1]
     return last.double().cpu().numpy(), state
 
@@ -177,7 +185,7 @@ class Generation(TrainedNet):
         ----------
         prompts : str or iterable of str; or token ids if ``tokenizer=None``
             One prompt, or several at once. Each needs at least one token; of a long one the last
-            ``max_len`` tokens count.
+            tokens count that the module has positions for (all of them, if it has no limit).
         max_new_tokens : int, default=100
             How many tokens to add to each prompt.
         temperature : float, default=1.0
@@ -210,9 +218,9 @@ class Generation(TrainedNet):
         Notes
         -----
         Work and memory per token do not grow with the text: the module's recurrent form is used.
-        Where the text outgrows the positions that the module knows (``max_len``), the state is
-        built anew from the last ``max_len // 2`` tokens. The vocabulary's padding and unknown
-        tokens are never drawn.
+        Where the text outgrows the positions that the module knows (``position_limit``), the state
+        is built anew from half as many last tokens. The vocabulary's padding and unknown tokens are
+        never drawn.
         """
         self.check_is_fitted()
         if not is_whole(max_new_tokens, 0):

@@ -99,9 +99,13 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [time, batch, sequence, width] to [batch, sequence, vocab_size]."""
+        return self.linear(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Give what the linear map reads, [batch, sequence, its inputs]."""
         if self.read_first:
-            return self.linear(self.neuron(self.read(x)[None])[0])
-        return self.linear(self.read(self.neuron(x)))
+            return self.neuron(self.read(x)[None])[0]
+        return self.read(self.neuron(x))
 
     def read(self, x: Tensor) -> Tensor:
         """Reduce [time, ...] over the timesteps."""
@@ -331,6 +335,33 @@ class SpikingDecoder(nn.Module):
         ValueError
             If the sequence is longer than `max_len` or an id is not below `vocab_size`.
         """
+        return self.head(self._hidden(tokens))
+
+    def features(self, tokens: Tensor) -> Tensor:
+        """Give what the head's linear map reads, for another task than the next token.
+
+        Parameters
+        ----------
+        tokens : LongTensor, shape [batch, sequence]
+            As in `forward`.
+
+        Returns
+        -------
+        Tensor, shape [batch, sequence, n_features]
+        """
+        return self.head.features(self._hidden(tokens))
+
+    @property
+    def n_features(self) -> int:
+        """Width of `features`."""
+        return self.head.linear.in_features
+
+    @property
+    def position_limit(self) -> int:
+        """How many tokens a stream can take: a position beyond has no code."""
+        return self.max_len
+
+    def _hidden(self, tokens: Tensor) -> Tensor:
         valid = tokens >= 0
         return self._run(tokens, None, None if bool(valid.all()) else valid)[0]
 
@@ -372,11 +403,13 @@ class SpikingDecoder(nn.Module):
             raise ValueError(
                 "tokens hold padding, which a stream cannot skip; stream them one by one."
             )
-        return self._run(tokens, state, None)
+        hidden, state = self._run(tokens, state, None)
+        return self.head(hidden), state
 
     def _run(
         self, tokens: Tensor, state: DecoderState | None, valid: Tensor | None
     ) -> tuple[Tensor, DecoderState]:
+        """Map tokens to what the head sees, shape [time, batch, sequence, width]."""
         if tokens.dim() != 2 or tokens.numel() == 0:
             raise ValueError(
                 f"tokens must have the shape [batch, sequence] and hold at least one, got "
@@ -399,4 +432,4 @@ class SpikingDecoder(nn.Module):
         for index, block in enumerate(self.blocks):
             x, block_state = block(x, state.blocks[index] if state else None, valid)
             states.append(block_state)
-        return self.head(x), DecoderState(stop, tuple(states))
+        return x, DecoderState(stop, tuple(states))

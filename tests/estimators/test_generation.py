@@ -90,7 +90,7 @@ def test_work_per_token_is_constant(fitted):
     fed = []
 
     class Counting:
-        max_len = module.max_len
+        max_len = position_limit = module.max_len
         parameters = module.parameters
 
         def stream(self, ids, state):
