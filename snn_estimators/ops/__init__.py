@@ -10,14 +10,19 @@ from snn_estimators.ops.attention import (
 )
 from snn_estimators.ops.lif import LIFOutput, lif, lif_reference
 from snn_estimators.ops.surrogate import spike, surrogate_gradient
+from snn_estimators.ops.wkv import WKVOutput, WKVState, wkv, wkv_reference
 
 __all__ = [
     "AttentionOutput",
     "LIFOutput",
+    "WKVOutput",
+    "WKVState",
     "lif",
     "lif_reference",
     "spike",
     "spiking_attention",
     "spiking_attention_reference",
     "surrogate_gradient",
+    "wkv",
+    "wkv_reference",
 ]

@@ -197,6 +197,7 @@ def lif_numba(
     x: Tensor,
     v: Tensor,
     *,
+    dim: int,
     tau: float,
     v_threshold: float | Tensor,
     v_reset: float | None,
@@ -207,7 +208,9 @@ def lif_numba(
     """Compute `lif_reference` by compiled kernels (see `snn_estimators.ops.lif`)."""
     threshold = torch.as_tensor(v_threshold, dtype=torch.float32)
     if threshold.numel() > 1:
-        threshold = threshold.expand(x.shape[1:]).contiguous()
+        threshold = threshold.expand(v.shape).contiguous()
     kind = _SIGMOID if surrogate == "sigmoid" else _ATAN
     options = (tau, v_reset, detach_reset, kind, alpha)
-    return LIFOutput(*_LIF.apply(x.contiguous(), v.contiguous(), threshold, options))
+    first = x.movedim(dim, 0).contiguous()
+    spikes, v_out = _LIF.apply(first, v.contiguous(), threshold, options)
+    return LIFOutput(spikes.movedim(0, dim), v_out)

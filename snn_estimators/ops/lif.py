@@ -1,4 +1,4 @@
-r"""Leaky integrate-and-fire neurons over the leading axis.
+r"""Leaky integrate-and-fire neurons along one axis: time, or the tokens of a sequence.
 
 .. math::
     h_t &= v_{t-1} + \bigl(x_t - (v_{t-1} - v_\text{reset})\bigr) / \tau \\
@@ -26,15 +26,17 @@ class LIFOutput(NamedTuple):
     """What a scan of neurons leaves behind."""
 
     spikes: Tensor
-    """Zeros and ones, shape ``[time, ...]`` of the input."""
+    """Zeros and ones, shape of the input."""
     v: Tensor
-    """Membrane after the last reset, shape ``[...]``: the state to go on from."""
+    """Membrane after the last reset, shape of the input without its time axis: the state to go on
+    from."""
 
 
 def lif(
     x: Tensor,
     v: Tensor | None = None,
     *,
+    dim: int = 0,
     tau: float = 2.0,
     v_threshold: float | Tensor = 1.0,
     v_reset: float | None = 0.0,
@@ -43,17 +45,19 @@ def lif(
     alpha: float | None = None,
     backend: str = "auto",
 ) -> LIFOutput:
-    """Run leaky integrate-and-fire neurons along the first axis of `x`.
+    """Run leaky integrate-and-fire neurons along one axis of `x`.
 
     Parameters
     ----------
-    x : Tensor, shape [time, ...]
+    x : Tensor, shape [..., time, ...]
         Input current.
-    v : Tensor, shape [...], optional
+    v : Tensor, shape of `x` without its time axis, optional
         Membrane to start from; at rest (`v_reset`, or 0 for a soft reset) when left out.
+    dim : int, default=0
+        The time axis: the one along which the membranes integrate.
     tau : float, default=2.0
         Membrane time constant, in steps; at least 1.
-    v_threshold : float or Tensor that broadcasts to [...], default=1.0
+    v_threshold : float or Tensor that broadcasts to the shape of `v`, default=1.0
         Firing threshold, inclusive. A tensor receives a gradient.
     v_reset : float or None, default=0.0
         Membrane after a spike; None subtracts the threshold instead (soft reset).
@@ -73,7 +77,8 @@ def lif(
     Raises
     ------
     ValueError
-        For an empty time axis, a membrane of another shape, `tau` below 1, or an unknown option.
+        For a missing or empty time axis, a membrane of another shape, `tau` below 1, or an unknown
+        option.
 
     Examples
     --------
@@ -81,21 +86,30 @@ def lif(
     >>> spikes, v = lif(torch.full((3, 1), 1.5))
     >>> spikes.ravel(), v  # charge 0.75, 1.125 (fires), 0.75
     (tensor([0., 1., 0.]), tensor([0.7500]))
+    >>> lif(torch.full((1, 3), 1.5), dim=1).spikes
+    tensor([[0., 1., 0.]])
     """
     alpha = resolve_surrogate(surrogate, alpha)
-    if x.dim() < 1 or x.shape[0] == 0:
-        raise ValueError(f"x needs a leading time axis of at least one step, got {tuple(x.shape)}.")
+    if not -x.dim() <= dim < x.dim():
+        raise ValueError(f"dim={dim} is no axis of x, which has shape {tuple(x.shape)}.")
+    dim %= x.dim()
+    if x.shape[dim] == 0:
+        raise ValueError(
+            f"x needs a time axis of at least one step, got {tuple(x.shape)} with dim={dim}."
+        )
     if not tau >= 1:
         raise ValueError(f"tau={tau} must be at least 1: the membrane may not leak more than all.")
     rest = 0.0 if v_reset is None else v_reset
+    one_step = x.shape[:dim] + x.shape[dim + 1 :]
     if v is None:
-        v = torch.full_like(x[0], rest)
-    elif v.shape != x.shape[1:]:
-        raise ValueError(f"v has shape {tuple(v.shape)}, one step of x has {tuple(x.shape[1:])}.")
+        v = x.new_full(one_step, rest)
+    elif v.shape != one_step:
+        raise ValueError(f"v has shape {tuple(v.shape)}, one step of x has {tuple(one_step)}.")
     scan = _choose_backend(backend, x)
     return scan(
         x,
         v,
+        dim=dim,
         tau=tau,
         v_threshold=v_threshold,
         v_reset=v_reset,
@@ -109,6 +123,7 @@ def lif_reference(
     x: Tensor,
     v: Tensor,
     *,
+    dim: int,
     tau: float,
     v_threshold: float | Tensor,
     v_reset: float | None,
@@ -119,13 +134,13 @@ def lif_reference(
     """Run the recurrence step by step in plain PyTorch: the definition (see `lif`)."""
     rest = 0.0 if v_reset is None else v_reset
     spikes = []
-    for x_t in x:
+    for x_t in x.unbind(dim):
         h = v + (x_t - (v - rest)) / tau
         s = spike(h - v_threshold, surrogate, alpha)
         reset = s.detach() if detach_reset else s
         v = h - reset * v_threshold if v_reset is None else (1.0 - reset) * h + reset * rest
         spikes.append(s)
-    return LIFOutput(torch.stack(spikes), v)
+    return LIFOutput(torch.stack(spikes, dim), v)
 
 
 @functools.cache
