@@ -1,0 +1,167 @@
+"""From documents with labels to batches of documents of similar length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler, Subset
+
+from snn_estimators.estimators.data import Ids
+from snn_estimators.text import PADDING
+
+__all__ = [
+    "LabelledDocuments",
+    "Labels",
+    "SimilarLengths",
+    "check_labels",
+    "collate_labelled",
+    "labelled_part",
+]
+
+_BATCHES_SORTED_TOGETHER = 50
+
+
+class Labels(NamedTuple):
+    """Labels as a classifier keeps them."""
+
+    classes: npt.NDArray[Any]
+    """Every class once, sorted, as the user wrote it."""
+    codes: Ids
+    """Index of each document's class."""
+
+
+def check_labels(y: Any, n_documents: int, owner: str, classes: Any = None) -> Labels:
+    """Sort out labels, or say in one sentence what is wrong with them.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_documents,)
+        Strings, whole numbers or truth values.
+    n_documents : int
+    owner : str
+        Who needs them, for the messages.
+    classes : array-like, optional
+        All classes, if they are known already; by default those in `y`.
+
+    Raises
+    ------
+    ValueError
+        If y is missing, of another length or kind, holds a missing label, or makes fewer than two
+        classes, or if one of its labels is none of `classes`.
+
+    Examples
+    --------
+    >>> check_labels(["good", "bad", "good"], 3, "Me").codes
+    array([1, 0, 1])
+    """
+    if y is None:
+        raise ValueError(f"{owner} requires y to be passed, but the target y is None.")
+    labels = column_or_1d(y, warn=True)
+    if len(labels) != n_documents:
+        raise ValueError(
+            f"X holds {n_documents} documents, but y holds {len(labels)} labels: pass one each."
+        )
+    missing = np.flatnonzero(pd.isna(labels))
+    if len(missing):
+        raise ValueError(
+            f"y holds no label (None or NaN) for document {missing[0]}: label it or drop it."
+        )
+    check_classification_targets(labels)
+    known = np.unique(labels if classes is None else column_or_1d(classes))
+    if len(known) < 2:
+        raise ValueError(
+            f"y holds one class only, {known.tolist()}: a classifier needs at least two classes."
+        )
+    strangers = np.flatnonzero(~np.isin(labels, known))
+    if len(strangers):
+        raise ValueError(
+            f"y holds the label {labels[strangers[0]]!r}, which is none of the classes "
+            f"{known.tolist()}: fit again on data with all classes."
+        )
+    return Labels(known, np.searchsorted(known, labels).astype(np.int64))
+
+
+class LabelledDocuments(Dataset):
+    """Documents as token ids, each with the code of its class.
+
+    Parameters
+    ----------
+    documents : sequence of ndarray of int64, each of shape (n_tokens,)
+    codes : ndarray of int64, shape (n_documents,)
+    """
+
+    def __init__(self, documents: Sequence[Ids], codes: Ids) -> None:
+        self.documents = documents
+        self.codes = codes
+        self.lengths = np.array([len(ids) for ids in documents], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.from_numpy(self.documents[index]), int(self.codes[index])
+
+
+def labelled_part(dataset: Dataset) -> tuple[Ids, Ids]:
+    """Return lengths and codes of labelled documents, or of what a train split left of them."""
+    if isinstance(dataset, Subset):
+        lengths, codes = labelled_part(dataset.dataset)
+        indices = np.asarray(dataset.indices, dtype=np.int64)
+        return lengths[indices], codes[indices]
+    if isinstance(dataset, LabelledDocuments):
+        return dataset.lengths, dataset.codes
+    raise TypeError(f"Expected labelled documents, got a {type(dataset).__name__}.")
+
+
+def collate_labelled(batch: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+    """Pad documents on the right, to shape [batch, longest document], and stack their codes."""
+    width = max(len(ids) for ids, _ in batch)
+    tokens = torch.full((len(batch), width), PADDING)
+    for row, (ids, _) in zip(tokens, batch, strict=True):
+        row[: len(ids)] = ids
+    return tokens, torch.tensor([code for _, code in batch])
+
+
+class SimilarLengths(Sampler[list[int]]):
+    """Batches drawn at random, of documents so similar in length that little is padded.
+
+    Every epoch, the documents are shuffled, sorted by length within pools of fifty batches, and
+    the batches are shuffled again.
+
+    Parameters
+    ----------
+    lengths : ndarray of int, shape (n_documents,)
+    batch_size : int
+
+    Examples
+    --------
+    >>> sampler = SimilarLengths(np.array([9, 2, 8, 3]), batch_size=2)
+    >>> sorted(sorted(batch) for batch in sampler)
+    [[0, 2], [1, 3]]
+    """
+
+    def __init__(self, lengths: Ids, batch_size: int) -> None:
+        self.lengths = lengths
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        shuffled = torch.randperm(len(self.lengths)).numpy()
+        batches = []
+        pool_size = _BATCHES_SORTED_TOGETHER * self.batch_size
+        for start in range(0, len(shuffled), pool_size):
+            pool = shuffled[start : start + pool_size]
+            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
+            batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
+        for index in torch.randperm(len(batches)).tolist():
+            yield batches[index].tolist()

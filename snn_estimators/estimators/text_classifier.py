@@ -1,0 +1,376 @@
+"""Classifiers of documents, from scratch or from a pretrained language model."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from snn_estimators.estimators.data import Ids, equal_length_batches
+from snn_estimators.estimators.labelled import (
+    LabelledDocuments,
+    Labels,
+    SimilarLengths,
+    check_labels,
+    collate_labelled,
+    labelled_part,
+)
+from snn_estimators.estimators.language_model import LanguageModel
+from snn_estimators.estimators.pretrained import (
+    adopt_backbone,
+    adopt_tokenizer,
+    load_pretrained,
+)
+from snn_estimators.estimators.text_net import TextNet, refuse_unknown_ids
+from snn_estimators.estimators.training import Split
+from snn_estimators.nn.classifier import DECISIONS, SequenceClassifier
+from snn_estimators.text import BaseTokenizer, make_tokenizer
+
+__all__ = ["TextClassifier"]
+
+
+class _Start(NamedTuple):
+    """What only `fit` knows of the module to build."""
+
+    n_classes: int
+    pretrained: LanguageModel | None
+
+
+class TextClassifier(ClassifierMixin, TextNet):
+    """Base of the classifiers; a subclass brings a module, its language model and a recipe.
+
+    The module is the backbone of a `SequenceClassifier`; see there what it has to offer.
+    """
+
+    language_model: ClassVar[type[LanguageModel]]
+    """The estimator that `pretrained` may be."""
+
+    warmup_tokens = None  # documents have no usual length
+    classes_: npt.NDArray[Any]
+    _start: _Start | None = None
+
+    def __init__(
+        self,
+        module: Any,
+        *,
+        pretrained: Any,
+        decision: str,
+        tokenizer: str | BaseTokenizer | None,
+        weight_decay: float,
+        betas: tuple[float, float],
+        clip: float | None,
+        schedule: str,
+        warmup_steps: int,
+        lr_final: float | None,
+        max_steps: int | None,
+        random_state: Any,
+        **kwargs: Any,
+    ) -> None:
+        self.pretrained = pretrained
+        self.decision = decision
+        self.tokenizer = tokenizer
+        self.weight_decay = weight_decay
+        self.betas = betas
+        self.clip = clip
+        self.schedule = schedule
+        self.warmup_steps = warmup_steps
+        self.lr_final = lr_final
+        self.max_steps = max_steps
+        self.random_state = random_state
+        super().__init__(module, **kwargs)
+
+    # Parameters
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters; those of a pretrained model are its own affair.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Also those of a tokenizer instance.
+
+        Returns
+        -------
+        dict
+        """
+        parameters = super().get_params(deep=deep)
+        return {k: v for k, v in parameters.items() if not k.startswith("pretrained__")}
+
+    def _check_parameter(self, component: str, parameter: str) -> None:
+        if component == "pretrained":
+            raise ValueError(
+                f"Invalid parameter pretrained__{parameter}: a pretrained model is taken as it is."
+            )
+        super()._check_parameter(component, parameter)
+
+    def __sklearn_clone__(self) -> Self:
+        """Clone all but the pretrained model, which would come out unfitted."""
+        given, self.pretrained = self.pretrained, None
+        try:
+            new = super().__sklearn_clone__()
+        finally:
+            self.pretrained = given
+        new.pretrained = given
+        return new
+
+    def _new_tokenizer(self) -> BaseTokenizer:
+        return make_tokenizer("word") if self.tokenizer == "auto" else super()._new_tokenizer()
+
+    def _check_parameters(self, fit_params: Mapping[str, Any]) -> None:
+        super()._check_parameters(fit_params)
+        if self.decision not in DECISIONS:
+            raise ValueError(f"decision must be one of {DECISIONS}, got {self.decision!r}.")
+
+    # Fitting
+
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
+        """Learn the tokenizer (unless it is pretrained) and the classes of documents.
+
+        Parameters
+        ----------
+        X : iterable of str, or token ids
+            Documents: a list, array or Series of strings. With ``tokenizer=None``, token ids: an
+            integer array of shape (n_documents, n_tokens), or a list of 1-D arrays.
+        y : array-like of shape (n_documents,)
+            Labels: strings, whole numbers or truth values.
+        **fit_params
+            For `train_split` alone, such as its ``groups``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X is not such a collection, y does not label it or names fewer than two classes, a
+            `train_split` leaves a class nothing to train on, or a parameter makes no sense or
+            contradicts the pretrained model.
+        NotFittedError
+            If the pretrained model is not fitted.
+        FloatingPointError
+            If the loss or a gradient is no longer finite. The weights before that step and the
+            history are kept.
+
+        Warns
+        -----
+        UserWarning
+            If a class has one document alone.
+        """
+        if self.warm_start and self.initialized_:
+            return self._fit_further(X, y, "fit", fit_params)
+        return self._fit_anew(X, y, None, "fit", fit_params)
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, **fit_params: Any) -> Self:
+        """Train for another `max_epochs` (or `max_steps`), from where the last training stopped.
+
+        On an unfitted estimator the same as `fit`, except that `classes` may name more classes
+        than y holds. The vocabulary is the first call's.
+
+        Parameters
+        ----------
+        X : iterable of str, or token ids
+        y : array-like of shape (n_documents,)
+        classes : array-like of shape (n_classes,), optional
+            All classes that there will be; those of the first `y` by default.
+        **fit_params
+            See `fit`.
+
+        Returns
+        -------
+        self
+        """
+        if not self.initialized_:
+            return self._fit_anew(X, y, classes, "partial_fit", fit_params)
+        if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(
+                f"classes={list(classes)} are not those of the first call, "
+                f"{self.classes_.tolist()}: leave them out."
+            )
+        return self._fit_further(X, y, "partial_fit", fit_params)
+
+    def _fit_anew(
+        self, X: Any, y: Any, classes: Any, method: str, fit_params: dict[str, Any]
+    ) -> Self:
+        self._check_parameters(fit_params)
+        documents = self._check_X(X, reset=True)
+        labels = check_labels(y, len(documents), type(self).__name__, classes)
+        _warn_of_singles(labels)
+        pretrained = load_pretrained(self.pretrained, self.language_model)
+        tokenizer, tokens = self._learn_or_adopt_tokens(documents, pretrained)
+        with self._private_generators(self._draw_seed()):
+            with self._starting_from(_Start(len(labels.classes), pretrained)):
+                self.initialize()
+            self.classes_ = labels.classes
+            if tokenizer is not None:
+                self.tokenizer_ = tokenizer
+            return self._train(LabelledDocuments(tokens, labels.codes), method, **fit_params)
+
+    def _fit_further(self, X: Any, y: Any, method: str, fit_params: dict[str, Any]) -> Self:
+        self._check_parameters(fit_params)
+        documents = self._check_X(X)
+        labels = check_labels(y, len(documents), type(self).__name__, self.classes_)
+        dataset = LabelledDocuments(self._tokenize(documents), labels.codes)
+        states = getattr(self, "_states_after_training", None)
+        with self._private_generators(self._draw_seed() if states is None else states):
+            return self._train(dataset, method, **fit_params)
+
+    def _learn_or_adopt_tokens(
+        self, documents: Any, pretrained: LanguageModel | None
+    ) -> tuple[BaseTokenizer | None, Sequence[Ids]]:
+        if pretrained is None:
+            tokenizer, tokens = self._learn_tokens(documents)
+        else:
+            tokenizer = adopt_tokenizer(
+                pretrained, self.tokenizer, self.get_params_for("tokenizer")
+            )
+            if tokenizer is None:
+                tokens = refuse_unknown_ids(documents, pretrained.vocab_size_)
+            else:
+                tokens = tokenizer.transform(documents)
+        if not any(map(len, tokens)):
+            raise ValueError("No document of X holds a token: there is nothing to learn from.")
+        return tokenizer, tokens
+
+    @contextmanager
+    def _starting_from(self, start: _Start) -> Iterator[None]:
+        """Tell `initialize_module` what it needs, and keep nothing of it."""
+        self._start = start
+        try:
+            yield
+        finally:
+            del self._start
+
+    # skorch's hooks
+
+    def initialize_module(self) -> Self:
+        """Build the classifier on a new or a pretrained backbone; a skorch hook."""
+        if self._start is None:
+            raise ValueError("The classes are not known before fit: call fit instead.")
+        n_classes, pretrained = self._start
+        if pretrained is None:
+            backbone = self._build_module()
+            if backbone is self.module:  # an instance, to be kept as it is
+                backbone = copy.deepcopy(backbone)
+        else:
+            backbone = adopt_backbone(pretrained, self.module, self.get_params_for("module"))
+        self.module_ = SequenceClassifier(backbone, n_classes, self.decision)
+        return self
+
+    def get_dataset(self, X: Any, y: Any = None) -> Dataset:
+        """Return X, the labelled documents, as they are; a skorch hook."""
+        return X
+
+    def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Split:
+        """Split into training and validation data, once a fit; a skorch hook."""
+        if isinstance(X, Split):
+            return X
+        _, codes = labelled_part(X)
+        split = super().get_split_datasets(X, codes, **fit_params)
+        _, kept = labelled_part(split.train)
+        lost = np.setdiff1d(codes, kept)
+        if len(lost):
+            name = self.classes_[lost[0]]
+            raise ValueError(
+                f"train_split leaves no document of the class {name!r} to train on, of "
+                f"{(codes == lost[0]).sum()} in all: choose a stratified one, such as "
+                "ValidSplit(5, stratified=True), or leave out classes with too few documents."
+            )
+        return split
+
+    def get_iterator(self, dataset: Dataset, training: bool = False) -> DataLoader:
+        """Batch documents: of similar lengths to train, of equal lengths to predict."""
+        parameters = self.get_params_for("iterator_train" if training else "iterator_valid")
+        parameters.setdefault("collate_fn", collate_labelled)
+        size = parameters.pop("batch_size", self.batch_size)
+        if not training:
+            batches = equal_length_batches(labelled_part(dataset)[0], size)
+            return self.iterator_valid(dataset, batch_sampler=batches, **parameters)
+        if not parameters.keys() & {"sampler", "shuffle", "batch_sampler"}:
+            sampler = SimilarLengths(labelled_part(dataset)[0], size)
+            return self.iterator_train(dataset, batch_sampler=sampler, **parameters)
+        return self.iterator_train(dataset, batch_size=size, **parameters)
+
+    def get_loss(
+        self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
+    ) -> Tensor:
+        """Return the mean loss of the batch's documents; a skorch hook."""
+        return self.criterion_(y_pred, y_true.to(y_pred.device))
+
+    # Predictions
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Return the most likely class of each document.
+
+        Parameters
+        ----------
+        X : iterable of str, or token ids
+            As in `fit`; documents may be of any length, and empty ones are fine.
+
+        Returns
+        -------
+        ndarray of shape (n_documents,)
+            Labels, of the type that y had in `fit`.
+        """
+        codes = self._logits(X).argmax(1)
+        return self.classes_[codes.numpy()]
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+        """Return the probability of each class for each document.
+
+        Parameters
+        ----------
+        X : iterable of str, or token ids
+
+        Returns
+        -------
+        ndarray of shape (n_documents, n_classes)
+            In the order of `classes_`.
+        """
+        return self._logits(X).softmax(1).numpy()
+
+    def predict_log_proba(self, X: Any) -> npt.NDArray[np.float64]:
+        """Return the logarithm of `predict_proba`.
+
+        Parameters
+        ----------
+        X : iterable of str, or token ids
+
+        Returns
+        -------
+        ndarray of shape (n_documents, n_classes)
+        """
+        return self._logits(X).log_softmax(1).numpy()
+
+    def _logits(self, X: Any) -> Tensor:
+        """Run the module on documents, batch by batch; float64 on the CPU."""
+        self.check_is_fitted()
+        tokens = self._tokenize(self._check_X(X))
+        loader = self.get_iterator(LabelledDocuments(tokens, np.zeros(len(tokens), np.int64)))
+        logits = torch.empty(len(tokens), len(self.classes_), dtype=torch.float64)
+        with self._private_generators(0):
+            for indices, batch in zip(loader.batch_sampler, loader, strict=True):
+                logits[indices] = self.evaluation_step(batch).double().cpu()
+        return logits
+
+
+def _warn_of_singles(labels: Labels) -> None:
+    counts = np.bincount(labels.codes, minlength=len(labels.classes))
+    singles = labels.classes[counts == 1].tolist()
+    if singles:
+        warnings.warn(
+            f"One document alone is labelled {singles[0]!r}"
+            + (f" (and so for {len(singles) - 1} more classes)" if len(singles) > 1 else "")
+            + ": too few to learn the class, and no split can have it on both sides.",
+            UserWarning,
+            stacklevel=4,
+        )

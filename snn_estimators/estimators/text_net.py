@@ -1,0 +1,133 @@
+"""What every net over documents shares: its tokenizer, its vocabulary, and their checks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from sklearn.base import clone
+from torch import Tensor, nn
+
+from snn_estimators.estimators.data import Ids, check_token_ids
+from snn_estimators.estimators.training import TrainedNet, is_whole
+from snn_estimators.text import BaseTokenizer, check_documents, make_tokenizer
+
+__all__ = ["TextNet"]
+
+
+class TextNet(TrainedNet):
+    """A net over documents: it fits a tokenizer, and the module has the tokenizer's size."""
+
+    _components = (*TrainedNet._components, "tokenizer")
+
+    tokenizer: str | BaseTokenizer | None
+    tokenizer_: BaseTokenizer
+    _new_vocab_size: int  # of the module that `initialize` is about to build
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        takes_text = self.tokenizer is not None
+        tags.input_tags.string = takes_text
+        tags.input_tags.two_d_array = not takes_text
+        tags.input_tags.categorical = not takes_text
+        tags.input_tags.positive_only = not takes_text
+        return tags
+
+    def _component_type(self, component: str) -> Any:
+        if component == "tokenizer" and isinstance(self.tokenizer, str):
+            return type(self._new_tokenizer())
+        return super()._component_type(component)
+
+    @property
+    def vocab_size_(self) -> int:
+        """Number of different tokens that the fitted module knows."""
+        return self.module_.vocab_size
+
+    def _check_parameters(self, fit_params: Mapping[str, Any]) -> None:
+        self._check_recipe()
+        size = self.get_params_for("module").get("vocab_size", 1)
+        if not is_whole(size, 1):
+            raise ValueError(
+                f"module__vocab_size must be a whole number from 1 on, got {size!r}: leave it out "
+                "to have it found."
+            )
+        if not isinstance(self.tokenizer, str | BaseTokenizer | None):
+            raise TypeError(
+                'tokenizer must be a name such as "char", a tokenizer, or None for token ids, '
+                f"got {self.tokenizer!r}."
+            )
+        if fit_params and not self.train_split:
+            raise TypeError(
+                f"fit() got unexpected parameters {sorted(fit_params)}: only a train_split takes "
+                "any, and there is none."
+            )
+
+    def _check_X(self, X: Any, *, reset: bool = False) -> list[str] | Ids | list[Ids]:
+        """Return documents as strings, or token ids as a table or a list of arrays."""
+        if self.tokenizer is None:
+            return check_token_ids(self, X, reset=reset)
+        return check_documents(X, allow_empty=not reset)
+
+    def _learn_tokens(self, documents: Any) -> tuple[BaseTokenizer | None, Sequence[Ids]]:
+        """Fit a tokenizer, settle the size of the vocabulary, and return the ids."""
+        if self.tokenizer is None:
+            tokenizer, tokens = None, documents
+            n_tokens = 1 + _largest(tokens)
+        else:
+            tokenizer = self._new_tokenizer().set_params(**self.get_params_for("tokenizer"))
+            tokens = tokenizer.fit(documents).transform(documents)
+            n_tokens = tokenizer.n_tokens_
+        size = self.get_params_for("module").get("vocab_size", n_tokens)
+        if size < n_tokens:
+            raise ValueError(
+                f"module__vocab_size={size} is too small: the training data has {n_tokens} "
+                "different tokens. Leave it out to have it found."
+            )
+        self._new_vocab_size = int(size)
+        return tokenizer, tokens
+
+    def _new_tokenizer(self) -> BaseTokenizer:
+        name = self.tokenizer
+        return make_tokenizer(name) if isinstance(name, str) else clone(name)
+
+    def _tokenize(self, documents: Any) -> Sequence[Ids]:
+        """Return the ids of checked documents, all within the vocabulary."""
+        self.check_is_fitted()
+        if self.tokenizer is not None:
+            return self.tokenizer_.transform(documents)
+        return refuse_unknown_ids(documents, self.module_.vocab_size)
+
+    def initialize_module(self) -> Self:
+        """Build the module for the vocabulary that was found; a skorch hook."""
+        self.module_ = self._build_module()
+        return self
+
+    def _build_module(self) -> nn.Module:
+        parameters = self.get_params_for("module")
+        takes_size = "vocab_size" in inspect.signature(self._component_type("module")).parameters
+        if takes_size and not isinstance(self.module, nn.Module):
+            size = vars(self).get("_new_vocab_size", parameters.get("vocab_size"))
+            if size is None:
+                raise ValueError("The vocabulary is not known before fit: set module__vocab_size.")
+            parameters["vocab_size"] = size
+        return self.initialized_instance(self.module, parameters)
+
+    def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
+        """Run the module; `fit_params` belong to the split, not to the module."""
+        return self.module_(x.to(self._device))
+
+
+def refuse_unknown_ids(documents: Sequence[Ids], vocab_size: int) -> Sequence[Ids]:
+    """Return token ids as they are, or raise ValueError if one is beyond the vocabulary."""
+    largest = _largest(documents)
+    if largest >= vocab_size:
+        raise ValueError(
+            f"X holds the token id {largest}, but the model knows ids 0 to {vocab_size - 1} only: "
+            "fit it on data with all ids, or set module__vocab_size."
+        )
+    return documents
+
+
+def _largest(documents: Sequence[Ids]) -> int:
+    return max((int(ids.max()) for ids in documents if len(ids)), default=-1)
