@@ -1,14 +1,17 @@
 """The numba twin of `snn_estimators.ops.lif.lif_reference`: float32, CPU, own backward.
 
-Both kernels walk over blocks of neurons that fit the first-level cache and, inside a block, over
-time with the neurons in the inner, vectorised loop. The backward recomputes the membranes of its
-block instead of storing them: reading them back from memory would cost more than the arithmetic.
+Inputs are [outer, time, inner]. Both kernels walk over blocks of neurons that are neighbours in
+memory and, inside a block, over time; each row of a block is one vectorised loop, in a function of
+its own because the compiler gives up on loops that share a function with many arrays.
 
-``fastmath`` is limited to the two flags under which spikes stay equal to the bit.
+The forward pass keeps every 32nd membrane and the backward recomputes the others, 32 steps at a
+time, in scratch memory that stays in the cache: charging again costs less than storing and reading
+back a membrane for each spike. Short scans keep nothing at all.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numba
@@ -16,47 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snn_estimators.ops._jit import F, exp_minus, jit
 from snn_estimators.ops._threads import split_among_threads
 from snn_estimators.ops.lif import LIFOutput
 
-
-def _jit(kernel):  # type: ignore[no-untyped-def]
-    """Compile, and keep the result on disk where there is a place to write to."""
-    options = {"nogil": True, "fastmath": {"contract", "nsz"}, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(kernel)
-    except RuntimeError:  # numba finds no writable folder: compile anew in each process
-        return numba.njit(**options)(kernel)
-
-
 _SIGMOID, _ATAN = 0, 1
-_F = np.float32
-_LOG2_E = _F(1.4426950408889634)
-_SCRATCH = 8192  # floats of membranes recomputed at a time: 32 KiB
-
-
-@numba.njit(inline="always")
-def _exp_minus(a):  # type: ignore[no-untyped-def]
-    """Approximate exp(-a) for a >= 0 within 2e-7, in arithmetic that vectorises (np.exp does not).
-
-    exp(-a) = 2^-n * 2^-f with n whole and f in [-1/2, 1/2]; 2^-f by its Taylor series.
-    """
-    y = min(a * _LOG2_E, _F(125.0))
-    n = np.int32(y + _F(0.5))
-    z = (_F(n) - y) * _F(0.6931471805599453)
-    p = _F(1.0) + z * (
-        _F(1.0)
-        + z
-        * (
-            _F(0.5)
-            + z
-            * (
-                _F(1 / 6)
-                + z * (_F(1 / 24) + z * (_F(1 / 120) + z * (_F(1 / 720) + z * _F(1 / 5040))))
-            )
-        )
-    )
-    return p * np.int32((np.int32(127) - n) << np.int32(23)).view(np.float32)
+_STRIDE = 32  # steps from one kept membrane to the next
+_NARROW = 16  # neurons side by side below which transposing costs less than short rows
 
 
 @numba.njit(inline="always")
@@ -67,135 +36,193 @@ def _step(v, current, limit, tau, rest, hard):  # type: ignore[no-untyped-def]
     return h, after if h >= limit else h
 
 
-@_jit
-def _forward(lo, hi, x, v, threshold, tau, rest, hard, spikes, v_out):  # type: ignore[no-untyped-def]
-    steps = x.shape[0]
-    width = min(hi - lo, max(16, _SCRATCH // 4))
-    limits = np.full(width, threshold[0])
-    for start in range(lo, hi, width):
-        stop = min(hi, start + width)
-        n = stop - start
-        membrane = v_out[start:stop]
-        membrane[:] = v[start:stop]
-        limit = limits[:n]
-        if threshold.size > 1:
-            limit = threshold[start:stop]
+@numba.njit(inline="always")
+def _sigmoid_slope(u, alpha):  # type: ignore[no-untyped-def]
+    e = exp_minus(alpha * abs(u))
+    return alpha * e / ((F(1.0) + e) * (F(1.0) + e))
+
+
+@numba.njit(inline="always")
+def _atan_slope(u, alpha):  # type: ignore[no-untyped-def]
+    z = F(np.pi / 2) * alpha * u
+    return F(0.5) * alpha / (F(1.0) + z * z)
+
+
+@numba.njit(inline="always")
+def _charge_gradient(slope, h, limit, g_s, flow, rest, hard, through):  # type: ignore[no-untyped-def]
+    """Turn the gradients of a spike and of the membrane after it into that of the charge h."""
+    jump = rest - h if hard else -limit
+    kept = F(0.0) if (hard and h >= limit) else flow
+    return slope * (g_s + through * flow * jump) + kept
+
+
+@jit
+def _fire_row(fired, membrane, current, limit, neuron):  # type: ignore[no-untyped-def]
+    tau, rest, hard = neuron
+    for i in range(fired.size):
+        h, membrane[i] = _step(membrane[i], current[i], limit[i], tau, rest, hard)
+        fired[i] = F(1.0) if h >= limit[i] else F(0.0)
+
+
+@jit
+def _charge_row(charged, membrane, current, limit, neuron):  # type: ignore[no-untyped-def]
+    tau, rest, hard = neuron
+    for i in range(charged.size):
+        charged[i], membrane[i] = _step(membrane[i], current[i], limit[i], tau, rest, hard)
+
+
+@jit
+def _sigmoid_row(g_current, flow, charged, g_s, limit, neuron, through, alpha):  # type: ignore[no-untyped-def]
+    tau, rest, hard = neuron
+    charging = F(1.0) / tau
+    keep = F(1.0) - charging
+    for i in range(charged.size):
+        h = charged[i]
+        slope = _sigmoid_slope(h - limit[i], alpha)
+        g_h = _charge_gradient(slope, h, limit[i], g_s[i], flow[i], rest, hard, through)
+        g_current[i] = g_h * charging
+        flow[i] = g_h * keep
+
+
+@jit
+def _atan_row(g_current, flow, charged, g_s, limit, neuron, through, alpha):  # type: ignore[no-untyped-def]
+    tau, rest, hard = neuron
+    charging = F(1.0) / tau
+    keep = F(1.0) - charging
+    for i in range(charged.size):
+        h = charged[i]
+        slope = _atan_slope(h - limit[i], alpha)
+        g_h = _charge_gradient(slope, h, limit[i], g_s[i], flow[i], rest, hard, through)
+        g_current[i] = g_h * charging
+        flow[i] = g_h * keep
+
+
+@jit
+def _limit_row(g_limit, flow, charged, g_s, limit, neuron, through, kind, alpha):  # type: ignore[no-untyped-def]
+    _, rest, hard = neuron
+    for i in range(charged.size):
+        h = charged[i]
+        u = h - limit[i]
+        slope = _sigmoid_slope(u, alpha) if kind == _SIGMOID else _atan_slope(u, alpha)
+        jump = rest - h if hard else -limit[i]
+        subtracted = flow[i] if (h >= limit[i] and not hard) else F(0.0)
+        g_limit[i] -= slope * (g_s[i] + through * flow[i] * jump) + subtracted
+
+
+@jit
+def _forward(lo, hi, width, x, v, threshold, neuron, spikes, v_out, kept):  # type: ignore[no-untyped-def]
+    steps, inner = x.shape[1:]
+    blocks = (inner + width - 1) // width
+    limits = np.full(width, threshold[0, 0])
+    for item in range(lo, hi):
+        o, start = item // blocks, item % blocks * width
+        stop = min(inner, start + width)
+        limit = threshold[o, start:stop] if threshold.size > 1 else limits[: stop - start]
+        membrane = v_out[o, start:stop]
+        membrane[:] = neuron[1]
+        if v.size > 0:
+            membrane[:] = v[o, start:stop]
         for t in range(steps):
-            current, fired = x[t, start:stop], spikes[t, start:stop]
-            for i in range(n):
-                h, membrane[i] = _step(membrane[i], current[i], limit[i], tau, rest, hard)
-                fired[i] = _F(1.0) if h >= limit[i] else _F(0.0)
+            if kept.size > 0 and t > 0 and t % _STRIDE == 0:
+                kept[o, t // _STRIDE - 1, start:stop] = membrane
+            _fire_row(spikes[o, t, start:stop], membrane, x[o, t, start:stop], limit, neuron)
 
 
-@_jit
+@jit
 def _backward(  # type: ignore[no-untyped-def]
-    lo, hi, x, v, threshold, tau, rest, hard, detach, kind, alpha, g_spikes, g_out, g_x, g_v, g_th
+    lo, hi, width, x, v, threshold, neuron, surrogate, kept, g_spikes, g_out, g_x, g_v, g_th
 ):
-    steps = x.shape[0]
-    width = min(hi - lo, max(16, _SCRATCH // steps))
-    charge = np.empty((steps, width), np.float32)
-    limits = np.full(width, threshold[0])
-    charging = _F(1.0) / tau
-    keep = _F(1.0) - charging
-    through = _F(0.0) if detach else _F(1.0)
-    half_pi_alpha = _F(np.pi / 2) * alpha
-    for start in range(lo, hi, width):
-        stop = min(hi, start + width)
+    steps, inner = x.shape[1:]
+    through, kind, alpha = surrogate
+    blocks = (inner + width - 1) // width
+    limits = np.full(width, threshold[0, 0])
+    charge = np.empty((min(steps, _STRIDE), width), np.float32)
+    membranes, flows = np.empty(width, np.float32), np.empty(width, np.float32)
+    for item in range(lo, hi):
+        o, start = item // blocks, item % blocks * width
+        stop = min(inner, start + width)
         n = stop - start
-        limit = limits[:n]
-        if threshold.size > 1:
-            limit = threshold[start:stop]
-        flow = g_v[start:stop]
-        flow[:] = v[start:stop]
-        for t in range(steps):  # membranes before the reset, as in the forward pass
-            current, charged = x[t, start:stop], charge[t, :n]
-            for i in range(n):
-                charged[i], flow[i] = _step(flow[i], current[i], limit[i], tau, rest, hard)
-        flow[:] = g_out[start:stop]
-        for t in range(steps - 1, -1, -1):
-            charged, g_s, g_current = charge[t, :n], g_spikes[t, start:stop], g_x[t, start:stop]
-            if kind == _SIGMOID:
-                for i in range(n):
-                    e = _exp_minus(alpha * abs(charged[i] - limit[i]))
-                    g_current[i] = alpha * e / ((_F(1.0) + e) * (_F(1.0) + e))
-            else:
-                for i in range(n):
-                    z = half_pi_alpha * (charged[i] - limit[i])
-                    g_current[i] = _F(0.5) * alpha / (_F(1.0) + z * z)
-            if g_th.size > 0:
-                g_limit = g_th[start:stop]
-                for i in range(n):
-                    jump = rest - charged[i] if hard else -limit[i]
-                    subtracted = flow[i] if (charged[i] >= limit[i] and not hard) else _F(0.0)
-                    g_limit[i] -= g_current[i] * (g_s[i] + through * flow[i] * jump) + subtracted
-            for i in range(n):
-                h = charged[i]
-                jump = rest - h if hard else -limit[i]
-                g_jump = g_current[i] * (g_s[i] + through * flow[i] * jump)
-                g_h = g_jump + (_F(0.0) if (hard and h >= limit[i]) else flow[i])
-                g_current[i] = g_h * charging
-                flow[i] = g_h * keep
+        limit = threshold[o, start:stop] if threshold.size > 1 else limits[:n]
+        membrane, flow = membranes[:n], flows[:n]
+        flow[:] = F(0.0)
+        if g_out.size > 0:
+            flow[:] = g_out[o, start:stop]
+        for first in range((steps - 1) // _STRIDE * _STRIDE, -1, -_STRIDE):
+            last = min(steps, first + _STRIDE)
+            membrane[:] = neuron[1]
+            if first > 0:
+                membrane[:] = kept[o, first // _STRIDE - 1, start:stop]
+            elif v.size > 0:
+                membrane[:] = v[o, start:stop]
+            for t in range(first, last):
+                _charge_row(charge[t - first, :n], membrane, x[o, t, start:stop], limit, neuron)
+            for t in range(last - 1, first - 1, -1):
+                charged, g_s = charge[t - first, :n], g_spikes[o, t, start:stop]
+                if g_th.size > 0:
+                    g_limit = g_th[o, start:stop]
+                    _limit_row(g_limit, flow, charged, g_s, limit, neuron, through, kind, alpha)
+                g_current = g_x[o, t, start:stop]
+                if kind == _SIGMOID:
+                    _sigmoid_row(g_current, flow, charged, g_s, limit, neuron, through, alpha)
+                else:
+                    _atan_row(g_current, flow, charged, g_s, limit, neuron, through, alpha)
+        if g_v.size > 0:
+            g_v[o, start:stop] = flow
+
+
+def _split(kernel: Any, x: Tensor, *args: Any) -> None:
+    """Share the blocks of neurons of x, [outer, time, inner], among the threads."""
+    outer, steps, inner = x.shape
+    width = max(1, min(inner, 512 if steps <= _STRIDE else 2048))
+    items = outer * -(-inner // width)
+    split_among_threads(kernel, items, steps * width, width, x.numpy(), *args)
 
 
 class _LIF(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, v: Tensor, threshold: Tensor, options: tuple) -> Any:
-        tau, v_reset, *_ = options
-        flat, start = x.reshape(x.shape[0], -1), v.reshape(-1)
-        spikes, v_out = torch.empty_like(flat), torch.empty_like(start)
-        split_among_threads(
-            _forward,
-            flat.shape[1],
-            flat.shape[0],
-            flat.numpy(),
-            start.numpy(),
-            threshold.reshape(-1).numpy(),
-            _F(tau),
-            _F(v_reset or 0.0),
-            v_reset is not None,
-            spikes.numpy(),
-            v_out.numpy(),
-        )
-        ctx.save_for_backward(flat, start, threshold)
-        ctx.options, ctx.shape = options, x.shape
-        return spikes.view(x.shape), v_out.view(v.shape)
+    """Absent tensors are empty ones inside the kernels, so that each is compiled once."""
 
     @staticmethod
-    def backward(ctx: Any, g_spikes: Tensor, g_out: Tensor) -> Any:
-        flat, start, threshold = ctx.saved_tensors
-        tau, v_reset, detach, kind, alpha = ctx.options
-        g_x, g_v = torch.empty_like(flat), torch.empty_like(start)
-        learned = ctx.needs_input_grad[2]
-        g_th = torch.zeros_like(start) if learned else start.new_empty(0)
-        split_among_threads(
-            _backward,
-            flat.shape[1],
-            flat.shape[0],
-            flat.numpy(),
-            start.numpy(),
-            threshold.reshape(-1).numpy(),
-            _F(tau),
-            _F(v_reset or 0.0),
-            v_reset is not None,
-            detach,
-            kind,
-            _F(alpha),
-            g_spikes.reshape(flat.shape).numpy(),
-            g_out.reshape(-1).numpy(),
-            g_x.numpy(),
-            g_v.numpy(),
-            g_th.numpy(),
-        )
+    def forward(
+        ctx: Any, x: Tensor, v: Tensor | None, threshold: Tensor, options: tuple, training: bool
+    ) -> Any:
+        tau, v_reset, *_ = options
+        outer, steps, inner = x.shape
+        kept = x.new_empty(outer, (steps - 1) // _STRIDE if training else 0, inner)
+        start = x.new_empty(0, 0) if v is None else v
+        spikes, v_out = torch.empty_like(x), x.new_empty(outer, inner)
+        neuron = (F(tau), F(v_reset or 0.0), v_reset is not None)
+        arrays = (t.numpy() for t in (spikes, v_out, kept))
+        _split(_forward, x, start.numpy(), threshold.numpy(), neuron, *arrays)
+        ctx.save_for_backward(x, start, threshold, kept)
+        ctx.neuron, ctx.options = neuron, options
+        ctx.set_materialize_grads(False)
+        return spikes, v_out
+
+    @staticmethod
+    def backward(ctx: Any, g_spikes: Tensor | None, g_out: Tensor | None) -> Any:
+        x, start, threshold, kept = ctx.saved_tensors
+        _, _, detach, kind, alpha = ctx.options
+        absent = x.new_empty(0, 0)
+        one_step = x.shape[::2]
+        g_spikes = torch.zeros_like(x) if g_spikes is None else g_spikes.contiguous()
+        g_out = absent if g_out is None else g_out.contiguous()
+        _, wants_v, wants_threshold, *_ = ctx.needs_input_grad
+        g_x = torch.empty_like(x)
+        g_v = x.new_empty(one_step) if wants_v else absent
+        g_th = x.new_zeros(one_step) if wants_threshold else absent
+        surrogate = (F(0.0) if detach else F(1.0), kind, F(alpha))
+        arrays = (t.numpy() for t in (kept, g_spikes, g_out, g_x, g_v, g_th))
+        given = (start.numpy(), threshold.numpy(), ctx.neuron, surrogate)
+        _split(_backward, x, *given, *arrays)
         g_threshold = None
-        if learned:
-            g_th = g_th.sum() if threshold.numel() == 1 else g_th
-            g_threshold = g_th.view(threshold.shape)
-        return g_x.view(ctx.shape), g_v.view(ctx.shape[1:]), g_threshold, None
+        if wants_threshold:
+            g_threshold = g_th.sum().view(1, 1) if threshold.numel() == 1 else g_th
+        return g_x, g_v if wants_v else None, g_threshold, None, None
 
 
 def lif_numba(
     x: Tensor,
-    v: Tensor,
+    v: Tensor | None,
     *,
     dim: int,
     tau: float,
@@ -206,11 +233,19 @@ def lif_numba(
     alpha: float,
 ) -> LIFOutput:
     """Compute `lif_reference` by compiled kernels (see `snn_estimators.ops.lif`)."""
+    one_step = x.shape[:dim] + x.shape[dim + 1 :]
+    if dim > 0 and math.prod(x.shape[dim + 1 :]) < _NARROW:
+        x, dim, back = x.movedim(dim, 0), 0, dim
+    else:
+        back = dim
+    outer, inner = math.prod(x.shape[:dim]), math.prod(x.shape[dim + 1 :])
+    flat = x.reshape(outer, x.shape[dim], inner).contiguous()
+    start = None if v is None else v.reshape(outer, inner).contiguous()
     threshold = torch.as_tensor(v_threshold, dtype=torch.float32)
     if threshold.numel() > 1:
-        threshold = threshold.expand(v.shape).contiguous()
-    kind = _SIGMOID if surrogate == "sigmoid" else _ATAN
-    options = (tau, v_reset, detach_reset, kind, alpha)
-    first = x.movedim(dim, 0).contiguous()
-    spikes, v_out = _LIF.apply(first, v.contiguous(), threshold, options)
-    return LIFOutput(spikes.movedim(0, dim), v_out)
+        threshold = threshold.expand(one_step).reshape(outer, inner).contiguous()
+    inputs = (flat, start, threshold.reshape(1, 1) if threshold.numel() == 1 else threshold)
+    training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
+    options = (tau, v_reset, detach_reset, _SIGMOID if surrogate == "sigmoid" else _ATAN, alpha)
+    spikes, v_out = _LIF.apply(*inputs, options, training)
+    return LIFOutput(spikes.view(x.shape).movedim(dim, back), v_out.view(one_step))

@@ -99,11 +99,8 @@ def lif(
         )
     if not tau >= 1:
         raise ValueError(f"tau={tau} must be at least 1: the membrane may not leak more than all.")
-    rest = 0.0 if v_reset is None else v_reset
     one_step = x.shape[:dim] + x.shape[dim + 1 :]
-    if v is None:
-        v = x.new_full(one_step, rest)
-    elif v.shape != one_step:
+    if v is not None and v.shape != one_step:
         raise ValueError(f"v has shape {tuple(v.shape)}, one step of x has {tuple(one_step)}.")
     scan = _choose_backend(backend, x)
     return scan(
@@ -121,7 +118,7 @@ def lif(
 
 def lif_reference(
     x: Tensor,
-    v: Tensor,
+    v: Tensor | None,
     *,
     dim: int,
     tau: float,
@@ -133,6 +130,7 @@ def lif_reference(
 ) -> LIFOutput:
     """Run the recurrence step by step in plain PyTorch: the definition (see `lif`)."""
     rest = 0.0 if v_reset is None else v_reset
+    v = torch.full_like(x.select(dim, 0), rest) if v is None else v
     spikes = []
     for x_t in x.unbind(dim):
         h = v + (x_t - (v - rest)) / tau
