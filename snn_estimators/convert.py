@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from snn_estimators.nn import SpikingDecoder
+from snn_estimators.nn import SpikeGPT, SpikingDecoder
 
 _RENAMED = {
     "encodingType": "encoding",
@@ -88,17 +88,80 @@ def from_spikedecoder(
     positions are learned and tokens fixed, and PSDconfig's `attention_scale` (always 0.125).
     """
     options = _translate(config, state_dict)
-    module = SpikingDecoder(**options)
+    return _fill(SpikingDecoder(**options), _rename(state_dict, options), "config")
+
+
+def from_spikegpt(
+    state_dict: Mapping[str, Tensor], *, model_type: str = "RWKV", ctx_len: int = 1024
+) -> SpikeGPT:
+    """Rebuild a SpikeGPT checkpoint; its sizes are read from the tensors.
+
+    Parameters
+    ----------
+    state_dict : mapping of str to Tensor
+        The reference model's, with its own names.
+    model_type : {"RWKV", "RWKV-ffnPre"}, default="RWKV"
+    ctx_len : int, default=1024
+        Length of training and scoring windows; the tensors do not depend on it.
+
+    Returns
+    -------
+    SpikeGPT
+        In evaluation mode; its logits equal those of the reference's parallel model. (Its recurrent
+        script computes something else where the vocabulary is not 77 or layers are 6 or more.)
+
+    Raises
+    ------
+    ValueError
+        For tensors that are missing, unknown or of other shapes, each named.
+
+    Examples
+    --------
+    >>> from_spikegpt({})
+    Traceback (most recent call last):
+        ...
+    ValueError: emb.weight is missing in the checkpoint...
+    """
+    embedding = state_dict.get("emb.weight")
+    if embedding is None or embedding.dim() != 2:
+        raise ValueError(
+            "emb.weight is missing in the checkpoint or no matrix: is it one of SpikeGPT's, a "
+            "state_dict and not a file of something else?"
+        )
+    layers = {int(m[1]) for name in state_dict if (m := re.match(r"blocks\.(\d+)\.", name))}
+    vocab_size, n_embd = embedding.shape
+    module = SpikeGPT(
+        vocab_size,
+        ctx_len=ctx_len,
+        model_type=model_type,
+        n_layer=max(layers, default=0) + 1,
+        n_embd=n_embd,
+    )
+    tensors = {}
+    for name, tensor in state_dict.items():
+        for pattern, replacement in _SPIKEGPT_NAMES:
+            name = re.sub(pattern, replacement, name)
+        tensors[name] = tensor.reshape(-1) if ".mix_" in name else tensor
+    return _fill(module, tensors, "model_type")
+
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def _fill(module: _Module, tensors: Mapping[str, Tensor], options: str) -> _Module:
+    """Load tensors that have our names already; `options` is what describes the model."""
     expected = module.state_dict()
-    tensors = _rename(state_dict, options)
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors or name not in expected:
-            where = "the checkpoint" if name not in tensors else "the model that config describes"
-            raise ValueError(f"{name} is missing in {where}; does config belong to the checkpoint?")
+            place = f"the model that {options} describes"
+            where = "the checkpoint" if name not in tensors else place
+            raise ValueError(
+                f"{name} is missing in {where}; does {options} belong to the checkpoint?"
+            )
         if tensors[name].shape != expected[name].shape:
             raise ValueError(
-                f"{name} has shape {tuple(tensors[name].shape)} in the checkpoint, but config asks "
-                f"for {tuple(expected[name].shape)}; does config belong to the checkpoint?"
+                f"{name} has shape {tuple(tensors[name].shape)} in the checkpoint, but {options} "
+                f"asks for {tuple(expected[name].shape)}; does {options} belong to the checkpoint?"
             )
     module.load_state_dict(tensors)
     return module.eval()
@@ -206,6 +269,21 @@ _NAMES = [
     (r"\.running_phi$", ".running_moment"),
     (r"\.ema_gz$", ".running_gradient"),
     (r"\.iters$", ".steps"),
+]
+
+
+_SPIKEGPT_NAMES = [
+    (r"^emb\.", "embedding."),
+    (r"^blocks\.0\.ln0\.", "embedding_norm."),
+    (r"^ln_out\.", "output_norm."),
+    (r"\.ln1\.", ".mixing_norm."),
+    (r"\.ln2\.", ".channel_norm."),
+    (r"\.(att|ffnPre)\.", ".mixing."),
+    (r"\.ffn\.", ".channel_mixing."),
+    (r"\.time_mix_k$", ".mix_key"),
+    (r"\.time_mix_v$", ".mix_value"),
+    (r"\.time_mix_r$", ".mix_receptance"),
+    (r"(^head|\.(?:key|value|receptance|output))\.weight$", r"\1.linear.weight"),
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snn_estimators.convert import from_spikedecoder
+from snn_estimators.convert import from_spikedecoder, from_spikegpt
 
 CASES = [
     "01_sd_learned_static",
@@ -25,6 +25,7 @@ CASES = [
     "33_ns_batch",
     "35_sd_gui_strictspikes",
 ]
+SPIKEGPT_CASES = ["23_sgpt_rwkv_L2_v77", "25_sgpt_rwkv_L3_v50", "27_sgpt_ffnpre_L2_v50"]
 
 
 def load(shared, name):
@@ -40,9 +41,44 @@ def test_logits_equal_the_reference(shared, name):
         torch.testing.assert_close(module(case["tokens"]), case["logits"], rtol=0, atol=1e-4)
 
 
+def spikegpt(case, **options):
+    config = case["config"]
+    options = {"model_type": config["model_type"], "ctx_len": config["ctx_len"]} | options
+    return from_spikegpt(case["state_dict"], **options)
+
+
+@pytest.mark.parametrize("name", SPIKEGPT_CASES)
+def test_spikegpt_equals_the_reference(shared, name):
+    case = load(shared, name)
+    module = spikegpt(case)
+    assert not module.training
+    with torch.no_grad():
+        whole = module(case["tokens"])
+        state, steps = None, []
+        for token in case["tokens"].split(1, dim=1):
+            logits, state = module.stream(token, state)
+            steps.append(logits)
+    torch.testing.assert_close(whole, case["logits"], rtol=0, atol=1e-4)
+    torch.testing.assert_close(torch.cat(steps, 1), case["logits"], rtol=0, atol=1e-4)
+
+
+def test_spikegpt_checkpoints_that_do_not_fit_are_refused(shared):
+    case = load(shared, "27_sgpt_ffnpre_L2_v50")
+    with pytest.raises(ValueError, match=r"blocks\.0\.mixing.*model_type"):
+        spikegpt(case, model_type="RWKV")
+    cut = {k: v for k, v in case["state_dict"].items() if k != "ln_out.bias"}
+    with pytest.raises(ValueError, match=r"output_norm\.bias is missing in the checkpoint"):
+        from_spikegpt(cut, model_type="RWKV-ffnPre")
+    with pytest.raises(ValueError, match=r"head\.linear\.weight has shape \(49, 32\)"):
+        head = case["state_dict"]["head.weight"][1:]
+        from_spikegpt({**case["state_dict"], "head.weight": head}, model_type="RWKV-ffnPre")
+    with pytest.raises(ValueError, match=r"emb\.weight is missing"):
+        from_spikegpt({"model": torch.zeros(2, 2)})
+
+
 def test_no_case_is_forgotten(shared):
-    names = {p.stem for p in (shared / "fixtures").glob("[0-9]*.pt") if "sgpt" not in p.stem}
-    assert names == {*CASES, "29_sd_binary_binary"}
+    names = {p.stem for p in (shared / "fixtures").glob("[0-9]*.pt")}
+    assert names == {*CASES, *SPIKEGPT_CASES, "29_sd_binary_binary"}
 
 
 def test_colliding_codes_are_refused_with_the_reason(shared):

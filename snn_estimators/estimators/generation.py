@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from numbers import Integral
@@ -139,11 +138,11 @@ def _continue_equal_lengths(
     module: Any, prompts: Ids, sampler: Sampler, rngs: Sequence[np.random.Generator]
 ) -> Iterator[Ids]:
     """Continue prompts of one length, shape (n_prompts, length), in lockstep and without end."""
-    limit = math.inf if module.position_limit is None else module.position_limit
-    recent = deque(prompts.T, maxlen=1 if limit == math.inf else max(1, limit // 2))
+    limit = module.position_limit
+    recent = deque(prompts.T, maxlen=1 if limit is None else max(1, limit // 2))
     pending, position, state = prompts, 0, None
     while True:
-        if position + pending.shape[1] > limit:
+        if limit is not None and position + pending.shape[1] > limit:
             pending, position, state = np.stack(recent, axis=1), 0, None
         logits, state = _step(module, pending, state)
         position += pending.shape[1]

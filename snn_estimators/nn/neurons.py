@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snn_estimators.ops import lif
+from snn_estimators.ops import LIFOutput, lif
 from snn_estimators.ops.surrogate import resolve_surrogate
 
 
@@ -68,18 +68,47 @@ class LIF(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn currents into spikes, both of shape [time, ...]."""
+        return self.scan(x, None, dim=0).spikes
+
+    def scan(self, x: Tensor, v: Tensor | None, dim: int) -> LIFOutput:
+        """Integrate along an axis, from the membrane `v` or from rest; see `snn_estimators.ops`."""
         return lif(
             x,
+            v,
+            dim=dim,
             tau=self.tau,
             v_threshold=self.v_threshold,
             v_reset=self.v_reset,
             detach_reset=self.detach_reset,
             surrogate=self.surrogate,
             alpha=self.surrogate_alpha,
-        ).spikes
+        )
 
     def extra_repr(self) -> str:
         """Show what distinguishes one neuron from another."""
         threshold = self.v_threshold
         shown = threshold.item() if isinstance(threshold, Tensor) else threshold
         return f"tau={self.tau}, v_threshold={shown:g}, surrogate={self.surrogate}"
+
+
+class TokenLIF(LIF):
+    """Neurons whose time is the sequence: from token to token the membrane goes on.
+
+    Parameters
+    ----------
+    **options
+        See `LIF`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> neurons, x = TokenLIF(v_threshold=0.8), torch.ones(1, 8, 1)
+    >>> start, v = neurons(x[:, :5])
+    >>> rest, v = neurons(x[:, 5:], v)
+    >>> torch.cat([start, rest], 1).ravel()
+    tensor([0., 0., 1., 0., 0., 1., 0., 0.])
+    """
+
+    def forward(self, x: Tensor, v: Tensor | None = None) -> LIFOutput:  # type: ignore[override]
+        """Turn currents [batch, sequence, features] into spikes; `v` is [batch, features]."""
+        return self.scan(x, v, dim=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -47,27 +47,45 @@ def check_decoder_options(**options: Any) -> None:
     ValueError
         Naming the parameter and what to do about it.
     """
-    for name, allowed in CHOICES.items():
-        if options[name] not in allowed or isinstance(options[name], bool):
-            raise ValueError(f"{name}={options[name]!r} is unknown; choose one of {list(allowed)}.")
-    for name in SIZES:
-        value = options[name]
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}={options[name]!r} must be a whole number of at least 1.")
+    check_choices(CHOICES, **{name: options[name] for name in CHOICES})
+    check_sizes(**{name: options[name] for name in SIZES})
     for name in SHIFTS:
         if not isinstance(options[name], Integral) or options[name] < 0:
             raise ValueError(f"{name}={options[name]!r} must be a number of tokens, from 0 on.")
-    for name in (*NUMBERS, *DROPOUTS, *OPTIONAL_NUMBERS):
+    check_shares(**{name: options[name] for name in DROPOUTS})
+    for name in (*NUMBERS, *OPTIONAL_NUMBERS):
         value = options[name]
         if value is None and name in OPTIONAL_NUMBERS:
             continue
-        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+        if not _is_finite(value):
             raise ValueError(f"{name}={value!r} must be a finite number.")
-    for name in DROPOUTS:
-        if not 0 <= options[name] < 1:
-            raise ValueError(f"{name}={options[name]!r} must lie in [0, 1).")
     _check_encoding(**options)
     _check_spiking(**options)
+
+
+def check_choices(allowed: Mapping[str, Sequence[Any]], **options: Any) -> None:
+    """Raise ValueError for a value that is not among those allowed under its name."""
+    for name, value in options.items():
+        if value not in allowed[name] or isinstance(value, bool):
+            raise ValueError(f"{name}={value!r} is unknown; choose one of {list(allowed[name])}.")
+
+
+def check_sizes(**options: Any) -> None:
+    """Raise ValueError for a value that is no whole number from 1 on."""
+    for name, value in options.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}={value!r} must be a whole number of at least 1.")
+
+
+def check_shares(**options: Any) -> None:
+    """Raise ValueError for a value that is no number from 0 on and below 1."""
+    for name, value in options.items():
+        if not _is_finite(value) or not 0 <= value < 1:
+            raise ValueError(f"{name}={value!r} must be a number in [0, 1).")
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_encoding(

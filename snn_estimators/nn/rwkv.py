@@ -1,0 +1,179 @@
+"""RWKV-4's two mixings, whose linear maps may have neurons in front of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from snn_estimators.nn.neurons import TokenLIF
+from snn_estimators.ops import WKVState, wkv
+
+MaybeNeuron = Callable[[], TokenLIF | None]
+
+
+class Synapses(nn.Module):
+    """A linear map without bias, and neurons in front of it if it is to see spikes alone.
+
+    Parameters
+    ----------
+    features, out_features : int
+    neuron : callable
+        Makes the neurons; returning None leaves the input real.
+    normalized : bool, default=False
+        Whether the input has the size that neurons need; if not, it is normalised for them.
+    """
+
+    def __init__(
+        self, features: int, out_features: int, neuron: MaybeNeuron, normalized: bool = False
+    ) -> None:
+        super().__init__()
+        self.neuron = neuron()
+        normalizes = self.neuron is not None and not normalized
+        self.norm = nn.LayerNorm(features) if normalizes else nn.Identity()
+        self.linear = nn.Linear(features, out_features, bias=False)
+
+    def forward(self, x: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Map [batch, sequence, features]; `v` is the neurons' membrane, None without any."""
+        if self.neuron is not None:
+            x, v = self.neuron(self.norm(x), v)
+        return self.linear(x), v
+
+    def initialize_orthogonal(self, scale: float = 1.0) -> None:
+        """Fill an orthogonal matrix, stronger where it widens; all zeros at scale 0."""
+        rows, columns = self.linear.weight.shape
+        gain = scale * math.sqrt(max(1.0, rows / columns))
+        nn.init.orthogonal_(self.linear.weight, gain)
+
+    def initialize_normal(self, deviation: float) -> None:
+        """Draw weights that give inputs of deviation 1 outputs of the given deviation."""
+        nn.init.normal_(self.linear.weight, std=deviation / math.sqrt(self.linear.in_features))
+
+
+class Mixing(nn.Module):
+    """What the two mixings share: how their maps may start out."""
+
+    SILENT: ClassVar[tuple[str, ...]]
+    """Maps that RWKV starts at zero, so that a block begins as the identity."""
+    FIRING: ClassVar[Mapping[str, float]]
+    """Maps whose strength decides whether neurons behind them fire, each with the deviation of what
+    it makes of standard normal inputs."""
+
+    def initialize_as_rwkv(self) -> None:
+        """Set the maps as RWKV-4 does: orthogonal or zero."""
+        for name, synapses in self.named_children():
+            assert isinstance(synapses, Synapses)
+            synapses.initialize_orthogonal(0.0 if name in self.SILENT else 1.0)
+
+    def initialize_firing(self) -> None:
+        """Make the maps on the way to the neurons strong enough for them to fire."""
+        for name, deviation in self.FIRING.items():
+            getattr(self, name).initialize_normal(deviation)
+
+
+class MixingState(NamedTuple):
+    """What a mixing remembers of the tokens so far."""
+
+    last: Tensor
+    """Its input at the last token, shape [batch, 1, width]."""
+    membranes: tuple[Tensor | None, ...]
+    """Of the neurons in front of its linear maps, None where there are none."""
+    wkv: WKVState | None = None
+
+
+class TimeMixing(Mixing):
+    r"""RWKV-4's attention without queries: a decaying weighted average of values, gated.
+
+    .. math:: o = W_o\,\bigl(\sigma(W_r \hat x_r) \odot
+              \mathrm{wkv}(W_k \hat x_k, W_v \hat x_v)\bigr),
+              \qquad \hat x_\bullet = \mu_\bullet x_t + (1 - \mu_\bullet)\,x_{t-1}
+
+    Parameters
+    ----------
+    layer, n_layer, width : int
+        The initial decays and shares of the previous token depend on the depth.
+    neuron : callable
+        See `Synapses`.
+
+    References
+    ----------
+    Peng et al., "RWKV: Reinventing RNNs for the Transformer Era", EMNLP 2023.
+    """
+
+    SILENT = ("key", "receptance", "output")
+    FIRING: ClassVar = {"value": 1.5, "output": 4.0}
+
+    def __init__(self, layer: int, n_layer: int, width: int, neuron: MaybeNeuron) -> None:
+        super().__init__()
+        depth = layer / max(1, n_layer - 1)
+        channel = torch.arange(width)
+        share = (channel / width) ** (1 - layer / n_layer)
+        self.mix_key = nn.Parameter(share.clone())
+        self.mix_value = nn.Parameter(share + 0.3 * depth)
+        self.mix_receptance = nn.Parameter(share.sqrt())
+        rank = channel / max(1, width - 1)
+        self.time_decay = nn.Parameter(-5 + 8 * rank ** (0.7 + 1.3 * depth))
+        self.time_first = nn.Parameter(math.log(0.3) + 0.5 * ((channel + 1) % 3 - 1))
+        self.key = Synapses(width, width, neuron, normalized=True)
+        self.value = Synapses(width, width, neuron, normalized=True)
+        self.receptance = Synapses(width, width, neuron, normalized=True)
+        self.output = Synapses(width, width, neuron)
+
+    def forward(self, x: Tensor, state: MixingState | None = None) -> tuple[Tensor, MixingState]:
+        """Map x, shape [batch, sequence, width], and the state of the tokens before it."""
+        last, membranes, memory = (None, (None,) * 4, None) if state is None else state
+        previous, last = shift(x, last)
+        key, v_key = self.key(torch.lerp(previous, x, self.mix_key), membranes[0])
+        value, v_value = self.value(torch.lerp(previous, x, self.mix_value), membranes[1])
+        receptance, v_receptance = self.receptance(
+            torch.lerp(previous, x, self.mix_receptance), membranes[2]
+        )
+        average, memory = wkv(self.time_decay, self.time_first, key, value, memory)
+        out, v_output = self.output(torch.sigmoid(receptance) * average, membranes[3])
+        return out, MixingState(last, (v_key, v_value, v_receptance, v_output), memory)
+
+
+class ChannelMixing(Mixing):
+    r"""RWKV-4's feed-forward: squared ReLU, four times as wide, gated.
+
+    .. math:: o = \sigma(W_r \hat x_r) \odot W_v \max(W_k \hat x_k, 0)^2
+
+    Parameters
+    ----------
+    layer, n_layer, width : int
+    neuron : callable
+        See `Synapses`.
+    """
+
+    SILENT = ("receptance", "value")
+    FIRING: ClassVar = {"key": 1.0, "value": 2.5}
+
+    def __init__(self, layer: int, n_layer: int, width: int, neuron: MaybeNeuron) -> None:
+        super().__init__()
+        share = (torch.arange(width) / width) ** (1 - layer / n_layer)
+        self.mix_key = nn.Parameter(share.clone())
+        self.mix_receptance = nn.Parameter(share)
+        self.key = Synapses(width, 4 * width, neuron, normalized=True)
+        self.receptance = Synapses(width, width, neuron, normalized=True)
+        self.value = Synapses(4 * width, width, neuron)
+
+    def forward(self, x: Tensor, state: MixingState | None = None) -> tuple[Tensor, MixingState]:
+        """Map x, shape [batch, sequence, width], and the state of the tokens before it."""
+        last, membranes, _ = (None, (None,) * 3, None) if state is None else state
+        previous, last = shift(x, last)
+        key, v_key = self.key(torch.lerp(previous, x, self.mix_key), membranes[0])
+        receptance, v_receptance = self.receptance(
+            torch.lerp(previous, x, self.mix_receptance), membranes[1]
+        )
+        value, v_value = self.value(torch.relu(key).square(), membranes[2])
+        out = torch.sigmoid(receptance) * value
+        return out, MixingState(last, (v_key, v_receptance, v_value))
+
+
+def shift(x: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Give each token its predecessor's values (zeros to the first), and the last token's own."""
+    before = torch.zeros_like(x[:, :1]) if last is None else last
+    return torch.cat([before, x[:, :-1]], dim=1), x[:, -1:]

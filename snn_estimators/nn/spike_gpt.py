@@ -1,0 +1,328 @@
+"""SpikeGPT: RWKV whose residual stream is fed by neurons that integrate along the tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from snn_estimators.nn.neurons import TokenLIF
+from snn_estimators.nn.rwkv import (
+    ChannelMixing,
+    MaybeNeuron,
+    Mixing,
+    MixingState,
+    Synapses,
+    TimeMixing,
+)
+from snn_estimators.nn.validation import check_choices, check_shares, check_sizes
+from snn_estimators.ops import spike
+
+CHOICES: dict[str, Sequence[str]] = {
+    "model_type": ("RWKV", "RWKV-ffnPre"),
+    "spikes": ("residual", "everywhere", "none"),
+    "initialization": ("published", "rwkv", "firing"),
+}
+
+
+class SpikeGPTBlockState(NamedTuple):
+    """What a block remembers of the tokens so far."""
+
+    mixing: MixingState
+    mixing_membrane: Tensor | None
+    channel_mixing: MixingState
+    channel_membrane: Tensor | None
+
+
+class SpikeGPTBlock(nn.Module):
+    """Time mixing and channel mixing; the residual stream takes what their neurons fire.
+
+    Parameters
+    ----------
+    mixing : TimeMixing or ChannelMixing
+    channel_mixing : ChannelMixing
+    width : int
+    neuron : callable
+        Makes the neurons behind either; returning None adds real numbers.
+    dropout : float
+    """
+
+    def __init__(
+        self,
+        mixing: nn.Module,
+        channel_mixing: ChannelMixing,
+        width: int,
+        neuron: MaybeNeuron,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.mixing_norm = nn.LayerNorm(width)
+        self.mixing = mixing
+        self.mixing_neuron = neuron()
+        self.channel_norm = nn.LayerNorm(width)
+        self.channel_mixing = channel_mixing
+        self.channel_neuron = neuron()
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, state: SpikeGPTBlockState | None = None
+    ) -> tuple[Tensor, SpikeGPTBlockState]:
+        """Map x, shape [batch, sequence, width], and the state of the tokens before it."""
+        mixing, v_mixing, channel, v_channel = (None,) * 4 if state is None else state
+        added, mixing = self.mixing(self.mixing_norm(x), mixing)
+        if self.mixing_neuron is not None:
+            added, v_mixing = self.mixing_neuron(added, v_mixing)
+        x = x + added
+        added, channel = self.channel_mixing(self.channel_norm(x), channel)
+        if self.channel_neuron is not None:
+            added, v_channel = self.channel_neuron(added, v_channel)
+        return self.dropout(x + added), SpikeGPTBlockState(mixing, v_mixing, channel, v_channel)
+
+
+class SpikeGPTState(NamedTuple):
+    """All that a SpikeGPT needs to go on: constant in size, however long the text."""
+
+    blocks: tuple[SpikeGPTBlockState, ...]
+    head_membrane: Tensor | None
+
+
+class SpikeGPT(nn.Module):
+    r"""RWKV language model on spiking neurons, with its non-spiking and its all-spiking twin.
+
+    Tokens become bits, and each mixing of a block ends in leaky integrate-and-fire neurons whose
+    time is the sequence itself: the residual stream adds up spikes.
+
+    Parameters
+    ----------
+    vocab_size : int
+    ctx_len : int, default=128
+        Length of the windows that a model is trained and scored on. It limits nothing: the module
+        takes sequences of any length, and a stream goes on for ever.
+    model_type : {"RWKV", "RWKV-ffnPre"}, default="RWKV"
+        With "RWKV-ffnPre" a channel mixing takes the place of the first block's time mixing.
+    n_layer, n_embd : int, default=4 and 128
+    dropout : float, default=0.03
+        Behind each block.
+    spikes : {"residual", "everywhere", "none"}, default="residual"
+        Where neurons are. "residual": behind each mixing, as published; the linear maps see layer-
+        normed real numbers. "everywhere": in front of every linear map, too, so that all synapses
+        carry spikes. "none": nowhere, and tokens stay real: the RWKV twin.
+    initialization : {"published", "rwkv", "firing"}, default="published"
+        "published": what the published training script does, embedding N(0, 1) and PyTorch's
+        defaults, with which no neuron fires before the first step. "rwkv": RWKV's own, orthogonal
+        or zero matrices, which that script was meant to use. "firing": as "published", with output
+        maps so strong that neurons fire from the start.
+    detach_reset : bool, default=False
+    tau, v_threshold, v_reset, surrogate, surrogate_alpha
+        Of all neurons; see `snn_estimators.nn.LIF`.
+
+    Raises
+    ------
+    ValueError
+        For options that are unknown or out of range, named in the message.
+
+    Notes
+    -----
+    Zhu et al., "SpikeGPT: Generative Pre-trained Language Model with Spiking Neural Networks",
+    TMLR 2024. The initial decays and token-shift shares are RWKV-4's in every case. The reference
+    keeps the membranes of one call for the next unless told to reset; here a call starts from rest,
+    and `stream` passes the state by hand.
+
+    Examples
+    --------
+    >>> import torch
+    >>> module = SpikeGPT(vocab_size=30, n_layer=2, n_embd=16)
+    >>> module(torch.zeros(2, 300, dtype=torch.long)).shape
+    torch.Size([2, 300, 30])
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        ctx_len: int = 128,
+        model_type: str = "RWKV",
+        n_layer: int = 4,
+        n_embd: int = 128,
+        dropout: float = 0.03,
+        spikes: str = "residual",
+        initialization: str = "published",
+        detach_reset: bool = False,
+        tau: float = 2.0,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        surrogate: str = "atan",
+        surrogate_alpha: float | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes(vocab_size=vocab_size, ctx_len=ctx_len, n_layer=n_layer, n_embd=n_embd)
+        check_choices(CHOICES, model_type=model_type, spikes=spikes, initialization=initialization)
+        check_shares(dropout=dropout)
+        self.vocab_size, self.ctx_len, self.n_embd, self.spikes = (
+            vocab_size,
+            ctx_len,
+            n_embd,
+            spikes,
+        )
+        lif = partial(
+            TokenLIF,
+            tau=tau,
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            detach_reset=detach_reset,
+            surrogate=surrogate,
+            surrogate_alpha=surrogate_alpha,
+        )
+
+        def behind_mixing() -> TokenLIF | None:
+            return None if spikes == "none" else lif()
+
+        def before_linear() -> TokenLIF | None:
+            return lif() if spikes == "everywhere" else None
+
+        def block(layer: int) -> SpikeGPTBlock:
+            is_plain = layer > 0 or model_type == "RWKV"
+            first = TimeMixing if is_plain else ChannelMixing
+            return SpikeGPTBlock(
+                first(layer, n_layer, n_embd, before_linear),
+                ChannelMixing(layer, n_layer, n_embd, before_linear),
+                n_embd,
+                behind_mixing,
+                dropout,
+            )
+
+        self.embedding = nn.Embedding(vocab_size, n_embd)
+        self.embedding_norm = nn.LayerNorm(n_embd)
+        self.blocks = nn.ModuleList(block(layer) for layer in range(n_layer))
+        self.output_norm = nn.LayerNorm(n_embd)
+        self.head = Synapses(n_embd, vocab_size, before_linear, normalized=True)
+        self._initialize(initialization)
+
+    def _initialize(self, how: str) -> None:
+        mixings = [part for part in self.modules() if isinstance(part, Mixing)]
+        if how == "rwkv":
+            gain = 1e-4 * math.sqrt(max(self.embedding.weight.shape))
+            nn.init.orthogonal_(self.embedding.weight, gain)
+            self.head.initialize_orthogonal(0.5)
+            for mixing in mixings:
+                mixing.initialize_as_rwkv()
+        elif how == "firing":
+            for mixing in mixings:
+                mixing.initialize_firing()
+
+    @property
+    def max_len(self) -> int:
+        """Length of the windows of training and scoring: `ctx_len`."""
+        return self.ctx_len
+
+    @property
+    def position_limit(self) -> None:
+        """A stream may go on for ever: there are no positions."""
+        return None
+
+    @property
+    def n_features(self) -> int:
+        """Width of `features`."""
+        return self.n_embd
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Give the logits of the token that follows each position.
+
+        Parameters
+        ----------
+        tokens : LongTensor, shape [batch, sequence]
+            Negative ids are padding, on the right; their logits mean nothing.
+
+        Returns
+        -------
+        Tensor, shape [batch, sequence, vocab_size]
+
+        Raises
+        ------
+        ValueError
+            If there is no token, or an id is not below `vocab_size`.
+        """
+        return self.head(self._hidden(tokens, None)[0])[0]
+
+    def features(self, tokens: Tensor) -> Tensor:
+        """Give what the head's linear map reads, for another task than the next token.
+
+        Parameters
+        ----------
+        tokens : LongTensor, shape [batch, sequence]
+            As in `forward`.
+
+        Returns
+        -------
+        Tensor, shape [batch, sequence, n_features]
+        """
+        hidden, _ = self._hidden(tokens, None)
+        return hidden if self.head.neuron is None else self.head.neuron(hidden).spikes
+
+    def stream(
+        self, tokens: Tensor, state: SpikeGPTState | None = None
+    ) -> tuple[Tensor, SpikeGPTState]:
+        """Go on with sequences of which `state` is all that is remembered.
+
+        Any split of a sequence gives the logits of the whole.
+
+        Parameters
+        ----------
+        tokens : LongTensor, shape [batch, new tokens]
+            Without padding.
+        state : SpikeGPTState, optional
+            From the previous call; left out at the start.
+
+        Returns
+        -------
+        logits : Tensor, shape [batch, new tokens, vocab_size]
+        state : SpikeGPTState
+
+        Raises
+        ------
+        ValueError
+            For padding.
+
+        Examples
+        --------
+        >>> import torch
+        >>> module = SpikeGPT(30, n_layer=2, n_embd=16).eval()
+        >>> tokens = torch.arange(6)[None]
+        >>> start, state = module.stream(tokens[:, :4])
+        >>> rest, state = module.stream(tokens[:, 4:], state)
+        >>> torch.allclose(torch.cat([start, rest], 1), module(tokens), atol=1e-5)
+        True
+        """
+        if bool((tokens < 0).any()):
+            raise ValueError(
+                "tokens hold padding, which a stream cannot skip; stream them one by one."
+            )
+        hidden, blocks = self._hidden(tokens, state)
+        logits, membrane = self.head(hidden, None if state is None else state.head_membrane)
+        return logits, SpikeGPTState(blocks, membrane)
+
+    def _hidden(
+        self, tokens: Tensor, state: SpikeGPTState | None
+    ) -> tuple[Tensor, tuple[SpikeGPTBlockState, ...]]:
+        """Map tokens to what the head sees, and give the state behind each block."""
+        if tokens.dim() != 2 or tokens.numel() == 0:
+            raise ValueError(
+                f"tokens must have the shape [batch, sequence] and hold at least one, got "
+                f"{tuple(tokens.shape)}."
+            )
+        if int(tokens.max()) >= self.vocab_size:
+            raise ValueError(
+                f"token id {int(tokens.max())} is not below vocab_size={self.vocab_size}."
+            )
+        x = self.embedding(tokens.clamp_min(0))
+        if self.spikes != "none":
+            x = spike(x, "atan")
+        x = self.embedding_norm(x)
+        states = []
+        for index, block in enumerate(self.blocks):
+            x, after = block(x, None if state is None else state.blocks[index])
+            states.append(after)
+        return self.output_norm(x), tuple(states)
