@@ -104,15 +104,22 @@ class StepSchedule(Callback):
         the last two fifths of the steps; or not at all.
     warmup_steps : int
         Steps over which the rate first rises linearly.
+    warmup_tokens : int or None
+        The same in tokens, rounded up to whole batches of full windows.
     floor : float
         What is left of the learning rate after the last step.
     """
 
     def __init__(
-        self, schedule: str = "cosine", warmup_steps: int = 0, floor: float = 0.05
+        self,
+        schedule: str = "cosine",
+        warmup_steps: int = 0,
+        warmup_tokens: int | None = None,
+        floor: float = 0.05,
     ) -> None:
         self.schedule = schedule
         self.warmup_steps = warmup_steps
+        self.warmup_tokens = warmup_tokens
         self.floor = floor
 
     def initialize(self) -> StepSchedule:
@@ -124,13 +131,16 @@ class StepSchedule(Callback):
         """Note where the rates start."""
         self.step_ = 0
         self.peaks_ = [group["lr"] for group in net.optimizer_.param_groups]
+        self.rise_ = self.warmup_steps
+        if self.warmup_tokens is not None:
+            self.rise_ = -(-self.warmup_tokens // (net.batch_size * net.module_.max_len))
 
     def on_batch_begin(
         self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
     ) -> None:
         """Set the rate of the coming step."""
         if training:
-            factor = self.factor(self.step_, net.planned_steps_)
+            factor = self.factor(self.step_, net.planned_steps_, self.rise_)
             for group, peak in zip(net.optimizer_.param_groups, self.peaks_, strict=True):
                 group["lr"] = peak * factor
             self.step_ += 1
@@ -140,22 +150,22 @@ class StepSchedule(Callback):
         for group, peak in zip(net.optimizer_.param_groups, self.peaks_, strict=False):
             group["lr"] = peak
 
-    def factor(self, step: int, n_steps: int) -> float:
+    def factor(self, step: int, n_steps: int, rise: int = 0) -> float:
         """Return what the learning rate is multiplied with in a step, counted from 0.
 
         Examples
         --------
-        >>> [round(StepSchedule(warmup_steps=2).factor(step, 7), 3) for step in range(7)]
+        >>> [round(StepSchedule().factor(step, 7, rise=2), 3) for step in range(7)]
         [0.5, 1.0, 1.0, 0.861, 0.525, 0.189, 0.05]
         >>> [round(StepSchedule("trapezoid").factor(step, 6), 3) for step in range(6)]
         [1.0, 1.0, 1.0, 1.0, 0.525, 0.05]
         """
-        if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
+        if step < rise:
+            return (step + 1) / rise
         if self.schedule == "constant":
             return 1.0
-        last = n_steps - 1 - self.warmup_steps
-        progress = min(1.0, (step - self.warmup_steps) / last) if last > 0 else 0.0
+        last = n_steps - 1 - rise
+        progress = min(1.0, (step - rise) / last) if last > 0 else 0.0
         if self.schedule == "trapezoid":
             share = min(1.0, (1 - progress) / _DESCENT)
         else:
@@ -166,12 +176,18 @@ class StepSchedule(Callback):
 class Progress(Callback):
     """One bar over all steps of a fit, with the loss; shown if the estimator is verbose."""
 
+    not_resumed = ("bar_",)
     bar_: tqdm | None
 
-    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Open the bar in the first epoch, when the number of steps is known."""
-        if self.bar_ is None and net.verbose:
-            self.bar_ = tqdm(total=net.planned_steps_, unit="step", desc=type(net).__name__)
+    def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
+        """Open the bar at the first step, of a fit that goes on as far as that one had come."""
+        if self.bar_ is None and net.verbose and training:
+            self.bar_ = tqdm(
+                total=net.planned_steps_,
+                initial=net._position.steps,
+                unit="step",
+                desc=type(net).__name__,
+            )
 
     def initialize(self) -> Progress:
         """Start without a bar."""

@@ -32,7 +32,8 @@ class LanguageModel(Evaluation, Generation, Persistence):
     """Base of the language models; a subclass brings a module and a recipe.
 
     The module maps ids [batch, sequence] to logits [batch, sequence, vocabulary], with -1 as
-    padding on the right; it has the attributes ``vocab_size`` and ``max_len``, and
+    padding on the right; it has the attributes ``vocab_size``, ``max_len`` (the length of its
+    windows) and ``position_limit`` (of a stream, or None), and
     ``stream(ids, state) -> (logits, state)`` for generation.
     """
 
@@ -54,6 +55,8 @@ class LanguageModel(Evaluation, Generation, Persistence):
         clip: float | None,
         schedule: str,
         warmup_steps: int,
+        warmup_tokens: int | None,
+        lr_final: float | None,
         max_steps: int | None,
         steps_per_epoch: int | None,
         stride: int | None,
@@ -66,6 +69,8 @@ class LanguageModel(Evaluation, Generation, Persistence):
         self.clip = clip
         self.schedule = schedule
         self.warmup_steps = warmup_steps
+        self.warmup_tokens = warmup_tokens
+        self.lr_final = lr_final
         self.max_steps = max_steps
         self.steps_per_epoch = steps_per_epoch
         self.stride = stride

@@ -38,10 +38,14 @@ class SpikeDecoderLM(LanguageModel):
     clip : float or None, default=1.0
         Largest norm of the gradient.
     schedule : {"cosine", "trapezoid", "constant"}, default="cosine"
-        Of the learning rate, step by step. The cosine ends at 5 % of `lr`; so does the trapezoid,
+        Of the learning rate, step by step. The cosine ends at `lr_final`; so does the trapezoid,
         which keeps `lr` for three fifths of the steps and then descends in a straight line.
     warmup_steps : int, default=0
         Steps over which the learning rate first rises linearly.
+    warmup_tokens : int, optional
+        The same, counted in tokens (of batches of full windows).
+    lr_final : float, optional
+        Where the learning rate ends; 5 % of `lr` by default.
     max_epochs : int, default=10
     max_steps : int, optional
         Train for exactly so many optimizer steps, whatever `max_epochs` says.
@@ -145,6 +149,8 @@ class SpikeDecoderLM(LanguageModel):
         clip: float | None = 1.0,
         schedule: str = "cosine",
         warmup_steps: int = 0,
+        warmup_tokens: int | None = None,
+        lr_final: float | None = None,
         max_epochs: int = 10,
         max_steps: int | None = None,
         steps_per_epoch: int | None = None,
@@ -168,6 +174,8 @@ class SpikeDecoderLM(LanguageModel):
             clip=clip,
             schedule=schedule,
             warmup_steps=warmup_steps,
+            warmup_tokens=warmup_tokens,
+            lr_final=lr_final,
             max_epochs=max_epochs,
             max_steps=max_steps,
             steps_per_epoch=steps_per_epoch,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
@@ -22,6 +22,10 @@ from snn_estimators.estimators.callbacks import (
     StepSchedule,
     TokenLoss,
 )
+from snn_estimators.estimators.data import IGNORED
+from snn_estimators.estimators.fingerprints import digest
+from snn_estimators.estimators.keeper import Keeper
+from snn_estimators.estimators.resumption import Position
 
 __all__ = ["Split", "TrainedNet", "is_number", "is_whole"]
 
@@ -45,8 +49,13 @@ class TrainedNet(SklearnNet):
     clip: float | None
     schedule: str
     warmup_steps: int
+    warmup_tokens: int | None
+    lr_final: float | None
     max_steps: int | None
+    evaluate_every_n_steps: int | None = None
     _step_loss: float
+    _keeper: Keeper
+    _position: Position
 
     # Optimizer and callbacks
 
@@ -83,11 +92,13 @@ class TrainedNet(SklearnNet):
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Callback]]:
+        floor = {} if self.lr_final is None else {"floor": self.lr_final / self.lr}
+        schedule = StepSchedule(self.schedule, self.warmup_steps, self.warmup_tokens, **floor)
         return [
             ("epoch_timer", EpochTimer()),
             ("token_loss", TokenLoss()),
             ("gradient_guard", GradientGuard(self.clip)),
-            ("step_schedule", StepSchedule(self.schedule, self.warmup_steps)),
+            ("step_schedule", schedule),
             ("progress", Progress()),
         ]
 
@@ -100,20 +111,69 @@ class TrainedNet(SklearnNet):
         self._step_loss = float(step["loss"].detach())
         return step
 
-    def _train(self, dataset: Dataset, method: str, **fit_params: Any) -> Self:
-        """Train the initialized net for `max_epochs` or `max_steps` (more)."""
+    def _train(
+        self, dataset: Dataset, method: str, keeper: Keeper | None = None, **fit_params: Any
+    ) -> Self:
+        """Train the initialized net for `max_epochs` or `max_steps` (more).
+
+        A keeper follows the fit, and may have a state from which it goes on.
+        """
         self.interrupted_ = False
+        self._keeper = Keeper() if keeper is None else keeper
         try:
             super().partial_fit(dataset, _routing_method=method, **fit_params)
-        except BaseException:
+            self._take_stock()
+            self._keeper.fit_ended(self)
+        except BaseException as error:
             self.notify("on_train_end", X=dataset, y=None)  # lets callbacks close what they opened
+            self._keeper.fit_failed(self, error)
             raise
         finally:
-            batches = [batch for epoch in self.history for batch in epoch["batches"]]
-            self.n_iter_ = len(self.history)
-            self.n_steps_ = sum("train_loss" in batch for batch in batches)
-            self._states_after_training = self._generator_states()
+            self._keeper = Keeper()
+            self._take_stock()
         return self
+
+    def _take_stock(self) -> None:
+        """Count what was done, and note where the random numbers stand."""
+        batches = [batch for epoch in self.history for batch in epoch["batches"]]
+        self.n_iter_ = len(self.history)
+        self.n_steps_ = sum("train_loss" in batch for batch in batches)
+        self._states_after_training = self._generator_states()
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Tell the callbacks what happens, and the keeper when all of them know; a skorch hook."""
+        if method_name == "on_epoch_begin" and self._position.batches:
+            return  # this epoch began before the fit was cut off
+        super().notify(method_name, **cb_kwargs)
+        if method_name == "on_batch_end" and cb_kwargs["training"]:
+            self._keeper.step_ended(self)
+        elif method_name == "on_epoch_end":
+            self._position.epochs += 1
+            self._position.batches = 0
+            self._keeper.epoch_ended(self)
+
+    def on_batch_end(
+        self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
+    ) -> None:
+        """Count the step, and evaluate if it is time to, before the callbacks; a skorch hook."""
+        if not training:
+            return
+        self._position.steps += 1
+        self._position.batches += 1
+        self._last_batch = batch
+        every = self.evaluate_every_n_steps
+        if every is not None and self._position.steps % every == 0:
+            self.history.record_batch("step_valid_loss", self._validation_loss())
+
+    def _validation_loss(self) -> float:
+        """Return the mean loss of the validation side's tokens; training's generators stay."""
+        total, n_tokens = 0.0, 0
+        with self._private_generators(0):
+            for batch in self.get_iterator(self._split.valid, training=False):
+                count = int((batch[1] != IGNORED).sum())
+                total += float(self.validation_step(batch)["loss"]) * count
+                n_tokens += count
+        return total / max(n_tokens, 1)
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Split:
         """Split into training and validation data, once a fit; a skorch hook."""
@@ -131,13 +191,15 @@ class TrainedNet(SklearnNet):
         **fit_params: Any,
     ) -> Self:
         """Train for `max_epochs` or `max_steps`; a skorch hook."""
-        split = self.get_split_datasets(X, y, **fit_params)
+        self._split = split = self.get_split_datasets(X, y, **fit_params)
         steps_per_epoch = len(self.get_iterator(split.train, training=True))
         epochs = self.max_epochs if epochs is None else epochs
         if self.max_steps is not None:
             epochs = -(-self.max_steps // steps_per_epoch)
         self.planned_steps_ = self.max_steps or epochs * steps_per_epoch
-        self._steps_left = self.planned_steps_
+        self._position = Position()
+        self._keeper.fit_begun(self)  # and go on from elsewhere, if it has a state
+        epochs -= self._position.epochs
         try:
             super().fit_loop(split, y, epochs=epochs, _routing_method=_routing_method)
         except KeyboardInterrupt:
@@ -155,12 +217,35 @@ class TrainedNet(SklearnNet):
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
     ) -> None:
-        """Run one epoch, as far as `max_steps` allows; a skorch hook."""
-        if training:
-            iterator = islice(iterator, self._steps_left)
-        super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
-        if training:
-            self._steps_left -= self.history[-1, "train_batch_count"]
+        """Run one epoch, or what is left of it, as far as `max_steps` allows; a skorch hook."""
+        if not training:
+            super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+            return
+        done = self._position.batches
+        steps_left = self.planned_steps_ - self._position.steps
+        self._epoch_length = min(len(iterator), done + steps_left)
+        if done:
+            iterator = self._draw_again(iterator, done)
+        else:
+            self._position.epoch_start = self._generator_states()
+        batches = islice(iterator, steps_left)
+        super().run_single_epoch(batches, training, prefix, step_fn, **fit_params)
+        self.history.record(f"{prefix}_batch_count", self._position.batches)
+
+    def _draw_again(self, iterator: Iterable[Any], n_batches: int) -> Iterator[Any]:
+        """Return an epoch's batches beyond the first, drawn as they were at its beginning."""
+        now = self._generator_states()
+        assert self._position.epoch_start is not None
+        self._set_generators(self._position.epoch_start)
+        batches = iter(iterator)
+        self._last_batch = next(islice(batches, n_batches - 1, None), ())
+        if digest(self._last_batch) != self._position.last_batch:
+            raise ValueError(
+                "The batches of the epoch that was cut off cannot be drawn again: "
+                "iterator_train must take its random numbers from PyTorch's default generator."
+            )
+        self._set_generators(now)
+        return batches
 
     def _stopped_early(self) -> bool:
         """Tell skorch's early stopping, which raises KeyboardInterrupt, from a person's Ctrl-C."""
@@ -169,15 +254,23 @@ class TrainedNet(SklearnNet):
 
     def _check_recipe(self) -> None:
         """Refuse values that would fail deep inside, or train nothing without a word."""
-        for name in ("max_epochs", "batch_size", "max_steps", "warmup_steps"):
+        for name in ("max_epochs", "batch_size", "max_steps", "warmup_steps", "warmup_tokens"):
             value = getattr(self, name)
-            least = 0 if name == "warmup_steps" else 1
-            if not (value is None and name == "max_steps") and not is_whole(value, least):
+            least = 0 if name.startswith("warmup") else 1
+            is_left_out = value is None and name in ("max_steps", "warmup_tokens")
+            if not is_left_out and not is_whole(value, least):
                 raise ValueError(f"{name} must be a whole number from {least} on, got {value!r}.")
-        for name in ("lr", "clip"):
+        if self.warmup_steps and self.warmup_tokens:
+            raise ValueError("warmup_steps and warmup_tokens say the same thing: give one of them.")
+        for name in ("lr", "clip", "lr_final"):
             value = getattr(self, name)
-            if not (value is None and name == "clip") and not _is_positive(value):
+            if not (value is None and name != "lr") and not _is_positive(value):
                 raise ValueError(f"{name} must be a positive number, got {value!r}.")
+        if self.lr_final is not None and self.lr_final > self.lr:
+            raise ValueError(
+                f"lr_final={self.lr_final!r} is above lr={self.lr!r}, from which it comes down: "
+                "lower it, or raise lr."
+            )
         if not is_number(self.weight_decay) or not 0 <= self.weight_decay < float("inf"):
             raise ValueError(
                 f"weight_decay must be a finite number from 0 on, got {self.weight_decay!r}."
@@ -193,12 +286,25 @@ class TrainedNet(SklearnNet):
                 "train_split must be None or something to call, such as skorch's ValidSplit(5), "
                 f"got {self.train_split!r}."
             )
+        self._check_evaluation()
         try:
             resolve_device(self.device)
         except (RuntimeError, TypeError) as error:
             raise ValueError(
                 f'device must be "auto" or a name that PyTorch knows, got {self.device!r}: {error}'
             ) from error
+
+    def _check_evaluation(self) -> None:
+        every = self.evaluate_every_n_steps
+        if every is not None and not is_whole(every, 1):
+            raise ValueError(
+                f"evaluate_every_n_steps must be None or a whole number from 1 on, got {every!r}."
+            )
+        if every is not None and not self.train_split:
+            raise ValueError(
+                f"evaluate_every_n_steps={every} needs data to evaluate on: set train_split, "
+                "such as skorch's ValidSplit(10)."
+            )
 
 
 def is_whole(value: Any, least: int) -> bool:

@@ -75,7 +75,7 @@ def test_the_schedule_of_a_fit(texts):
 
 def test_the_schedule_at_its_edges():
     assert StepSchedule().factor(0, 1) == 1
-    assert StepSchedule(warmup_steps=3).factor(2, 3) == 1
+    assert StepSchedule().factor(2, 3, rise=3) == 1
     assert StepSchedule("constant").factor(5, 10) == 1
 
 
