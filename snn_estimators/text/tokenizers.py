@@ -1,7 +1,8 @@
 """What every tokenizer shares: fitting, encoding, decoding, files.
 
 A tokenizer is a scikit-learn transformer from documents to arrays of token ids. To add one, derive
-from `BaseTokenizer`, give it a `type_name`, and write `_learn` and `_encoder`.
+from `BaseTokenizer`, give it a `type_name`, and write `_learn` and `_encoder` (and `_pieces`, if
+decoding is more than joining the tokens' texts).
 """
 
 from __future__ import annotations
@@ -147,6 +148,9 @@ class BaseTokenizer(TextTransformer):
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
         """Decode ids as they come, one piece of text a token.
 
+        The piece of a token that does not complete a character is empty; its bytes come with the
+        token that does. If characters are still incomplete at the end, a last piece tells it.
+
         Parameters
         ----------
         ids : iterable of int
@@ -165,14 +169,18 @@ class BaseTokenizer(TextTransformer):
             On reaching something that is not an id of this vocabulary.
         """
         check_is_fitted(self, "vocabulary_")
-        return self._pieces(ids)
+        return self._pieces(
+            token
+            for index, item in enumerate(ids)
+            for token in self._check_ids([item], index).tolist()
+        )
 
     def _pieces(self, ids: Iterable[int]) -> Iterator[str]:
+        """Decode ids that are known to be of the vocabulary."""
         separator = ""
-        for index, item in enumerate(ids):
-            for token in self._check_ids([item], index):
-                yield separator + self.vocabulary_[token]
-                separator = self._separator
+        for token in ids:
+            yield separator + self.vocabulary_[token]
+            separator = self._separator
 
     # Files
 
@@ -182,7 +190,8 @@ class BaseTokenizer(TextTransformer):
         Returns
         -------
         dict
-            Keys: type, parameters, vocabulary, unknown_id, padding_id. `tokenizer_from_dict`
+            Keys: type, parameters, unknown_id, padding_id, and vocabulary or, where the
+            `tokenizers` library does the work, tokenizer: its own JSON. `tokenizer_from_dict`
             reads it.
 
         Raises
@@ -194,15 +203,15 @@ class BaseTokenizer(TextTransformer):
         parameters = self.get_params(deep=False)
         return {
             "type": self.type_name,
-            # A search may have set numpy scalars, which JSON does not know.
-            "parameters": {
-                name: value.item() if isinstance(value, np.generic) else value
-                for name, value in parameters.items()
-            },
-            "vocabulary": list(self.vocabulary_),
+            "parameters": {name: _to_plain(value) for name, value in parameters.items()},
+            **self._content(),
             "unknown_id": self.unknown_id_,
             "padding_id": self.padding_id_,
         }
+
+    def _content(self) -> dict[str, Any]:
+        """Return the part of `to_dict` that holds the vocabulary."""
+        return {"vocabulary": list(self.vocabulary_)}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Self:
@@ -227,11 +236,15 @@ class BaseTokenizer(TextTransformer):
             )
         tokenizer = cls(**parameters)
         tokenizer._validate_params()
-        vocabulary: Any = d.get("vocabulary")
+        vocabulary: Any = tokenizer._read_content(d)
         special_ids = d.get("unknown_id"), d.get("padding_id")
         tokenizer._check_vocabulary(vocabulary, *special_ids)
         tokenizer._set_vocabulary(vocabulary, *special_ids)
         return tokenizer
+
+    def _read_content(self, d: Mapping[str, Any]) -> Any:
+        """Take up what `_content` wrote, and return the vocabulary, yet unchecked."""
+        return d.get("vocabulary")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted tokenizer to a JSON file, whole or not at all.
@@ -315,7 +328,16 @@ class BaseTokenizer(TextTransformer):
         return array
 
     def _decode(self, ids: Ids) -> str:
-        return self._separator.join(map(self.vocabulary_.__getitem__, ids.tolist()))
+        return "".join(self._pieces(ids.tolist()))
+
+
+def _to_plain(value: Any) -> Any:
+    """Turn values that parameters may have, but JSON does not know, into ones that it does."""
+    if isinstance(value, np.generic):  # a search may have set it
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def make_tokenizer(name: str) -> BaseTokenizer:
@@ -341,7 +363,7 @@ def tokenizer_from_dict(d: Mapping[str, Any]) -> BaseTokenizer:
     Parameters
     ----------
     d : mapping
-        With the keys type, parameters, vocabulary, unknown_id, padding_id.
+        With the keys that `to_dict` tells.
 
     Returns
     -------

@@ -156,6 +156,23 @@ def test_parameters_of_a_tokenizer_instance():
     assert model.get_params()["tokenizer__handle_unknown"] == "error"
 
 
+def test_byte_pairs_go_all_the_way(texts, tmp_path):
+    pytest.importorskip("tokenizers")
+    model = tiny_model(tokenizer="bpe", tokenizer__vocab_size=300).fit([*texts, "日本 \U0001f600"])
+    assert model.vocab_size_ == model.tokenizer_.n_tokens_ > 256
+    assert np.isfinite(model.bits_per_character(["naïve 日本: nothing is unknown"]))
+    loaded = type(model).from_pretrained(model.save_pretrained(tmp_path / "model"))
+    assert loaded.get_params()["tokenizer__vocab_size"] == 300
+    assert loaded.score_samples(texts).tolist() == model.score_samples(texts).tolist()
+    text = model.generate("the cat", 60, random_state=0)
+    pieces = list(loaded.generate("the cat", 60, random_state=0, stream=True))
+    assert "".join(pieces) == text
+    assert "" in pieces  # of an untrained model many bytes are half a character
+    grid = {"tokenizer__vocab_size": [256, 270]}
+    search = GridSearchCV(clone(model), grid, cv=2, n_jobs=2, error_score="raise").fit(texts)
+    assert search.best_estimator_.vocab_size_ in (256, 270)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
