@@ -15,9 +15,9 @@ from snn_estimators._version import __version__
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from snn_estimators.estimators import SpikeDecoderLM
+    from snn_estimators.estimators import SpikeDecoderLM, SpikeGPTLM
     from snn_estimators.model_selection import language_model_scores, results_table, write_tables
-    from snn_estimators.nn import SpikingDecoder
+    from snn_estimators.nn import SpikeGPT, SpikingDecoder
     from snn_estimators.text import (
         CharTokenizer,
         TextCleaner,
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CharTokenizer",
     "SpikeDecoderLM",
+    "SpikeGPT",
+    "SpikeGPTLM",
     "SpikingDecoder",
     "TextCleaner",
     "WindowKFold",

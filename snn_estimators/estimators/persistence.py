@@ -35,7 +35,7 @@ from snn_estimators.estimators.folders import (
 from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.text import BaseTokenizer, tokenizer_from_dict
 
-__all__ = ["Persistence"]
+__all__ = ["Persistence", "build"]
 
 FORMAT = 1
 
@@ -138,7 +138,7 @@ class Persistence(TrainedNet):
         history = _read_history(folder / HISTORY)
         try:
             estimator = cls(**{**parameters, **overrides})
-            _build(estimator, config["vocab_size"])
+            build(estimator, config["vocab_size"])
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             given = f" with {overrides}" if overrides else ""
             raise ValueError(
@@ -287,7 +287,7 @@ def _read_tokenizer(path: Path, vocab_size: int) -> BaseTokenizer:
     return tokenizer
 
 
-def _build(estimator: Any, vocab_size: int) -> None:
+def build(estimator: Any, vocab_size: int) -> None:
     """Build the module of a new estimator, for weights to come."""
     estimator._check_parameters({})
     estimator._new_vocab_size = vocab_size

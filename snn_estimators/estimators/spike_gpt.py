@@ -1,0 +1,236 @@
+"""SpikeGPT as an estimator."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+from torch.nn import CrossEntropyLoss
+from torch.optim import Adam
+
+from snn_estimators.convert import from_spikegpt
+from snn_estimators.estimators.data import IGNORED
+from snn_estimators.estimators.language_model import LanguageModel
+from snn_estimators.estimators.persistence import build
+from snn_estimators.estimators.training import is_number
+from snn_estimators.nn import SpikeGPT
+from snn_estimators.text import BaseTokenizer
+
+__all__ = ["SpikeGPTLM"]
+
+
+class SpikeGPTLM(LanguageModel):
+    """A spiking RWKV language model as a density estimator over text.
+
+    Parameters
+    ----------
+    module : type or Module, default=SpikeGPT
+        Its parameters are set as ``module__n_layer``, ``module__n_embd``, ...; the length of its
+        training and scoring windows is ``module__ctx_len``. The size of the vocabulary is found in
+        `fit`.
+    optimizer : type, default=torch.optim.Adam
+    lr : float, default=6e-4
+    lr_final : float or None, default=1e-5
+        Where the learning rate ends; None is 5 % of `lr`.
+    warmup_tokens : int, optional
+        Tokens over which the learning rate first rises linearly, in batches of full windows.
+    weight_decay : float, default=0.0
+    betas : tuple of two floats, default=(0.9, 0.99)
+    logit_penalty : float, default=0.0
+        Pulls the largest logit of each token towards 0; the reference trains with 1e-4. It acts on
+        the gradient, where it adds so many times that logit, and not on the reported loss.
+    tokenizer, criterion, clip, schedule, warmup_steps, max_epochs, max_steps, steps_per_epoch, \
+stride, batch_size, train_split, callbacks, device, random_state, verbose
+        As in `SpikeDecoderLM`, and so are its attributes.
+    **kwargs
+        Parameters of components and further ones of `skorch.NeuralNet`.
+
+    See Also
+    --------
+    SpikeDecoderLM : Spiking self-attention instead of RWKV.
+
+    Notes
+    -----
+    The defaults are the recipe of the published SpikeGPT (Zhu et al., TMLR 2024) with a smaller
+    module, and its logit penalty left out. Windows are scored each from an empty state;
+    `generate` keeps its state for as long as the text grows, at constant cost per token.
+
+    Examples
+    --------
+    >>> from snn_estimators import SpikeGPTLM
+    >>> model = SpikeGPTLM(
+    ...     module__ctx_len=8, module__n_layer=2, module__n_embd=16, lr=1e-2, max_epochs=3,
+    ...     random_state=0,
+    ... )
+    >>> model.fit(["abcabcabcabcabcabc"] * 16).perplexity(["abcabc"]) < 5
+    True
+    >>> "".join(model.generate("ab", max_new_tokens=100, temperature=0, stream=True))[:4]
+    '...'
+    """
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"spikegpt": {"logit_penalty": 1e-4}}
+
+    def __init__(
+        self,
+        module: Any = SpikeGPT,
+        *,
+        tokenizer: str | BaseTokenizer | None = "char",
+        criterion: Any = CrossEntropyLoss,
+        optimizer: Any = Adam,
+        lr: float = 6e-4,
+        lr_final: float | None = 1e-5,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.99),
+        clip: float | None = 1.0,
+        logit_penalty: float = 0.0,
+        schedule: str = "cosine",
+        warmup_steps: int = 0,
+        warmup_tokens: int | None = None,
+        max_epochs: int = 10,
+        max_steps: int | None = None,
+        steps_per_epoch: int | None = None,
+        stride: int | None = None,
+        batch_size: int = 16,
+        train_split: Any = None,
+        callbacks: Any = None,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.logit_penalty = logit_penalty
+        super().__init__(
+            module,
+            tokenizer=tokenizer,
+            criterion=criterion,
+            optimizer=optimizer,
+            lr=lr,
+            lr_final=lr_final,
+            weight_decay=weight_decay,
+            betas=betas,
+            clip=clip,
+            schedule=schedule,
+            warmup_steps=warmup_steps,
+            warmup_tokens=warmup_tokens,
+            max_epochs=max_epochs,
+            max_steps=max_steps,
+            steps_per_epoch=steps_per_epoch,
+            stride=stride,
+            batch_size=batch_size,
+            train_split=train_split,
+            callbacks=callbacks,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+            **kwargs,
+        )
+
+    @classmethod
+    def from_reference(
+        cls,
+        path: str | os.PathLike[str],
+        tokenizer: BaseTokenizer | None,
+        *,
+        ctx_len: int = 1024,
+        **parameters: Any,
+    ) -> Self:
+        """Read a checkpoint of the reference implementation, a ``.pth`` of tensors.
+
+        Nothing in the file is executed. Sizes and model type follow from the tensors.
+
+        Parameters
+        ----------
+        path : str or path
+            What the reference's training saves: a dictionary of tensors.
+        tokenizer : fitted tokenizer or None
+            The one that the model was trained with; the checkpoint has none. None takes token ids.
+        ctx_len : int, default=1024
+            Length of scoring windows.
+        **parameters
+            Further parameters of the estimator, such as ``device``.
+
+        Returns
+        -------
+        SpikeGPTLM
+            Fitted; `partial_fit` trains it further.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged, holds anything but tensors, or its tensors make no SpikeGPT; if
+            the tokenizer was not fitted or has more tokens than the model.
+        """
+        tensors = _read_tensors(Path(path))
+        is_ffn_pre = any(name.startswith("blocks.0.ffnPre.") for name in tensors)
+        model_type = "RWKV-ffnPre" if is_ffn_pre else "RWKV"
+        try:
+            module = from_spikegpt(tensors, model_type=model_type, ctx_len=ctx_len)
+        except ValueError as error:
+            raise ValueError(f"{path} holds no SpikeGPT: {error}") from error
+        sizes: dict[str, Any] = {
+            "module__ctx_len": ctx_len,
+            "module__model_type": model_type,
+            "module__n_layer": len(module.blocks),
+            "module__n_embd": module.n_embd,
+        }
+        if tokenizer is not None:
+            check_is_fitted(tokenizer, "vocabulary_")
+            sizes["tokenizer"] = clone(tokenizer)
+            if tokenizer.n_tokens_ > module.vocab_size:
+                raise ValueError(
+                    f"The tokenizer has {tokenizer.n_tokens_} tokens, but the vocabulary of {path} "
+                    f"holds {module.vocab_size}: it is not the one that the model was trained with."
+                )
+        estimator = cls(**{"tokenizer": None, **sizes, **parameters})
+        build(estimator, module.vocab_size)
+        estimator.module_.load_state_dict(module.state_dict())
+        if tokenizer is not None:
+            estimator.tokenizer_ = tokenizer
+        estimator.n_iter_, estimator.n_steps_, estimator.interrupted_ = 0, 0, False
+        return estimator
+
+    def _check_recipe(self) -> None:
+        super()._check_recipe()
+        if not is_number(self.logit_penalty) or not 0 <= self.logit_penalty < float("inf"):
+            raise ValueError(
+                f"logit_penalty must be a finite number from 0 on, got {self.logit_penalty!r}."
+            )
+
+    def get_loss(
+        self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
+    ) -> Tensor:
+        """Return the mean loss of the batch's tokens, with the penalty's gradient; skorch's."""
+        loss = super().get_loss(y_pred, y_true, X, training)
+        if not (training and self.logit_penalty):
+            return loss
+        counts = (y_true != IGNORED).to(y_pred.device)
+        largest = y_pred.amax(-1).square().where(counts, 0.0).sum() / counts.sum().clamp_min(1)
+        penalty = self.logit_penalty / 2 * largest
+        return loss + (penalty - penalty.detach())  # its gradient alone
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a file of ``torch.save`` without executing anything in it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds more than tensors, and reading that would execute it: save the "
+            "state_dict alone, torch.save(model.state_dict(), path), where you trust the file."
+        ) from error
+    except (EOFError, RuntimeError, ValueError, OSError) as error:
+        raise ValueError(f"{path} is damaged or no PyTorch file: {error}.") from error
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ValueError(f"{path} holds no state_dict, a dictionary of tensors.")
+    return {str(name): tensor.float() for name, tensor in content.items()}
