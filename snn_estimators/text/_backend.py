@@ -13,7 +13,7 @@ import numpy as np
 
 from snn_estimators.text.tokenizers import BaseTokenizer, Ids
 
-__all__ = ["BackendTokenizer", "import_tokenizers", "parse_backend"]
+__all__ = ["BackendTokenizer", "check_unicode", "import_tokenizers", "parse_backend"]
 
 _MAX_BYTES = 4  # of a character in UTF-8
 
