@@ -28,6 +28,22 @@ CHOICES: dict[str, Sequence[str]] = {
 }
 
 
+class BinaryEmbedding(nn.Embedding):
+    """A table of bits: which entries of a token's trained row are not negative.
+
+    Examples
+    --------
+    >>> import torch
+    >>> bits = BinaryEmbedding(1, 3, _weight=torch.tensor([[0.5, -1.0, 0.0]]))
+    >>> bits(torch.tensor([0])).tolist()
+    [[1.0, 0.0, 1.0]]
+    """
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map tokens, shape [...], to zeros and ones, shape [..., embedding_dim]."""
+        return spike(super().forward(tokens), "atan")
+
+
 class SpikeGPTBlockState(NamedTuple):
     """What a block remembers of the tokens so far."""
 
@@ -161,12 +177,7 @@ class SpikeGPT(nn.Module):
         check_sizes(vocab_size=vocab_size, ctx_len=ctx_len, n_layer=n_layer, n_embd=n_embd)
         check_choices(CHOICES, model_type=model_type, spikes=spikes, initialization=initialization)
         check_shares(dropout=dropout)
-        self.vocab_size, self.ctx_len, self.n_embd, self.spikes = (
-            vocab_size,
-            ctx_len,
-            n_embd,
-            spikes,
-        )
+        self.vocab_size, self.ctx_len, self.n_embd = vocab_size, ctx_len, n_embd
         lif = partial(
             TokenLIF,
             tau=tau,
@@ -194,7 +205,8 @@ class SpikeGPT(nn.Module):
                 dropout,
             )
 
-        self.embedding = nn.Embedding(vocab_size, n_embd)
+        embed = nn.Embedding if spikes == "none" else BinaryEmbedding
+        self.embedding = embed(vocab_size, n_embd)
         self.embedding_norm = nn.LayerNorm(n_embd)
         self.blocks = nn.ModuleList(block(layer) for layer in range(n_layer))
         self.output_norm = nn.LayerNorm(n_embd)
@@ -317,10 +329,7 @@ class SpikeGPT(nn.Module):
             raise ValueError(
                 f"token id {int(tokens.max())} is not below vocab_size={self.vocab_size}."
             )
-        x = self.embedding(tokens.clamp_min(0))
-        if self.spikes != "none":
-            x = spike(x, "atan")
-        x = self.embedding_norm(x)
+        x = self.embedding_norm(self.embedding(tokens.clamp_min(0)))
         states = []
         for index, block in enumerate(self.blocks):
             x, after = block(x, None if state is None else state.blocks[index])
