@@ -40,7 +40,8 @@ class PretrainedTokenizer(BackendTokenizer):
     n_tokens_ : int
         Size of the vocabulary: the largest id and one.
     unknown_id_ : int or None
-        Id of what the tokenizer does not know. None for byte-level ones, which know everything.
+        Id of what the tokenizer does not know. None for byte-level ones, which know everything,
+        and for the rare others without such a token, which leave out what they do not know.
     padding_id_ : int or None
         Id of the padding token, if the tokenizer names one.
     backend_ : tokenizers.Tokenizer
