@@ -19,7 +19,7 @@ from skorch import NeuralNet
 from skorch.utils import params_for
 from torch import Tensor, nn
 
-__all__ = ["SklearnNet", "resolve_device"]
+__all__ = ["GeneratorStates", "SklearnNet", "resolve_device"]
 
 GeneratorStates = tuple[Tensor, list[Tensor]]
 
@@ -271,10 +271,13 @@ class SklearnNet(NeuralNet):
                     with torch.cuda.device(gpu):
                         torch.cuda.manual_seed(start)
             else:
-                torch.set_rng_state(start[0])
-                for gpu, state in zip(gpus, start[1], strict=False):
-                    torch.cuda.set_rng_state(state, gpu)
+                self._set_generators(start)
             yield
+
+    def _set_generators(self, states: GeneratorStates) -> None:
+        torch.set_rng_state(states[0])
+        for gpu, state in zip(self._own_gpus(), states[1], strict=False):
+            torch.cuda.set_rng_state(state, gpu)
 
     def _generator_states(self) -> GeneratorStates:
         return torch.get_rng_state(), [torch.cuda.get_rng_state(gpu) for gpu in self._own_gpus()]

@@ -20,7 +20,9 @@ __all__ = [
     "HISTORY",
     "TOKENIZER",
     "WEIGHTS",
+    "is_name",
     "load_argument",
+    "model_folders",
     "models_home",
     "not_there",
     "read_json",
@@ -38,8 +40,12 @@ _FILES = frozenset({CONFIG, WEIGHTS, TOKENIZER, HISTORY, CARD})
 
 
 def models_home() -> Path:
-    """Return the folder where names resolve: $SNN_ESTIMATORS_HOME, or ~/.snn_estimators."""
-    return Path(os.environ.get("SNN_ESTIMATORS_HOME") or "~/.snn_estimators").expanduser()
+    """Return the folder where names resolve, ``models`` in $SNN_ESTIMATORS_HOME.
+
+    Without that variable it is ``~/.snn_estimators/models``.
+    """
+    home = os.environ.get("SNN_ESTIMATORS_HOME") or "~/.snn_estimators"
+    return Path(home).expanduser() / "models"
 
 
 def resolve_name(name_or_path: str | os.PathLike[str]) -> Path:
@@ -64,12 +70,23 @@ def resolve_name(name_or_path: str | os.PathLike[str]) -> Path:
         return Path(name_or_path).expanduser()
     if Path(name_or_path).is_absolute() or name_or_path.startswith(("./", "../", "~")):
         return Path(name_or_path).expanduser()
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name_or_path):
+    if not is_name(name_or_path):
         raise ValueError(
             f"{name_or_path!r} is no model name (letters, digits, '.', '_', '-'): for a path write "
             f"'./{name_or_path.strip('/') or 'folder'}' or pass a pathlib.Path."
         )
     return models_home() / name_or_path
+
+
+def is_name(text: str) -> bool:
+    """Tell a name: up to 100 letters, digits, '.', '_' and '-', the first of them no '.' or '-'.
+
+    Examples
+    --------
+    >>> is_name("GPT-1"), is_name("../GPT-1"), is_name("")
+    (True, False, False)
+    """
+    return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", text) is not None
 
 
 def load_argument(name_or_path: str | os.PathLike[str]) -> str:
@@ -112,9 +129,12 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     try:
         draft.mkdir()
         write(draft)
+        for path in (*draft.iterdir(), draft):
+            _sync(path)
         if folder.exists():
             folder.rename(former)
         draft.rename(folder)
+        _sync(folder.parent)
     except BaseException:
         if former.exists() and not folder.exists():
             former.rename(folder)
@@ -122,6 +142,17 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Have a file or a folder on the disk, so that not even a power cut leaves half of it."""
+    if os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def refuse_other_content(folder: Path) -> None:
@@ -179,10 +210,17 @@ def require(path: Path) -> None:
         raise FileNotFoundError(f"{path} is missing: the model was not saved completely.")
 
 
+def model_folders() -> list[Path]:
+    """Return the folders under `models_home`, of saved models and of named fits."""
+    home = models_home()
+    folders = home.iterdir() if home.is_dir() else ()
+    return sorted(f for f in folders if f.is_dir() and not f.name.startswith("."))
+
+
 def not_there(name_or_path: str | os.PathLike[str], folder: Path) -> str:
     """Say that there is no such model, and which there are."""
     if folder.parent != models_home():
         return f"There is no model in {folder}."
     home = models_home()
-    names = sorted(p.parent.name for p in home.glob(f"*/{CONFIG}")) if home.is_dir() else []
+    names = [folder.name for folder in model_folders()]
     return f"There is no model {os.fspath(name_or_path)!r} in {home}; there are: {names or 'none'}."

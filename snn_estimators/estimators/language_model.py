@@ -11,6 +11,7 @@ from sklearn.base import clone
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
+from snn_estimators.estimators.checkpoints import check_name
 from snn_estimators.estimators.data import (
     Ids,
     TokenWindows,
@@ -21,6 +22,7 @@ from snn_estimators.estimators.data import (
 )
 from snn_estimators.estimators.evaluation import Evaluation
 from snn_estimators.estimators.generation import Generation
+from snn_estimators.estimators.named_fit import NamedFit, refuse_taken_name
 from snn_estimators.estimators.persistence import Persistence
 from snn_estimators.estimators.training import TrainedNet, is_whole
 from snn_estimators.text import BaseTokenizer, check_documents, make_tokenizer
@@ -61,6 +63,11 @@ class LanguageModel(Evaluation, Generation, Persistence):
         steps_per_epoch: int | None,
         stride: int | None,
         random_state: Any,
+        name: str | None = None,
+        resume: bool = False,
+        save_every_n_steps: int | None = None,
+        keep_checkpoints: int = 3,
+        evaluate_every_n_steps: int | None = None,
         **kwargs: Any,
     ) -> None:
         self.tokenizer = tokenizer
@@ -75,6 +82,11 @@ class LanguageModel(Evaluation, Generation, Persistence):
         self.steps_per_epoch = steps_per_epoch
         self.stride = stride
         self.random_state = random_state
+        self.name = name
+        self.resume = resume
+        self.save_every_n_steps = save_every_n_steps
+        self.keep_checkpoints = keep_checkpoints
+        self.evaluate_every_n_steps = evaluate_every_n_steps
         super().__init__(module, **kwargs)
 
     @classmethod
@@ -119,7 +131,7 @@ class LanguageModel(Evaluation, Generation, Persistence):
 
     # Fitting
 
-    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Self:
+    def fit(self, X: Any, y: Any = None, *, resume: bool | None = None, **fit_params: Any) -> Self:
         """Learn the tokenizer and the model from documents.
 
         Parameters
@@ -129,6 +141,8 @@ class LanguageModel(Evaluation, Generation, Persistence):
             integer array of shape (n_documents, n_tokens), or a list of 1-D arrays.
         y : None
             Ignored: the targets are the next tokens.
+        resume : bool, optional
+            Overrides the parameter `resume` for this call.
         **fit_params
             For `train_split` alone, such as its ``groups``.
 
@@ -140,29 +154,58 @@ class LanguageModel(Evaluation, Generation, Persistence):
         ------
         TypeError, ValueError
             If X is not such a collection, no document has two tokens, or a parameter makes no
-            sense.
+            sense; if `name` is taken and the fit not to be resumed, or cannot be resumed with
+            these parameters and data.
         FloatingPointError
             If the loss or a gradient is no longer finite. The weights before that step and the
             history are kept.
+        OSError
+            If a checkpoint cannot be written. The ones before stay.
         """
         if self.warm_start and self.initialized_:
             return self._fit_further(X, "fit", fit_params)
         self._check_parameters(fit_params)
+        if self.name is None:
+            if resume:
+                raise ValueError("resume=True needs a name to resume: set the parameter name.")
+            return self._fit_anew(self._check_X(X, reset=True), None, fit_params)
+        run = refuse_taken_name(self.name, self.resume if resume is None else resume)
         documents = self._check_X(X, reset=True)
-        tokenizer, tokens = self._learn_tokens(documents)
+        with NamedFit(self, run) as keeper:
+            return self._fit_anew(documents, keeper, fit_params)
+
+    def _fit_anew(
+        self, documents: Any, keeper: NamedFit | None, fit_params: dict[str, Any]
+    ) -> Self:
+        tokenizer, tokens = self._learn_or_recall_tokens(documents, keeper)
         self._check_enough(tokens)
         with self._private_generators(self._draw_seed()):
             self.initialize()
             if tokenizer is not None:
                 self.tokenizer_ = tokenizer
-            return self._train(self.get_dataset(tokens), "fit", **fit_params)
+            if keeper is not None and keeper.finished:
+                keeper.restore_finished(self)
+                return self
+            return self._train(self.get_dataset(tokens), "fit", keeper, **fit_params)
+
+    def _learn_or_recall_tokens(
+        self, documents: Any, keeper: NamedFit | None
+    ) -> tuple[BaseTokenizer | None, Sequence[Ids]]:
+        if keeper is not None and keeper.saved is not None:
+            self._new_vocab_size = keeper.saved.vocab_size
+            return keeper.saved.tokenizer, keeper.tokens(documents)
+        tokenizer, tokens = self._learn_tokens(documents)
+        if keeper is not None:
+            keeper.see(tokens)
+        return tokenizer, tokens
 
     def partial_fit(self, X: Any, y: Any = None, classes: None = None, **fit_params: Any) -> Self:
         """Train for another `max_epochs` (or `max_steps`), from where the last training stopped.
 
         The vocabulary, the optimizer's state and the random numbers carry on; the learning-rate
-        schedule starts again. On an unfitted estimator the same as `fit`; see there. `classes` is
-        part of skorch's signature and ignored.
+        schedule starts again. On an unfitted estimator the same as `fit`; see there. On a fitted
+        one nothing is saved, whatever its `name`. `classes` is part of skorch's signature and
+        ignored.
         """
         if not self.initialized_:
             return self.fit(X, y, **fit_params)
@@ -201,6 +244,8 @@ class LanguageModel(Evaluation, Generation, Persistence):
         """
         trial = clone(self)
         trial._check_parameters({})
+        if trial.name is not None:
+            refuse_taken_name(trial.name, trial.resume)
         _, tokens = trial._learn_tokens(trial._check_X(X, reset=True))
         trial._check_enough(tokens)
         with trial._private_generators(0):
@@ -208,10 +253,11 @@ class LanguageModel(Evaluation, Generation, Persistence):
 
     def _check_parameters(self, fit_params: Mapping[str, Any]) -> None:
         self._check_recipe()
-        for name in ("steps_per_epoch", "stride"):
+        for name in ("steps_per_epoch", "stride", "save_every_n_steps"):
             value = getattr(self, name)
             if value is not None and not is_whole(value, 1):
                 raise ValueError(f"{name} must be None or a whole number from 1 on, got {value!r}.")
+        self._check_naming()
         size = self.get_params_for("module").get("vocab_size", 1)
         if not is_whole(size, 1):
             raise ValueError(
@@ -228,6 +274,31 @@ class LanguageModel(Evaluation, Generation, Persistence):
                 f"fit() got unexpected parameters {sorted(fit_params)}: only a train_split takes "
                 "any, and there is none."
             )
+
+    def _check_naming(self) -> None:
+        """Refuse names that are none, and parameters that mean nothing without a name."""
+        if not is_whole(self.keep_checkpoints, 1):
+            raise ValueError(
+                f"keep_checkpoints must be a whole number from 1 on, got {self.keep_checkpoints!r}."
+            )
+        if self.name is not None:
+            check_name(self.name)
+            sampling = self.get_params_for("iterator_train")
+            sources = (
+                sampling.get("generator"),
+                getattr(sampling.get("sampler"), "generator", None),
+            )
+            if any(source is not None for source in sources):
+                raise ValueError(
+                    "A named fit cannot be resumed with a generator of iterator_train's own: leave "
+                    "it out, random_state seeds the batches."
+                )
+            return
+        for name in ("resume", "save_every_n_steps"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} needs a name to save under: set name."
+                )
 
     def _check_X(self, X: Any, *, reset: bool = False) -> list[str] | Ids | list[Ids]:
         """Return documents as strings, or token ids as a table or a list of arrays."""

@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import safetensors.torch
-import torch
-from safetensors import SafetensorError
 from sklearn.base import clone
-from skorch.history import History
-from torch import nn
 
-from snn_estimators._version import __version__
+from snn_estimators.estimators.checkpoints import Run, is_run
 from snn_estimators.estimators.folders import (
-    CARD,
     CONFIG,
     HISTORY,
-    TOKENIZER,
-    WEIGHTS,
     load_argument,
     not_there,
     read_json,
     refuse_other_content,
-    require,
     resolve_name,
-    to_plain,
     write_folder,
-    write_json,
+)
+from snn_estimators.estimators.model_files import (
+    check_keys,
+    load_weights,
+    plain,
+    read_config,
+    read_history,
+    read_tokenizer,
+    untuple,
+    write_model,
 )
 from snn_estimators.estimators.training import TrainedNet
-from snn_estimators.text import BaseTokenizer, tokenizer_from_dict
 
-__all__ = ["Persistence", "build"]
-
-FORMAT = 1
-
-_FITTED = {"n_iter_": int, "n_steps_": int, "interrupted_": bool, "n_features_in_": int}
-_CONFIG = {
-    "module": str,
-    "vocab_size": int,
-    "has_tokenizer": bool,
-    "parameters": dict,
-    "left_out": list,
-    "fitted": dict,
-}
+__all__ = ["Persistence", "build", "load_pretrained", "model_folder"]
 
 
 class Persistence(TrainedNet):
@@ -59,9 +43,9 @@ class Persistence(TrainedNet):
         Parameters
         ----------
         name_or_path : str or path
-            A name, which resolves under ``$SNN_ESTIMATORS_HOME`` (``~/.snn_estimators`` without
-            it), or a path (``./models/tolstoy``, an absolute one, or a `pathlib.Path`). An older
-            model there is replaced.
+            A name, which resolves under ``$SNN_ESTIMATORS_HOME/models`` (without that variable
+            ``~/.snn_estimators/models``), or a path (``./models/tolstoy``, an absolute one, or a
+            `pathlib.Path`). An older model there is replaced.
 
         Returns
         -------
@@ -75,38 +59,40 @@ class Persistence(TrainedNet):
         NotFittedError
             If the estimator was not fitted.
         ValueError
-            If the string is no name, or the folder holds anything but a model.
+            If the string is no name, or the folder holds anything but a model, such as the
+            checkpoints of a named fit.
         OSError
             If the folder cannot be written.
         """
         self.check_is_fitted()
         folder = resolve_name(name_or_path)
+        if is_run(folder):
+            raise ValueError(
+                f"{folder} is the folder of a named fit and its checkpoints: choose another name "
+                "or path."
+            )
         refuse_other_content(folder)
-        config = _config_of(self)
-        weights = {
-            k: v.detach().cpu().clone() for k, v in _plain(self.module_).state_dict().items()
-        }
-
-        def write(draft: Path) -> None:
-            write_json(draft / CONFIG, config)
-            write_json(draft / HISTORY, self.history.to_list())
-            (draft / WEIGHTS).write_bytes(safetensors.torch.save(weights))
-            if self.tokenizer is not None:
-                self.tokenizer_.save(draft / TOKENIZER)
-            card = _model_card(self, config, folder.resolve().name, load_argument(name_or_path))
-            (draft / CARD).write_text(card, encoding="utf-8")
-
-        write_folder(folder, write)
+        title, argument = folder.resolve().name, load_argument(name_or_path)
+        write_folder(folder, lambda draft: write_model(self, draft, title, argument))
         return folder
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **overrides: Any) -> Self:
-        """Read a fitted model that `save_pretrained` wrote.
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        checkpoint: str | int | None = None,
+        **overrides: Any,
+    ) -> Self:
+        """Read a fitted model that `save_pretrained` or a named fit wrote.
 
         Parameters
         ----------
         name_or_path : str or path
             See `save_pretrained`.
+        checkpoint : {"latest", "best"} or int, optional
+            Which checkpoint of a named fit: the newest (also by default), the one with the lowest
+            validation loss, or that of a step. A model of `save_pretrained` has none to choose.
         **overrides
             Parameters that differ from the saved ones, such as ``device``. Parameters that JSON
             cannot hold (callbacks, classes other than the defaults) are not saved, and are given
@@ -122,20 +108,18 @@ class Persistence(TrainedNet):
         Raises
         ------
         FileNotFoundError
-            If there is no such model, or a file of it is missing.
+            If there is no such model or checkpoint, or a file of it is missing.
         ValueError
             If a file is damaged, or the files do not fit each other, this class, or the overrides.
         """
-        folder = resolve_name(name_or_path)
-        if not folder.is_dir():
-            raise FileNotFoundError(not_there(name_or_path, folder))
-        config = _read_config(folder, cls.__name__)
-        parameters = {k: _untuple(v) for k, v in config["parameters"].items()}
+        folder = model_folder(name_or_path, checkpoint)
+        config = read_config(folder, cls.__name__)
+        parameters = {k: untuple(v) for k, v in config["parameters"].items()}
         tokenizer = None
         if config["has_tokenizer"]:
-            tokenizer = _read_tokenizer(folder / TOKENIZER, config["vocab_size"])
+            tokenizer = read_tokenizer(folder, config["vocab_size"])
             parameters.setdefault("tokenizer", clone(tokenizer))
-        history = _read_history(folder / HISTORY)
+        history = read_history(folder / HISTORY)
         try:
             estimator = cls(**{**parameters, **overrides})
             build(estimator, config["vocab_size"])
@@ -144,7 +128,7 @@ class Persistence(TrainedNet):
             raise ValueError(
                 f"The parameters in {folder / CONFIG}{given} make no {cls.__name__}: {error}"
             ) from error
-        _load_weights(_plain(estimator.module_), folder / WEIGHTS)
+        load_weights(plain(estimator.module_), folder)
         estimator.history_ = history
         if tokenizer is not None:
             estimator.tokenizer_ = tokenizer
@@ -154,137 +138,67 @@ class Persistence(TrainedNet):
         return estimator
 
 
-# Writing
+def load_pretrained(
+    name_or_path: str | os.PathLike[str], *, checkpoint: str | int | None = None, **overrides: Any
+) -> Any:
+    """Read a fitted model of whatever class it is.
 
+    Parameters
+    ----------
+    name_or_path, checkpoint, **overrides
+        As in `Persistence.from_pretrained`.
 
-def _config_of(estimator: Any) -> dict[str, Any]:
-    parameters, left_out = {}, []
-    defaults = type(estimator)().get_params(deep=False)
-    for name, value in estimator.get_params(deep=False).items():
-        try:
-            parameters[name] = json.loads(json.dumps(value, default=to_plain, allow_nan=False))
-        except (TypeError, ValueError):
-            if value is not defaults.get(name, value is None):
-                left_out.append(name)
-    return {
-        "format": FORMAT,
-        "estimator": type(estimator).__name__,
-        "module": type(_plain(estimator.module_)).__name__,
-        "vocab_size": int(estimator.module_.vocab_size),
-        "has_tokenizer": estimator.tokenizer is not None,
-        "parameters": parameters,
-        "left_out": left_out,
-        "fitted": {n: getattr(estimator, n) for n in _FITTED if hasattr(estimator, n)},
-        "versions": {"snn_estimators": __version__, "torch": torch.__version__},
-    }
+    Returns
+    -------
+    estimator
+        Of the class that ``config.json`` names: any subclass of `Persistence` that was imported.
 
-
-def _model_card(estimator: Any, config: Mapping[str, Any], name: str, argument: str) -> str:
-    n_parameters = sum(p.numel() for p in estimator.module_.parameters())
-    losses = [row["train_loss"] for row in estimator.history if "train_loss" in row]
-    loss = f"{losses[-1]:.4f} nats a token" if losses else "not recorded"
-    changed = {k: v for k, v in config["parameters"].items() if k.startswith("module__")}
-    rows = "\n".join(f"| {k.removeprefix('module__')} | {v} |" for k, v in changed.items())
-    fitted = config["fitted"]
-    cut = " Training was interrupted before its end." if fitted.get("interrupted_") else ""
-    imports = "" if argument.startswith('"') else "from pathlib import Path\n\n"
-    return f"""---
-library_name: snn_estimators
-pipeline_tag: text-generation
-tags: [spiking-neural-network, language-model]
----
-
-# {name}
-
-A `{config["estimator"]}` (module `{config["module"]}`): {n_parameters:,} parameters, a vocabulary
-of {config["vocab_size"]} tokens, trained for {fitted.get("n_steps_", 0)} steps in
-{fitted.get("n_iter_", 0)} epochs.{cut} Training loss of the last epoch: {loss}.
-
-```python
-{imports}from snn_estimators import {config["estimator"]}
-
-model = {config["estimator"]}.from_pretrained({argument})
-```
-
-Parameters of the module that were set:
-
-| parameter | value |
-|---|---|
-{rows}
-
-Written by snn_estimators {config["versions"]["snn_estimators"]} with torch
-{config["versions"]["torch"]}. `config.json` has all parameters, `history.json` the losses.
-"""
-
-
-# Reading
-
-
-def _read_config(folder: Path, estimator: str) -> dict[str, Any]:
-    """Read config.json, with a ValueError unless it holds all that loading relies on."""
-    path = folder / CONFIG
-    config = read_json(path)
-    _check_keys(config, {"format": object, "estimator": object}, path)
-    if (config["estimator"], config["format"]) != (estimator, FORMAT):
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `Persistence.from_pretrained`, and if there is no such class.
+    """
+    folder = model_folder(name_or_path, checkpoint)
+    config = read_json(folder / CONFIG)
+    check_keys(config, {"format": object, "estimator": str}, folder / CONFIG)
+    classes = _subclasses(Persistence)
+    if config["estimator"] not in classes:
         raise ValueError(
-            f"{folder} holds a {config['estimator']} in format {config['format']}, "
-            f"not a {estimator} in format {FORMAT}."
+            f"{folder} holds a {config['estimator']!r}, and there are only {sorted(classes)}: "
+            "import the module that defines it."
         )
-    _check_keys(config, _CONFIG, path)
-    fitted = config["fitted"]
-    if not fitted.keys() <= _FITTED.keys():
-        odd = min(fitted.keys() - _FITTED.keys())
-        raise ValueError(f"{path} is damaged: 'fitted' knows no {odd!r}, only {list(_FITTED)}.")
-    _check_keys(fitted, {name: _FITTED[name] for name in fitted}, path)
-    counts = {"vocab_size": config["vocab_size"], **fitted}
-    for name, value in counts.items():
-        if value < 0:
-            raise ValueError(f"{path} is damaged: {name!r} is negative, {value}.")
-    takes_text = config["parameters"].get("tokenizer", "an instance") is not None
-    if takes_text != config["has_tokenizer"]:
-        raise ValueError(f"{path} is damaged: 'has_tokenizer' contradicts the parameters.")
-    return config
+    return classes[config["estimator"]].from_pretrained(folder, **overrides)
 
 
-def _check_keys(content: Any, types: Mapping[str, type], path: Path) -> None:
-    """Raise ValueError unless content is a dictionary with these keys, each of its type."""
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is damaged: it holds a {type(content).__name__}, not a mapping.")
-    for name, wanted in types.items():
-        if name not in content:
-            raise ValueError(f"{path} is damaged: {name!r} is missing.")
-        # To Python a bool is an int, to us it is a mistake.
-        if wanted is not object and type(content[name]) is not wanted:
-            raise ValueError(
-                f"{path} is damaged: {name!r} must be of type {wanted.__name__}, got "
-                f"{content[name]!r}."
-            )
+def _subclasses(base: Any) -> dict[str, Any]:
+    """Return all subclasses by name; of two with one name, the one that was there first."""
+    found: dict[str, Any] = {}
+    for subclass in base.__subclasses__():
+        found = {**_subclasses(subclass), subclass.__name__: subclass, **found}
+    return found
 
 
-def _read_history(path: Path) -> History:
-    """Read history.json: a list of epochs, each a dictionary with a list of batches."""
-    epochs = read_json(path)
-    if not isinstance(epochs, list):
-        raise ValueError(f"{path} is damaged: it holds no list of epochs.")
-    for epoch in epochs:
-        _check_keys(epoch, {"batches": list}, path)
-        for batch in epoch["batches"]:
-            _check_keys(batch, {}, path)
-    return History(epochs)
+def model_folder(name_or_path: str | os.PathLike[str], checkpoint: str | int | None) -> Path:
+    """Return the folder with the files of a saved model, or of a checkpoint of a named fit.
 
-
-def _read_tokenizer(path: Path, vocab_size: int) -> BaseTokenizer:
-    content = read_json(path)
-    try:
-        tokenizer = tokenizer_from_dict(content)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if tokenizer.n_tokens_ > vocab_size:
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such model or checkpoint.
+    ValueError
+        If a checkpoint is asked for where there are none.
+    """
+    folder = resolve_name(name_or_path)
+    if is_run(folder):
+        return Run(folder).choose("latest" if checkpoint is None else checkpoint)
+    if not folder.is_dir():
+        raise FileNotFoundError(not_there(name_or_path, folder))
+    if checkpoint is not None:
         raise ValueError(
-            f"The tokenizer in {path} has {tokenizer.n_tokens_} tokens, but the checkpoint's "
-            f"vocabulary holds {vocab_size}: they do not belong together."
+            f"{folder} is a single saved model, without checkpoints to choose from: leave out "
+            f"checkpoint={checkpoint!r}."
         )
-    return tokenizer
+    return folder
 
 
 def build(estimator: Any, vocab_size: int) -> None:
@@ -293,35 +207,3 @@ def build(estimator: Any, vocab_size: int) -> None:
     estimator._new_vocab_size = vocab_size
     with estimator._private_generators(0):
         estimator.initialize()
-
-
-def _load_weights(module: nn.Module, path: Path) -> None:
-    require(path)
-    try:
-        weights = safetensors.torch.load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no safetensors file: {error}.") from error
-    own = module.state_dict()
-    if own.keys() != weights.keys():
-        odd = sorted(own.keys() ^ weights.keys())
-        raise ValueError(
-            f"{path} does not fit a {type(module).__name__} with these parameters: {len(odd)} "
-            f"tensors are in one of them only, such as {odd[0]}."
-        )
-    for name, tensor in weights.items():
-        if own[name].shape != tensor.shape:
-            raise ValueError(
-                f"{path} does not fit a {type(module).__name__} with these parameters: {name} has "
-                f"shape {tuple(tensor.shape)} there and {tuple(own[name].shape)} here."
-            )
-    module.load_state_dict(weights)
-
-
-def _untuple(value: Any) -> Any:
-    """Sequences among the parameters are tuples; JSON has lists only."""
-    return tuple(map(_untuple, value)) if isinstance(value, list) else value
-
-
-def _plain(module: nn.Module) -> nn.Module:
-    """Return the module without torch.compile's wrapper, whose names differ."""
-    return getattr(module, "_orig_mod", module)

@@ -70,6 +70,26 @@ class SpikeDecoderLM(LanguageModel):
         PyTorch is left alone in any case; None takes a seed from numpy's, as in scikit-learn.
     verbose : int, default=0
         1 shows a progress bar.
+    name : str, optional
+        Save the fit under this name while it trains, in ``$SNN_ESTIMATORS_HOME/models`` (without
+        that variable ``~/.snn_estimators/models``): checkpoints that `from_pretrained` reads, a
+        ``log.csv`` with a row a step, and an ``error.log`` if an exception ends it. The first
+        Ctrl-C waits for the end of a step and saves it. A name is one fit's own: leave it out in a
+        search.
+    resume : bool, default=False
+        Go on with the fit of that name where it was cut off, to the bit on the same machine and
+        device, or begin it. Parameters and data must be those of its beginning, except `verbose`,
+        `device`, `save_every_n_steps`, `keep_checkpoints` and the iterators' ``num_workers``.
+        Callbacks keep their fitted attributes (numbers, strings, tensors, containers of them, and
+        what has a ``state_dict``); a warning tells of others.
+    save_every_n_steps : int, optional
+        Steps between two checkpoints; by default there is one an epoch. There is always one at the
+        end, and one whenever the validation loss is the lowest so far.
+    keep_checkpoints : int, default=3
+        How many of the newest checkpoints to keep, beside the best by validation loss.
+    evaluate_every_n_steps : int, optional
+        Record the loss on the validation side of the `train_split` every so many steps, as
+        ``step_valid_loss`` of the batch in `history_`.
     **kwargs
         Parameters of components (``module__heads``, ``tokenizer__alphabet``,
         ``iterator_train__num_workers``, ...) and further ones of `skorch.NeuralNet`.
@@ -161,6 +181,11 @@ class SpikeDecoderLM(LanguageModel):
         device: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
+        name: str | None = None,
+        resume: bool = False,
+        save_every_n_steps: int | None = None,
+        keep_checkpoints: int = 3,
+        evaluate_every_n_steps: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -186,5 +211,10 @@ class SpikeDecoderLM(LanguageModel):
             device=device,
             random_state=random_state,
             verbose=verbose,
+            name=name,
+            resume=resume,
+            save_every_n_steps=save_every_n_steps,
+            keep_checkpoints=keep_checkpoints,
+            evaluate_every_n_steps=evaluate_every_n_steps,
             **kwargs,
         )

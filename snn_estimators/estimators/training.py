@@ -54,8 +54,11 @@ class TrainedNet(SklearnNet):
     max_steps: int | None
     evaluate_every_n_steps: int | None = None
     _step_loss: float
+    _step_lr: float
     _keeper: Keeper
     _position: Position
+    _valid: Dataset | None
+    _last_batch: Any
 
     # Optimizer and callbacks
 
@@ -109,6 +112,7 @@ class TrainedNet(SklearnNet):
         step = super().train_step_single(batch, **fit_params)
         # skorch tells callbacks the loss only after the optimizer's step: too late for the guard.
         self._step_loss = float(step["loss"].detach())
+        self._step_lr = self.optimizer_.param_groups[0]["lr"]
         return step
 
     def _train(
@@ -129,8 +133,9 @@ class TrainedNet(SklearnNet):
             self._keeper.fit_failed(self, error)
             raise
         finally:
-            self._keeper = Keeper()
             self._take_stock()
+            # A fitted net holds neither files nor data.
+            self._keeper, self._valid, self._last_batch = Keeper(), None, ()
         return self
 
     def _take_stock(self) -> None:
@@ -169,7 +174,7 @@ class TrainedNet(SklearnNet):
         """Return the mean loss of the validation side's tokens; training's generators stay."""
         total, n_tokens = 0.0, 0
         with self._private_generators(0):
-            for batch in self.get_iterator(self._split.valid, training=False):
+            for batch in self.get_iterator(self._valid, training=False):
                 count = int((batch[1] != IGNORED).sum())
                 total += float(self.validation_step(batch)["loss"]) * count
                 n_tokens += count
@@ -191,14 +196,15 @@ class TrainedNet(SklearnNet):
         **fit_params: Any,
     ) -> Self:
         """Train for `max_epochs` or `max_steps`; a skorch hook."""
-        self._split = split = self.get_split_datasets(X, y, **fit_params)
+        split = self.get_split_datasets(X, y, **fit_params)
         steps_per_epoch = len(self.get_iterator(split.train, training=True))
         epochs = self.max_epochs if epochs is None else epochs
         if self.max_steps is not None:
             epochs = -(-self.max_steps // steps_per_epoch)
         self.planned_steps_ = self.max_steps or epochs * steps_per_epoch
+        self._valid = split.valid
         self._position = Position()
-        self._keeper.fit_begun(self)  # and go on from elsewhere, if it has a state
+        self._keeper.fit_begun(self, split)  # and go on from elsewhere, if it has a state
         epochs -= self._position.epochs
         try:
             super().fit_loop(split, y, epochs=epochs, _routing_method=_routing_method)
@@ -207,7 +213,8 @@ class TrainedNet(SklearnNet):
                 self.interrupted_ = True
                 warnings.warn(
                     f"Training was interrupted in epoch {len(self.history)}: the estimator is "
-                    "usable as it stands, but not finished (interrupted_ is True).",
+                    "usable as it stands, but not finished (interrupted_ is True)."
+                    f"{self._keeper.way_on()}",
                     ConvergenceWarning,
                     stacklevel=5,
                 )

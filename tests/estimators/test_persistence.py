@@ -18,7 +18,7 @@ from snn_estimators.text import WordTokenizer
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+    return tmp_path / "home" / "models"
 
 
 def test_there_and_back(fitted, texts, home):
@@ -86,7 +86,7 @@ def test_names_and_paths(home, monkeypatch):
     assert resolve_name("~/cats") == Path.home() / "cats"
     assert resolve_name("/tmp/cats") == Path("/tmp/cats")
     monkeypatch.delenv("SNN_ESTIMATORS_HOME")
-    assert resolve_name("cats") == Path.home() / ".snn_estimators" / "cats"
+    assert resolve_name("cats") == Path.home() / ".snn_estimators" / "models" / "cats"
 
 
 @pytest.mark.parametrize("name", ["a/b", "a\\b", "", ".hidden", "cats and dogs"])
@@ -206,14 +206,15 @@ def load_lines(folder):
 
 @pytest.mark.parametrize("place", ["cats", "./cats", "~/cats", "../work/cats", "absolute"])
 def test_the_load_line_of_the_card_is_true(fitted, texts, home, monkeypatch, place):
-    (home.parent / "work").mkdir()
-    monkeypatch.setenv("HOME", str(home.parent))
-    monkeypatch.chdir(home.parent / "work")
-    folder = fitted.save_pretrained(home.parent / "cats" if place == "absolute" else place)
+    user = home.parents[1]
+    (user / "work").mkdir()
+    monkeypatch.setenv("HOME", str(user))
+    monkeypatch.chdir(user / "work")
+    folder = fitted.save_pretrained(user / "cats" if place == "absolute" else place)
     code = load_lines(folder)
-    assert str(home.parent) not in code
+    assert str(user) not in code
     if place in ("~/cats", "absolute"):  # what holds anywhere is the folder's own name
-        monkeypatch.chdir(home.parent)
+        monkeypatch.chdir(user)
     model = {}
     exec(code, model)
     assert model["model"].score(texts) == fitted.score(texts)

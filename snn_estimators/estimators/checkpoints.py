@@ -1,0 +1,254 @@
+"""The folder of a named fit: its checkpoints, which of them to keep, and which to read.
+
+::
+
+    models/GPT-1/
+        checkpoints/step-00000100/    a model's files, the state of the training, a summary
+        checkpoints/step-00000200/
+        log.csv                       a row a step
+        error.log                     if an exception ended the fit
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from snn_estimators.estimators.folders import (
+    is_name,
+    models_home,
+    read_json,
+    write_folder,
+    write_json,
+)
+
+try:
+    import fcntl
+except ImportError:  # there is none on Windows, and no lock
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["STATE", "Run", "Summary", "check_name", "is_run"]
+
+STATE, SUMMARY, LOG, ERRORS = "training.safetensors", "checkpoint.json", "log.csv", "error.log"
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is told of a checkpoint without reading its tensors.
+
+    Parameters
+    ----------
+    step, planned_steps : int
+        Done, and to be done in all.
+    finished : bool
+        Whether the fit came to its end: all steps, or an early stop.
+    train_loss : float or None
+        Of the last step.
+    valid_loss : float or None
+        If there was a validation at this very step.
+    """
+
+    step: int
+    planned_steps: int
+    finished: bool
+    train_loss: float | None
+    valid_loss: float | None
+
+    def write(self, folder: Path) -> None:
+        """Write a file of the checkpoint."""
+        write_json(folder / SUMMARY, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Summary:
+        """Read what `write` wrote.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If the file is missing or damaged.
+        """
+        path = folder / SUMMARY
+        content = read_json(path)
+        numbers, losses = ("step", "planned_steps"), ("train_loss", "valid_loss")
+        is_sound = (
+            isinstance(content, dict)
+            and content.keys() == cls.__dataclass_fields__.keys()
+            and all(type(content[name]) is int for name in numbers)
+            and all(content[n] is None or type(content[n]) in (int, float) for n in losses)
+            and type(content["finished"]) is bool
+        )
+        if not is_sound:
+            raise ValueError(f"{path} is damaged: it is no summary of a checkpoint.")
+        return cls(**content)
+
+
+def check_name(name: object) -> None:
+    """Refuse what is no name, before anything is done under it.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not isinstance(name, str) or not is_name(name):
+        raise ValueError(
+            f"name must be None or up to 100 letters, digits, '.', '_' and '-', the first of them "
+            f"no '.' or '-', got {name!r}: it is a folder under {models_home()}."
+        )
+
+
+def is_run(folder: Path) -> bool:
+    """Tell the folder of a named fit."""
+    return (folder / "checkpoints").is_dir()
+
+
+class Run:
+    """The folder of a named fit.
+
+    Parameters
+    ----------
+    folder : Path
+        It need not be there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+
+    @property
+    def name(self) -> str:
+        """The name of the fit."""
+        return self.folder.resolve().name
+
+    # What there is
+
+    def steps(self) -> list[int]:
+        """Return the steps of which there are checkpoints, damaged or not, in order."""
+        if not self.checkpoints.is_dir():
+            return []
+        found = (re.fullmatch(r"step-(\d{8,})", p.name) for p in self.checkpoints.iterdir())
+        return sorted(int(match[1]) for match in found if match)
+
+    def checkpoint(self, step: int) -> Path:
+        """Return the folder of a checkpoint."""
+        return self.checkpoints / f"step-{step:08d}"
+
+    def best(self, last: int | None = None) -> tuple[float, int] | None:
+        """Return the lowest validation loss of all checkpoints (up to a step), and its step."""
+        losses = []
+        for step in self.steps():
+            try:
+                loss = Summary.read(self.checkpoint(step)).valid_loss
+            except (OSError, ValueError):
+                continue  # damaged, and the best of nothing
+            if loss is not None and math.isfinite(loss) and (last is None or step <= last):
+                losses.append((float(loss), step))
+        return min(losses, default=None)
+
+    def choose(self, checkpoint: str | int) -> Path:
+        """Return the folder of a checkpoint, "latest", "best" or that of a step.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such checkpoint.
+        ValueError
+            If this is none of the three.
+        """
+        steps = self.steps()
+        if not steps:
+            raise FileNotFoundError(f"The fit {self.folder} has no checkpoint (yet).")
+        if checkpoint == "latest":
+            return self.checkpoint(steps[-1])
+        if checkpoint == "best":
+            best = self.best()
+            if best is None:
+                raise FileNotFoundError(
+                    f"No checkpoint of {self.folder} has a validation loss, so none is the best: "
+                    f"choose 'latest' or a step, of which there are {steps}."
+                )
+            return self.checkpoint(best[1])
+        if isinstance(checkpoint, bool) or not isinstance(checkpoint, int):
+            raise ValueError(
+                f"checkpoint must be 'latest', 'best' or a step, got {checkpoint!r}: there are the "
+                f"steps {steps}."
+            )
+        if checkpoint not in steps:
+            raise FileNotFoundError(
+                f"There is no checkpoint of step {checkpoint} in {self.folder}: there are the "
+                f"steps {steps}."
+            )
+        return self.checkpoint(checkpoint)
+
+    # What is written
+
+    def save(self, step: int, write: Callable[[Path], None], keep: int) -> None:
+        """Let `write` fill the folder of a checkpoint; then delete those not to be kept."""
+        write_folder(self.checkpoint(step), write)
+        self._prune(step, keep)
+
+    def _prune(self, newest: int, keep: int) -> None:
+        """Keep so many newest checkpoints, and the best; those beyond `newest` were damaged."""
+        steps = [step for step in self.steps() if step <= newest]
+        best = self.best(newest)
+        kept = {*steps[-keep:], *(best[1:] if best else ())}
+        for step in self.steps():
+            if step not in kept:
+                self._delete(self.checkpoint(step))
+
+    def _delete(self, folder: Path) -> None:
+        # Out of sight first: a kill must not leave half a checkpoint.
+        doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
+        folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def log_error(self, error: BaseException, step: int) -> None:
+        """Add an exception to error.log; if that fails too, the exception says so."""
+        try:
+            told = "".join(traceback.format_exception(error))
+            with (self.folder / ERRORS).open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}, after step {step}\n{told}\n")
+        except Exception as another:
+            error.add_note(f"error.log could not be written: {another}")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep others out of the folder, and sweep it; a lock ends with its process, killed or not.
+
+        Raises
+        ------
+        ValueError
+            If another fit is at work there.
+        """
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        with (self.folder / _LOCK).open("a") as lock:
+            try:
+                if fcntl is not None:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"Another fit named {self.name!r} is at work in {self.folder}: wait for its "
+                    "end, or choose another name."
+                ) from None
+            except OSError:
+                pass  # a file system without locks
+            for draft in (*self.checkpoints.glob(".*.new"), *self.checkpoints.glob(".*.old")):
+                shutil.rmtree(draft, ignore_errors=True)  # left by a kill
+            try:
+                yield
+            finally:
+                if {path.name for path in self.folder.iterdir()} <= {_LOCK, "checkpoints"}:
+                    self._remove_if_empty()
+
+    def _remove_if_empty(self) -> None:
+        """Leave nothing behind a fit that never began."""
+        if not any(self.checkpoints.iterdir()):
+            shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,244 @@
+"""The files of a saved model, written and read: none of them is executed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from skorch.history import History
+from torch import nn
+
+from snn_estimators._version import __version__
+from snn_estimators.estimators.folders import (
+    CARD,
+    CONFIG,
+    HISTORY,
+    TOKENIZER,
+    WEIGHTS,
+    read_json,
+    require,
+    to_plain,
+    write_json,
+)
+from snn_estimators.text import BaseTokenizer, tokenizer_from_dict
+
+__all__ = [
+    "check_keys",
+    "load_weights",
+    "plain",
+    "read_config",
+    "read_history",
+    "read_tokenizer",
+    "untuple",
+    "write_model",
+]
+
+FORMAT = 1
+
+_FITTED = {"n_iter_": int, "n_steps_": int, "interrupted_": bool, "n_features_in_": int}
+_CONFIG = {
+    "module": str,
+    "vocab_size": int,
+    "has_tokenizer": bool,
+    "parameters": dict,
+    "left_out": list,
+    "fitted": dict,
+}
+
+
+# Writing
+
+
+def write_model(estimator: Any, folder: Path, title: str, argument: str) -> None:
+    """Write the files of a fitted model into an empty folder.
+
+    Parameters
+    ----------
+    estimator : LanguageModel
+    folder : Path
+    title : str
+        Of the model card.
+    argument : str
+        What the model card passes to ``from_pretrained``, a Python expression.
+    """
+    config = _config_of(estimator)
+    module = plain(estimator.module_)
+    weights = {k: v.detach().cpu().clone() for k, v in module.state_dict().items()}
+    write_json(folder / CONFIG, config)
+    write_json(folder / HISTORY, estimator.history.to_list())
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
+    if estimator.tokenizer is not None:
+        estimator.tokenizer_.save(folder / TOKENIZER)
+    card = _model_card(estimator, config, title, argument)
+    (folder / CARD).write_text(card, encoding="utf-8")
+
+
+def _config_of(estimator: Any) -> dict[str, Any]:
+    parameters, left_out = {}, []
+    defaults = type(estimator)().get_params(deep=False)
+    for name, value in estimator.get_params(deep=False).items():
+        try:
+            parameters[name] = json.loads(json.dumps(value, default=to_plain, allow_nan=False))
+        except (TypeError, ValueError):
+            if value is not defaults.get(name, value is None):
+                left_out.append(name)
+    return {
+        "format": FORMAT,
+        "estimator": type(estimator).__name__,
+        "module": type(plain(estimator.module_)).__name__,
+        "vocab_size": int(estimator.module_.vocab_size),
+        "has_tokenizer": estimator.tokenizer is not None,
+        "parameters": parameters,
+        "left_out": left_out,
+        "fitted": {n: getattr(estimator, n) for n in _FITTED if hasattr(estimator, n)},
+        "versions": {"snn_estimators": __version__, "torch": torch.__version__},
+    }
+
+
+def _model_card(estimator: Any, config: Mapping[str, Any], name: str, argument: str) -> str:
+    n_parameters = sum(p.numel() for p in estimator.module_.parameters())
+    losses = [row["train_loss"] for row in estimator.history if "train_loss" in row]
+    loss = f"{losses[-1]:.4f} nats a token" if losses else "not recorded"
+    changed = {k: v for k, v in config["parameters"].items() if k.startswith("module__")}
+    rows = "\n".join(f"| {k.removeprefix('module__')} | {v} |" for k, v in changed.items())
+    fitted = config["fitted"]
+    cut = " Training was interrupted before its end." if fitted.get("interrupted_") else ""
+    imports = "" if argument.startswith('"') else "from pathlib import Path\n\n"
+    return f"""---
+library_name: snn_estimators
+pipeline_tag: text-generation
+tags: [spiking-neural-network, language-model]
+---
+
+# {name}
+
+A `{config["estimator"]}` (module `{config["module"]}`): {n_parameters:,} parameters, a vocabulary
+of {config["vocab_size"]} tokens, trained for {fitted.get("n_steps_", 0)} steps in
+{fitted.get("n_iter_", 0)} epochs.{cut} Training loss of the last epoch: {loss}.
+
+```python
+{imports}from snn_estimators import {config["estimator"]}
+
+model = {config["estimator"]}.from_pretrained({argument})
+```
+
+Parameters of the module that were set:
+
+| parameter | value |
+|---|---|
+{rows}
+
+Written by snn_estimators {config["versions"]["snn_estimators"]} with torch
+{config["versions"]["torch"]}. `config.json` has all parameters, `history.json` the losses.
+"""
+
+
+# Reading
+
+
+def read_config(folder: Path, estimator: str) -> dict[str, Any]:
+    """Read config.json, with a ValueError unless it holds all that loading relies on."""
+    path = folder / CONFIG
+    config = read_json(path)
+    check_keys(config, {"format": object, "estimator": object}, path)
+    if (config["estimator"], config["format"]) != (estimator, FORMAT):
+        raise ValueError(
+            f"{folder} holds a {config['estimator']} in format {config['format']}, "
+            f"not a {estimator} in format {FORMAT}."
+        )
+    check_keys(config, _CONFIG, path)
+    fitted = config["fitted"]
+    if not fitted.keys() <= _FITTED.keys():
+        odd = min(fitted.keys() - _FITTED.keys())
+        raise ValueError(f"{path} is damaged: 'fitted' knows no {odd!r}, only {list(_FITTED)}.")
+    check_keys(fitted, {name: _FITTED[name] for name in fitted}, path)
+    counts = {"vocab_size": config["vocab_size"], **fitted}
+    for name, value in counts.items():
+        if value < 0:
+            raise ValueError(f"{path} is damaged: {name!r} is negative, {value}.")
+    takes_text = config["parameters"].get("tokenizer", "an instance") is not None
+    if takes_text != config["has_tokenizer"]:
+        raise ValueError(f"{path} is damaged: 'has_tokenizer' contradicts the parameters.")
+    return config
+
+
+def check_keys(content: Any, types: Mapping[str, type], path: Path) -> None:
+    """Raise ValueError unless content is a dictionary with these keys, each of its type."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: it holds a {type(content).__name__}, not a mapping.")
+    for name, wanted in types.items():
+        if name not in content:
+            raise ValueError(f"{path} is damaged: {name!r} is missing.")
+        # To Python a bool is an int, to us it is a mistake.
+        if wanted is not object and type(content[name]) is not wanted:
+            raise ValueError(
+                f"{path} is damaged: {name!r} must be of type {wanted.__name__}, got "
+                f"{content[name]!r}."
+            )
+
+
+def read_history(path: Path) -> History:
+    """Read history.json: a list of epochs, each a dictionary with a list of batches."""
+    epochs = read_json(path)
+    if not isinstance(epochs, list):
+        raise ValueError(f"{path} is damaged: it holds no list of epochs.")
+    for epoch in epochs:
+        check_keys(epoch, {"batches": list}, path)
+        for batch in epoch["batches"]:
+            check_keys(batch, {}, path)
+    return History(epochs)
+
+
+def read_tokenizer(folder: Path, vocab_size: int) -> BaseTokenizer:
+    """Read tokenizer.json, with a ValueError unless it suits the size of the vocabulary."""
+    path = folder / TOKENIZER
+    content = read_json(path)
+    try:
+        tokenizer = tokenizer_from_dict(content)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if tokenizer.n_tokens_ > vocab_size:
+        raise ValueError(
+            f"The tokenizer in {path} has {tokenizer.n_tokens_} tokens, but the checkpoint's "
+            f"vocabulary holds {vocab_size}: they do not belong together."
+        )
+    return tokenizer
+
+
+def load_weights(module: nn.Module, folder: Path) -> None:
+    """Read model.safetensors into a module, with a ValueError unless each tensor fits."""
+    path = folder / WEIGHTS
+    require(path)
+    try:
+        weights = safetensors.torch.load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or no safetensors file: {error}.") from error
+    own = module.state_dict()
+    if own.keys() != weights.keys():
+        odd = sorted(own.keys() ^ weights.keys())
+        raise ValueError(
+            f"{path} does not fit a {type(module).__name__} with these parameters: {len(odd)} "
+            f"tensors are in one of them only, such as {odd[0]}."
+        )
+    for name, tensor in weights.items():
+        if own[name].shape != tensor.shape:
+            raise ValueError(
+                f"{path} does not fit a {type(module).__name__} with these parameters: {name} has "
+                f"shape {tuple(tensor.shape)} there and {tuple(own[name].shape)} here."
+            )
+    module.load_state_dict(weights)
+
+
+def untuple(value: Any) -> Any:
+    """Sequences among the parameters are tuples; JSON has lists only."""
+    return tuple(map(untuple, value)) if isinstance(value, list) else value
+
+
+def plain(module: nn.Module) -> nn.Module:
+    """Return the module without torch.compile's wrapper, whose names differ."""
+    return getattr(module, "_orig_mod", module)
