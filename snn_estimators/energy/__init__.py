@@ -1,8 +1,9 @@
 """What inference costs: operations counted from observed spikes, priced by a technology.
 
 `measure` runs a module on tokens and returns a table, a row a layer; `summarize` adds it up;
-`ann_twin` gives the same network without spikes, from its dimensions alone; `theoretical` goes
-through the published estimate of the SpikeDecoder and what is wrong with it.
+`ann_twin` and `rwkv_twin` give the same network without spikes, from its dimensions alone, and
+`spike_gpt_twins` both of them for a SpikeGPT; `theoretical` goes through the published estimate of
+the SpikeDecoder and what is wrong with it.
 
 The rules, and where they come from:
 
@@ -11,17 +12,32 @@ The rules, and where they come from:
   Corradi & Bohté, Nature Machine Intelligence 2021). Silence is binary, and free.
 * Prices are those of 45 nm CMOS: M. Horowitz, "Computing's energy problem", ISSCC 2014.
 * Normalisation and neuron updates stand in columns of their own: most papers leave them out.
+* A classifier's output map runs once a document, on features pooled over its tokens; they are real,
+  unless they are the last token's spikes. Everything is booked per token all the same.
+
+SpikeGPT as published feeds layer-normed real numbers into its linear maps, so those are MACs, as
+many as in RWKV without spikes: `relative` is 1. Binary are the embedding's bits, which only a layer
+norm sees, and what goes into the residual stream; that saves an accumulate for each neuron that
+stays silent, and costs the neurons. With ``spikes="everywhere"`` every linear map sees spikes.
+
+* Its neurons are updated once a token. A spike that enters the residual stream costs an accumulate,
+  a real number (in RWKV) too. The stream has no weights, so this is booked beside neuron updates,
+  not as a synaptic operation.
+* Token shifts, the WKV recurrence, gates and squares of rectified keys multiply real numbers value
+  by value in every variant, a MAC each: 3 + 6 + 1 + 0 a channel and token in time mixing, 2 + 0 + 1
+  + 4 in channel mixing. WKV is a recurrence in training too, so both forms of it cost the same.
 
 Not counted, for spiking networks and twins alike: memory traffic (Lemaire et al., "An analytical
 estimation of spiking neural networks energy efficiency", 2022, model it; it often dominates),
-biases (a neuron's or norm's constant), table look-ups, sums of codes and residuals, and the
-exponentials, divisions and roots inside softmax, GELU, codes and norms.
+biases (a neuron's or norm's constant), table look-ups, sums of codes, the SpikeDecoder's residual
+sums, differences of token shifts, and the exponentials, divisions and roots inside softmax, WKV,
+gates, GELU, codes and norms, with the maxima and differences that keep exponentials finite.
 """
 
 from snn_estimators.energy.meter import EnergyMeter, measure, summarize
 from snn_estimators.energy.profiles import HOROWITZ_45NM, PROFILES, EnergyProfile
 from snn_estimators.energy.published import SpikeRates, theoretical
-from snn_estimators.energy.twin import ann_twin
+from snn_estimators.energy.twin import ann_twin, rwkv_twin, spike_gpt_twins
 
 __all__ = [
     "HOROWITZ_45NM",
@@ -31,6 +47,8 @@ __all__ = [
     "SpikeRates",
     "ann_twin",
     "measure",
+    "rwkv_twin",
+    "spike_gpt_twins",
     "summarize",
     "theoretical",
 ]

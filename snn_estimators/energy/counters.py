@@ -130,15 +130,15 @@ class LinearCounter(Counter):
     Parameters
     ----------
     linear : nn.Linear
-    in_twin : bool
+    kind : str, default="linear"
+        "head" for the map that makes logits.
+    in_twin : bool, default=True
         Whether the non-spiking twin has such a layer.
     """
 
-    kind = "linear"
-
-    def __init__(self, linear: nn.Linear, in_twin: bool) -> None:
+    def __init__(self, linear: nn.Linear, kind: str = "linear", in_twin: bool = True) -> None:
         super().__init__(linear=linear)
-        self.linear, self.in_twin = linear, in_twin
+        self.linear, self.kind, self.in_twin = linear, kind, in_twin
 
     def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
         """Take in one call."""
@@ -189,6 +189,27 @@ class HeadCounter(Counter):
         if self.stream.binary:
             return Operations(accumulates=self.stream.spikes * fan_out)
         return Operations(macs=self.read.size * fan_out)
+
+
+class DecisionCounter(LinearCounter):
+    """A classifier's linear map: it sees a document once, pooled over its tokens.
+
+    A mean of spikes is real and multiplied; the features of the last token may still be spikes. The
+    twin pays for the same map.
+
+    Parameters
+    ----------
+    linear : nn.Linear
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear, "head")
+
+    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+        """Take in one call, on features of shape [documents, features]."""
+        pooled = args[0][None]
+        documents = Tokens(torch.zeros(pooled.shape[:2]))  # each as if it were a token
+        super().see(which, (pooled,), output, documents)
 
 
 class NeuronCounter(Counter):

@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from snn_estimators.energy.counters import Counter, Tokens
 from snn_estimators.energy.profiles import HOROWITZ_45NM, EnergyProfile, resolve_profile
 from snn_estimators.energy.registry import counter_for, uncounted
+from snn_estimators.nn.classifier import SequenceClassifier
 
 FORMS = ("recurrent", "parallel")
 
@@ -67,8 +68,7 @@ class EnergyMeter:
         self._counters: dict[str, Counter] = {}
         rest = []
         for name, child in module.named_modules():
-            parent = module.get_submodule(name.rpartition(".")[0]) if name else None
-            counter = counter_for(child, parent)
+            counter = counter_for(child, _ancestors(module, name))
             if counter is None:
                 rest.append((name, child))
             else:
@@ -146,8 +146,8 @@ class EnergyMeter:
                 "the module's first argument must be token ids, an integer tensor of shape "
                 f"[batch, sequence], got {_describe(ids)}."
             )
-        self._tokens = Tokens(ids)
-        self.tokens_seen += self._tokens.count
+        self.tokens_seen += int((ids >= 0).sum())
+        self._tokens = Tokens(_as_layers_see(module, ids))
 
     def _stop(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self._tokens = None
@@ -173,8 +173,9 @@ def measure(
     Parameters
     ----------
     module : nn.Module
-        A `SpikingDecoder`, or another module of this library's layers that maps tokens. It runs in
-        evaluation mode, without gradients, on the device of its weights, and is left as it was.
+        A `SpikingDecoder`, a `SpikeGPT`, a `SequenceClassifier` on either, or another module of
+        this library's layers that maps tokens. It runs in evaluation mode, without gradients, on
+        the device of its weights, and is left as it was.
     batches : iterable of LongTensor, shape [batch, sequence], or one such tensor
         Negative ids are padding, on the right: neither counted nor averaged over.
     profile : EnergyProfile or str, default=HOROWITZ_45NM
@@ -189,22 +190,25 @@ def measure(
         A row a layer, everything per token, all timesteps together:
 
         ``layer``, ``kind``
-            Name in the module; "encoding", "linear", "norm", "neuron", "attention" or "head".
+            Name in the module; "encoding", "linear", "norm", "neuron", "attention", "mixing"
+            (RWKV's token shifts, gates and recurrence), "residual" (its stream's sums) or "head".
         ``spike_rate``
             Share of spikes in a layer's input, NaN if that is not binary; for neurons and the
-            encoding, in their output; for the head, in front of its readout.
+            encoding, in their output; for the head, in front of its readout; for a residual
+            stream, in what a block adds to it.
         ``n_values``
             Number of values that `spike_rate` is a share of.
         ``accumulates``, ``macs``, ``energy_pj``
             Synaptic operations and their energy: what most papers report.
         ``normalization_pj``, ``neuron_pj``
-            Energy of normalisation and of neuron updates.
+            Energy of normalisation, and of neuron updates and sums into SpikeGPT's residual stream.
         ``ann_pj``
             Synaptic energy of the same layer in the non-spiking twin: as wide and deep, softmax
-            attention, real numbers, one timestep. Zero for layers that it lacks.
+            attention (RWKV's recurrence for a SpikeGPT; see `spike_gpt_twins` for a Transformer of
+            its size), real numbers, one timestep. Zero for layers that it lacks.
         ``accumulates_recurrent``, ``accumulates_parallel``
         ``energy_recurrent_pj``, ``energy_parallel_pj``
-            Both forms of attention; they agree on all other layers.
+            Both forms of attention; they agree on all other layers, RWKV's among them.
 
     Raises
     ------
@@ -301,6 +305,20 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+def _ancestors(root: nn.Module, name: str) -> list[nn.Module]:
+    """List the modules around a named one, from the inside out."""
+    names = name.split(".") if name else []
+    return [root.get_submodule(".".join(names[:depth])) for depth in reversed(range(len(names)))]
+
+
+def _as_layers_see(module: nn.Module, ids: Tensor) -> Tensor:
+    """Cut token ids into the sequences that run through the layers: classifiers take windows."""
+    if not isinstance(module, SequenceClassifier):
+        return ids
+    windows = module.windows(ids)
+    return windows[(windows >= 0).any(-1)]
 
 
 def _describe(value: Any) -> str:

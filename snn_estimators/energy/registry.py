@@ -2,37 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
 from snn_estimators.energy.attention_counters import SoftmaxCoreCounter, SpikingCoreCounter
 from snn_estimators.energy.counters import (
     Counter,
+    DecisionCounter,
     FoldedNormCounter,
     HeadCounter,
     LayerNormCounter,
     LinearCounter,
     NeuronCounter,
 )
+from snn_estimators.energy.rwkv_counters import (
+    CHANNEL_MIXING_MACS,
+    TIME_MIXING_MACS,
+    MixingCounter,
+    ResidualCounter,
+    TokenNeuronCounter,
+)
 from snn_estimators.nn.attention import Projection, SoftmaxCore, SpikingCore
+from snn_estimators.nn.classifier import SequenceClassifier
 from snn_estimators.nn.decoder import Head
 from snn_estimators.nn.encodings import InputEncoding, JointOneHot
-from snn_estimators.nn.neurons import LIF
+from snn_estimators.nn.neurons import LIF, TokenLIF
 from snn_estimators.nn.norms import PowerNorm
+from snn_estimators.nn.rwkv import ChannelMixing, Synapses, TimeMixing
+from snn_estimators.nn.spike_gpt import BinaryEmbedding, SpikeGPT, SpikeGPTBlock
 
 
-def counter_for(module: nn.Module, parent: nn.Module | None) -> Counter | None:
-    """Choose the counter of a layer; None for modules that cost nothing by themselves."""
+def counter_for(module: nn.Module, ancestors: Sequence[nn.Module]) -> Counter | None:
+    """Choose the counter of a layer; None for modules that cost nothing by themselves.
+
+    Parameters
+    ----------
+    module : nn.Module
+    ancestors : sequence of nn.Module
+        The module that it is part of, the one which that is part of, and so on.
+    """
     match module:
-        case InputEncoding() | JointOneHot():
+        case InputEncoding() | JointOneHot() | BinaryEmbedding():
             return Counter(encoding=module)
-        case nn.Linear() if isinstance(parent, Head):
-            return HeadCounter(parent)
         case nn.Linear():
-            return LinearCounter(module, not _is_token_shift(module, parent))
+            return _linear_counter(module, ancestors)
+        case TokenLIF():
+            return TokenNeuronCounter(module)
         case LIF():
             return NeuronCounter(module)
+        case TimeMixing():
+            return MixingCounter(module, TIME_MIXING_MACS)
+        case ChannelMixing():
+            return MixingCounter(module, CHANNEL_MIXING_MACS)
+        case SpikeGPTBlock():
+            return ResidualCounter(module)
         case nn.LayerNorm():
             return LayerNormCounter(module)
         case nn.BatchNorm1d() | PowerNorm():
@@ -44,9 +68,18 @@ def counter_for(module: nn.Module, parent: nn.Module | None) -> Counter | None:
     return None
 
 
-def _is_token_shift(module: nn.Module, parent: nn.Module | None) -> bool:
-    """Recognise the map of the previous token, which the twin lacks."""
-    return isinstance(parent, Projection) and parent.shift is module
+def _linear_counter(linear: nn.Linear, ancestors: Sequence[nn.Module]) -> Counter:
+    """Tell the maps that make logits, and that of the previous token, which the twin lacks."""
+    match ancestors:
+        case _, _, SequenceClassifier(), *_:
+            return DecisionCounter(linear)
+        case Head() as head, *_:
+            return HeadCounter(head)
+        case Synapses(), SpikeGPT(), *_:
+            return LinearCounter(linear, "head")
+        case Projection() as projection, *_ if projection.shift is linear:
+            return LinearCounter(linear, in_twin=False)
+    return LinearCounter(linear)
 
 
 def uncounted(modules: Iterable[tuple[str, nn.Module]]) -> list[str]:
