@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from snn_estimators import convert
@@ -99,9 +102,39 @@ def test_spikegpt_has_the_sizes_rates_and_variants_of_the_training_script(parts)
     assert np.isfinite(model.fit([parts[0]]).score([parts[1]]))
 
 
+def test_spikegpt_saves_itself_by_name_and_goes_on_after_a_crash(parts, tmp_path, monkeypatch):
+    model = SpikeGPTLM(name="GPT-1", save_every_n_steps=2, **TINY, **SHORT)
+    with monkeypatch.context() as patch:
+        crash_at_step(5, patch)
+        with pytest.raises(OSError, match="lost power"):
+            model.fit([parts[0]])
+    folder = tmp_path / "home" / "models" / "GPT-1"
+    assert "lost power" in (folder / "error.log").read_text()
+    assert SpikeGPTLM.from_pretrained("GPT-1").n_steps_ == 4
+    with pytest.raises(ValueError, match="'GPT-1' is taken"):
+        clone(model).fit([parts[0]])
+    resumed = clone(model).fit([parts[0]], resume=True)
+    whole = SpikeGPTLM(**TINY, **SHORT).fit([parts[0]])
+    assert resumed.score([parts[1]]) == whole.score([parts[1]])
+    assert pd.read_csv(folder / "log.csv")["step"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert SpikeGPTLM.from_pretrained("GPT-1", checkpoint=4).n_steps_ == 4
+    assert SpikeGPTLM.from_pretrained("GPT-1").score([parts[1]]) == whole.score([parts[1]])
+
+
+def crash_at_step(step, patch):
+    n_steps = itertools.count(1)
+    train_step = SpikeGPTLM.train_step
+
+    def crash(self, *args, **kwargs):
+        if next(n_steps) == step:
+            raise OSError("lost power")
+        return train_step(self, *args, **kwargs)
+
+    patch.setattr(SpikeGPTLM, "train_step", crash)
+
+
 def test_spikegpt_writes_on_while_it_streams(parts):
-    model = SpikeGPTLM(**TINY, **SHORT).fit([parts[0]])
-    model.save_pretrained("GPT-1")
+    SpikeGPTLM(**TINY, **SHORT).fit([parts[0]]).save_pretrained("GPT-1")
     model = SpikeGPTLM.from_pretrained("GPT-1")
     settings = {"temperature": 1.0, "top_p": 0.7, "random_state": 0}
     text = ""
