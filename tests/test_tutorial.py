@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV
 
 from snn_estimators import convert
 from snn_estimators.energy import summarize
-from snn_estimators.estimators import SpikeDecoderLM, SpikeGPTLM
+from snn_estimators.estimators import SpikeDecoderLM, SpikeGPTClassifier, SpikeGPTLM
 from snn_estimators.model_selection import language_model_scores, results_table
 from snn_estimators.text import (
     BPETokenizer,
@@ -103,7 +103,9 @@ def test_spikegpt_has_the_sizes_rates_and_variants_of_the_training_script(parts)
 
 
 def test_spikegpt_saves_itself_by_name_and_goes_on_after_a_crash(parts, tmp_path, monkeypatch):
-    model = SpikeGPTLM(name="GPT-1", save_every_n_steps=2, **TINY, **SHORT)
+    pytest.importorskip("tokenizers")
+    setup = {"tokenizer": "bpe", "tokenizer__vocab_size": 300, **TINY, **SHORT}
+    model = SpikeGPTLM(name="GPT-1", save_every_n_steps=2, **setup)
     with monkeypatch.context() as patch:
         crash_at_step(5, patch)
         with pytest.raises(OSError, match="lost power"):
@@ -114,7 +116,7 @@ def test_spikegpt_saves_itself_by_name_and_goes_on_after_a_crash(parts, tmp_path
     with pytest.raises(ValueError, match="'GPT-1' is taken"):
         clone(model).fit([parts[0]])
     resumed = clone(model).fit([parts[0]], resume=True)
-    whole = SpikeGPTLM(**TINY, **SHORT).fit([parts[0]])
+    whole = SpikeGPTLM(**setup).fit([parts[0]])
     assert resumed.score([parts[1]]) == whole.score([parts[1]])
     assert pd.read_csv(folder / "log.csv")["step"].tolist() == [1, 2, 3, 4, 5, 6]
     assert SpikeGPTLM.from_pretrained("GPT-1", checkpoint=4).n_steps_ == 4
@@ -157,6 +159,14 @@ def test_spikegpt_reads_published_weights(shared, tmp_path):
     tokenizer = CharTokenizer(symbols).fit([symbols])
     model = SpikeGPTLM.from_reference(tmp_path / "SpikeGPT.pth", tokenizer, ctx_len=16)
     assert len(model.generate("HELL", 5, random_state=0)) == 5
+
+
+def test_spikegpt_is_fine_tuned_to_classify(parts):
+    SpikeGPTLM(name="GPT-1", **TINY, **SHORT).fit([parts[0]])
+    reviews = ["a good film", "what a good story", "a bad film", "such a bad story"] * 4
+    opinions = ["good", "good", "bad", "bad"] * 4
+    model = SpikeGPTClassifier(pretrained="GPT-1", lr=1e-2, max_epochs=5, random_state=0)
+    assert model.fit(reviews, opinions).predict(reviews[:4]).tolist() == opinions[:4]
 
 
 # SpikeDecoder: characters, words, twins, and what the window of its GUI shows
