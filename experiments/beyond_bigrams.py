@@ -1,83 +1,43 @@
 """Show whether spiking decoders learn more than bigrams.
 
 The reference's recipe, the "context" preset and the non-spiking twin, trained on equally many
-tokens of one text (the first nine tenths) and measured on 64 windows spread evenly over the rest;
-beside them n-gram models counted on the same nine tenths. Several seeds, energy included.
+tokens of one text and measured on the rest; beside them n-gram models counted on the same tokens.
+Several seeds, energy included.
 """
 
 from __future__ import annotations
 
 import math
-import sys
-import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from _experiment import parse_arguments
-from joblib import Parallel, delayed
-from skorch.callbacks import Callback
+from _language_models import LENGTH, SHARED, Texts, compare, join
 
-from snn_estimators import (
-    CharTokenizer,
-    SpikeDecoderLM,
-    language_model_scores,
-    results_table,
-    write_tables,
-)
-from snn_estimators.model_selection import describe_corpus, describe_run, prepare_text
+from snn_estimators import SpikeDecoderLM
 
-LENGTH, WINDOWS, STEPS, SEEDS = 128, 64, 500, 3
-SYMBOLS = CharTokenizer("spikedecoder").fit(["a"]).vocabulary_
-SHARED = {
-    "tokenizer": CharTokenizer("spikedecoder"),
-    "module__max_len": LENGTH,
-    "module__blocks": 4,
-    "batch_size": 16,
-    "device": "cpu",
-}
-MODELS: dict[str, Any] = {
-    "SpikeDecoder, reference recipe": lambda: SpikeDecoderLM(schedule="constant", lr=1e-3),
-    "SpikeDecoder, preset 'context'": lambda: SpikeDecoderLM.from_preset("context"),
-    "non-spiking twin, lr 1e-3": lambda: SpikeDecoderLM(
-        module__spike_degree=0, schedule="constant", lr=1e-3
-    ),
-    "non-spiking twin, lr 3e-3": lambda: SpikeDecoderLM(
-        module__spike_degree=0, schedule="constant", lr=3e-3
-    ),
-    "non-spiking twin, tuned": lambda: SpikeDecoderLM(
-        module__spike_degree=0, schedule="trapezoid", lr=3e-3
-    ),
-    "non-spiking twin, tuned, as many parameters": lambda: SpikeDecoderLM(
-        module__spike_degree=0, module__mlp_ratio=11, schedule="trapezoid", lr=3e-3
+SYMBOLS = SHARED["tokenizer"].fit(["a"]).vocabulary_
+
+
+def decoder(**parameters: Any) -> Callable[[], SpikeDecoderLM]:
+    """Return what makes a model with four blocks and the parameters."""
+    return partial(SpikeDecoderLM, module__max_len=LENGTH, module__blocks=4, **parameters)
+
+
+twin = partial(decoder, module__spike_degree=0)
+MODELS = {
+    "SpikeDecoder, reference recipe": decoder(schedule="constant", lr=1e-3),
+    "SpikeDecoder, preset 'context'": decoder(**SpikeDecoderLM.PRESETS["context"]),
+    "non-spiking twin, lr 1e-3": twin(schedule="constant", lr=1e-3),
+    "non-spiking twin, lr 3e-3": twin(schedule="constant", lr=3e-3),
+    "non-spiking twin, tuned": twin(schedule="trapezoid", lr=3e-3),
+    "non-spiking twin, tuned, as many parameters": twin(
+        module__mlp_ratio=11, schedule="trapezoid", lr=3e-3
     ),
 }
-
-
-class Curve(Callback):
-    """Note the perplexity on held-out windows after each fifth of the training."""
-
-    def __init__(self, windows: list[str]) -> None:
-        self.windows = windows
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Measure and note."""
-        net.history.record("test_perplexity", net.perplexity(self.windows))
-
-
-def fit_and_score(name: str, seed: int, train: str, test: list[str], steps: int) -> dict[str, Any]:
-    """Train one model with one seed; return its scores and its curve."""
-    model = MODELS[name]().set_params(
-        **SHARED, random_state=seed, steps_per_epoch=steps // 5, max_epochs=5
-    )
-    model.set_params(callbacks=[("curve", Curve(test))])
-    started = time.perf_counter()
-    model.fit([train])
-    curve = model.history[:, "test_perplexity"]
-    at = {f"neg_perplexity_at_{steps // 5 * (i + 1)}": -p for i, p in enumerate(curve[:-1])}
-    duration = time.perf_counter() - started
-    return {**language_model_scores(model, test), **at, "fit_time": duration}
 
 
 def n_gram(order: int, train: str, test: list[str], smoothing: float = 0.05) -> dict[str, Any]:
@@ -105,46 +65,11 @@ def n_gram(order: int, train: str, test: list[str], smoothing: float = 0.05) -> 
     }
 
 
-def main() -> None:
-    """Train everything, a seed at a time, and write the table."""
-    options = parse_arguments(__file__, __doc__)
-    started = time.perf_counter()
-    text = prepare_text(options.corpus, limit=20_000 if options.quick else None)
-    steps, seeds = (5, 1) if options.quick else (STEPS, SEEDS)
-    cut = len(text) - len(text) // 10
-    train, rest = text[:cut], text[cut:]
-    starts = np.linspace(0, len(rest) - LENGTH - 1, WINDOWS).astype(int)
-    test = [rest[i : i + LENGTH + 1] for i in starts]
-
-    jobs = [(name, seed) for seed in range(seeds) for name in MODELS]
-    scores = Parallel(n_jobs=options.jobs or -1, verbose=5)(
-        delayed(fit_and_score)(name, seed, train, test, steps) for name, seed in jobs
-    )
-    runs = [
-        {"model": name} | join([s for (n, _), s in zip(jobs, scores, strict=True) if n == name])
-        for name in MODELS
-    ]
-    runs += [{"model": f"{n}-gram"} | join([n_gram(n, train, test)]) for n in (1, 2, 3, 4)]
-    table = results_table(runs)
-    run = describe_run(
-        parameters={"steps": steps, "seeds": seeds, "windows": WINDOWS, "length": LENGTH},
-        seed=list(range(seeds)),
-        corpus=describe_corpus(options.corpus, [text]),
-        duration=time.perf_counter() - started,
-        command=["python", *sys.argv],
-    )
-    write_tables(table, options.output, run=run)
-    with pd.option_context("display.width", 200, "display.max_columns", None):
-        print(table)
-
-
-def join(scores: list[dict[str, Any]]) -> dict[str, Any]:
-    """Gather the scores of several seeds as `cross_validate` would those of several folds."""
-    return {
-        key if key == "fit_time" else f"test_{key}": np.array([one[key] for one in scores])
-        for key in scores[0]
-    }
+def n_grams(texts: Texts) -> Iterator[dict[str, Any]]:
+    """Give a row for each order up to four."""
+    for order in (1, 2, 3, 4):
+        yield {"model": f"{order}-gram"} | join([n_gram(order, *texts)])
 
 
 if __name__ == "__main__":
-    main()
+    compare(parse_arguments(__file__, __doc__), MODELS, n_grams)

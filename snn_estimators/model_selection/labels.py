@@ -19,6 +19,7 @@ LABELS = {
     "relative_energy": "energy (% of ANN)",
     "spike_rate": "spike rate (%)",
     "n_parameters": "parameters",
+    "tokens_per_second": "tokens/s",
     "fit_time": "fit (s)",
     "pareto": "Pareto",
 }

@@ -1,0 +1,38 @@
+"""Train SpikeGPT from each of its initialisations, and with spikes in front of every linear map.
+
+The published initialisation (no neuron fires before the first step), RWKV's own (which the
+published script means to use and never runs), and one that fires from the start, at two learning
+rates that stay constant; then neurons everywhere, and nowhere (the RWKV twin).
+"""
+
+from functools import partial
+from typing import Any
+
+from _experiment import parse_arguments
+from _language_models import LENGTH, compare
+
+from snn_estimators import SpikeGPTLM
+
+
+def spike_gpt(lr: float, schedule: str = "constant", **parameters: Any) -> partial[SpikeGPTLM]:
+    """Return what makes a model of 341,440 parameters (the embedding's and the head's, too)."""
+    module = {"ctx_len": LENGTH, "n_layer": 4, "n_embd": 80, **parameters}
+    return partial(
+        SpikeGPTLM, lr=lr, schedule=schedule, **{f"module__{k}": v for k, v in module.items()}
+    )
+
+
+MODELS = {
+    f"{name}, lr {rate}": spike_gpt(float(rate), **parameters)
+    for rate in ("1e-3", "3e-3")
+    for name, parameters in {
+        "SpikeGPT, published initialisation": {},
+        "SpikeGPT, RWKV initialisation": {"initialization": "rwkv"},
+        "SpikeGPT, firing initialisation": {"initialization": "firing"},
+        "spikes everywhere": {"spikes": "everywhere"},
+        "RWKV without spikes": {"spikes": "none"},
+    }.items()
+}
+
+if __name__ == "__main__":
+    compare(parse_arguments(__file__, __doc__), MODELS)
