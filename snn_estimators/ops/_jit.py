@@ -29,9 +29,11 @@ def jit(kernel: Callable[..., None]) -> Any:
 def exp_minus(a):  # type: ignore[no-untyped-def]
     """Approximate exp(-a) for a >= 0 within 2e-7, in arithmetic that vectorises (np.exp does not).
 
-    exp(-a) = 2^-n * 2^-f with n whole and f in [-1/2, 1/2]; 2^-f by its Taylor series.
+    exp(-a) = 2^-n * 2^-f with n whole and f in [-1/2, 1/2]; 2^-f by its Taylor series. From 87 on
+    the result stays at 2e-38. What is not a number stays none.
     """
-    y = min(a * LOG2_E, F(125.0))
+    y = a * LOG2_E
+    y = F(125.0) if y > F(125.0) else y
     n = np.int32(y + F(0.5))
     z = (F(n) - y) * LN_2
     p = F(1 / 120) + z * (F(1 / 720) + z * F(1 / 5040))

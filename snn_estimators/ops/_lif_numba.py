@@ -4,7 +4,7 @@ Inputs are [outer, time, inner]. Both kernels walk over blocks of neurons that a
 memory and, inside a block, over time; each row of a block is one vectorised loop, in a function of
 its own because the compiler gives up on loops that share a function with many arrays.
 
-The forward pass keeps every 32nd membrane and the backward recomputes the others, 32 steps at a
+The forward pass keeps every 16th membrane and the backward recomputes the others, 16 steps at a
 time, in scratch memory that stays in the cache: charging again costs less than storing and reading
 back a membrane for each spike. Short scans keep nothing at all.
 """
@@ -24,7 +24,7 @@ from snn_estimators.ops._threads import split_among_threads
 from snn_estimators.ops.lif import LIFOutput
 
 _SIGMOID, _ATAN = 0, 1
-_STRIDE = 32  # steps from one kept membrane to the next
+_STRIDE = 16  # steps from one kept membrane to the next
 _NARROW = 16  # neurons side by side below which transposing costs less than short rows
 
 
@@ -173,7 +173,7 @@ def _backward(  # type: ignore[no-untyped-def]
 def _split(kernel: Any, x: Tensor, *args: Any) -> None:
     """Share the blocks of neurons of x, [outer, time, inner], among the threads."""
     outer, steps, inner = x.shape
-    width = max(1, min(inner, 512 if steps <= _STRIDE else 2048))
+    width = max(1, min(inner, 512 if steps <= _STRIDE else 4096))
     items = outer * -(-inner // width)
     split_among_threads(kernel, items, steps * width, width, x.numpy(), *args)
 
@@ -242,9 +242,11 @@ def lif_numba(
     flat = x.reshape(outer, x.shape[dim], inner).contiguous()
     start = None if v is None else v.reshape(outer, inner).contiguous()
     threshold = torch.as_tensor(v_threshold, dtype=torch.float32)
-    if threshold.numel() > 1:
+    if threshold.numel() == 1:
+        threshold = threshold.reshape(1, 1)
+    else:
         threshold = threshold.expand(one_step).reshape(outer, inner).contiguous()
-    inputs = (flat, start, threshold.reshape(1, 1) if threshold.numel() == 1 else threshold)
+    inputs = (flat, start, threshold)
     training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
     options = (tau, v_reset, detach_reset, _SIGMOID if surrogate == "sigmoid" else _ATAN, alpha)
     spikes, v_out = _LIF.apply(*inputs, options, training)

@@ -24,6 +24,8 @@ def split_among_threads(kernel: Callable[..., None], items: int, cost: int, *arg
     `kernel` must release the GIL and write only what belongs to its range; an item stands for
     `cost` elements of work.
     """
+    if items == 0:
+        return
     threads = min(torch.get_num_threads(), max(1, items * cost // _WORTH_A_THREAD))
     if threads == 1:
         kernel(0, items, *args)

@@ -13,12 +13,12 @@ are equal to the bit, and equal SpikingJelly's.
 
 from __future__ import annotations
 
-import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from snn_estimators.ops._backends import choose_backend
 from snn_estimators.ops.surrogate import resolve_surrogate, spike
 
 
@@ -102,8 +102,9 @@ def lif(
     one_step = x.shape[:dim] + x.shape[dim + 1 :]
     if v is not None and v.shape != one_step:
         raise ValueError(f"v has shape {tuple(v.shape)}, one step of x has {tuple(one_step)}.")
-    scan = _choose_backend(backend, x)
-    return scan(
+    inputs = [x] if v is None else [x, v]
+    scan = choose_backend(backend, "lif", inputs, {"reference": lif_reference})
+    out: LIFOutput = scan(
         x,
         v,
         dim=dim,
@@ -114,6 +115,7 @@ def lif(
         surrogate=surrogate,
         alpha=alpha,
     )
+    return out
 
 
 def lif_reference(
@@ -139,29 +141,3 @@ def lif_reference(
         v = h - reset * v_threshold if v_reset is None else (1.0 - reset) * h + reset * rest
         spikes.append(s)
     return LIFOutput(torch.stack(spikes, dim), v)
-
-
-@functools.cache
-def _numba_kernels() -> Any:
-    """Return the compiled twin, or None where numba cannot be imported."""
-    try:
-        from snn_estimators.ops import _lif_numba
-    except ImportError:
-        return None
-    return _lif_numba
-
-
-def _choose_backend(backend: str, x: Tensor) -> Any:
-    if backend == "reference":
-        return lif_reference
-    if backend not in ("auto", "numba"):
-        raise ValueError(f"backend={backend!r} is unknown; choose 'auto', 'numba' or 'reference'.")
-    fits = x.device.type == "cpu" and x.dtype == torch.float32
-    if fits and _numba_kernels() is not None:
-        return _numba_kernels().lif_numba
-    if backend == "numba":
-        raise ValueError(
-            f"backend='numba' needs numba and a float32 tensor on the CPU, got {x.dtype} on "
-            f"{x.device}; use backend='auto'."
-        )
-    return lif_reference

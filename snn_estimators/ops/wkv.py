@@ -6,10 +6,10 @@ Per channel, with decay :math:`\delta = e^{w} > 0` a token and bonus :math:`u` f
     o_t &= \frac{A_{t-1} + e^{u + k_t} v_t}{B_{t-1} + e^{u + k_t}} \\
     A_t &= e^{-\delta} A_{t-1} + e^{k_t} v_t, \qquad B_t = e^{-\delta} B_{t-1} + e^{k_t} .
 
-The sums overflow long before they mean anything, so they are kept as :math:`A = a\,e^{\epsilon}`,
+The sums would overflow, so they are kept as :math:`A = a\,e^{\epsilon}`,
 :math:`B = b\,e^{\epsilon}` with the running maximum
-:math:`\epsilon_t = \max(\epsilon_{t-1} - \delta, k_t)`; no exponential below has a positive
-argument.
+:math:`\epsilon_t = \max(\epsilon_{t-1} - \delta, k_t)` (:math:`\delta` rounded, see
+`split_decay`); no exponential below has a positive argument.
 
 The exponent is bookkeeping: outputs and true sums do not depend on how a sum is divided between
 factor and exponent, so no gradient flows through :math:`\epsilon`, and those that flow through
@@ -21,13 +21,16 @@ and 19 to 28).
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-EMPTY = -1e38
-"""The exponent of a sum without terms: finite, so that differences stay defined."""
+from snn_estimators.ops._backends import choose_backend
+
+_EMPTY = -1e38  # the exponent of a sum without terms: finite, so that differences stay defined
+GRID = 2**16  # steps between whole numbers at which decays are rounded
 
 
 class WKVState(NamedTuple):
@@ -93,27 +96,127 @@ def wkv(
     >>> out.ravel(), state.denominator.item()  # the last: 1 / (1 + 1 + 1/2)
     (tensor([0.0000, 0.0000, 0.4000]), 1.75)
     """
-    return wkv_reference(time_decay, time_first, key, value, state or empty_state(key))
+    _check_shapes(time_decay, time_first, key, value, state)
+    state = empty_state(key) if state is None else state
+    inputs = (time_decay, time_first, key, value, *state)
+    plain = {"chunked": wkv_chunked, "reference": wkv_reference}
+    average = choose_backend(backend, "wkv", inputs, plain)
+    result: WKVOutput = average(time_decay, time_first, key, value, state)
+    return result
 
 
 def empty_state(key: Tensor) -> WKVState:
     """Return the sums over no token at all, for keys of shape [batch, sequence, channels]."""
-    nothing = torch.zeros_like(key[:, 0])
-    return WKVState(nothing, nothing, torch.full_like(nothing, EMPTY))
+    nothing = key.new_zeros(key.shape[0], key.shape[2])
+    lowest = max(_EMPTY, torch.finfo(key.dtype).min)
+    return WKVState(nothing, nothing, torch.full_like(nothing, lowest))
+
+
+def _check_shapes(
+    time_decay: Tensor, time_first: Tensor, key: Tensor, value: Tensor, state: WKVState | None
+) -> None:
+    """Raise ValueError unless all shapes fit the key's."""
+    if key.dim() != 3 or key.shape[1] == 0:
+        raise ValueError(
+            f"key needs the shape [batch, sequence, channels] with at least one token, "
+            f"got {tuple(key.shape)}."
+        )
+    batch, _, channels = key.shape
+    wanted = {
+        "value": (value, key.shape),
+        "time_decay": (time_decay, (channels,)),
+        "time_first": (time_first, (channels,)),
+    }
+    for name, part in {} if state is None else state._asdict().items():
+        wanted[f"state.{name}"] = (part, (batch, channels))
+    for name, (tensor, shape) in wanted.items():
+        if tensor.shape != shape:
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}, but a key of shape {tuple(key.shape)} "
+                f"needs {tuple(shape)}."
+            )
+
+
+def split_decay(decay: Tensor) -> tuple[Tensor, Tensor]:
+    """Divide the decay: the part to subtract from exponents, and the factor for the rest of it.
+
+    Subtracting a small decay from an exponent, token after token, would round it in the same
+    direction each time: in float32 the memory of slow channels would be off by up to a percent.
+    Multiples of 2^-16 are subtracted exactly from exponents up to 256.
+    """
+    coarse = (decay.detach().double() * GRID).round().div(GRID).to(decay.dtype)
+    return coarse, (coarse.double() - decay.double()).exp().to(decay.dtype)
 
 
 def wkv_reference(
     time_decay: Tensor, time_first: Tensor, key: Tensor, value: Tensor, state: WKVState
 ) -> WKVOutput:
     """Run the recurrence token by token in plain PyTorch: the definition (see `wkv`)."""
-    decay = time_decay.exp()
+    coarse, factor = split_decay(time_decay.exp())
     a, b, exponent = state.numerator, state.denominator, state.exponent.detach()
     outs = []
     for k, v in zip(key.unbind(1), value.unbind(1), strict=True):
-        top = torch.maximum(exponent, (time_first + k).detach())
-        past, present = (exponent - top).exp(), (time_first + k - top).exp()
+        bonus = time_first + k
+        top = torch.maximum(exponent, bonus).detach()
+        past, present = (exponent - top).exp(), (bonus - top).exp()
         outs.append((past * a + present * v) / (past * b + present))
-        top = torch.maximum(exponent - decay, k).detach()
-        past, present = (exponent - decay - top).exp(), (k - top).exp()
+        exponent = exponent - coarse
+        top = torch.maximum(exponent, k).detach()
+        past, present = (exponent - top).exp() * factor, (k - top).exp()
         a, b, exponent = past * a + present * v, past * b + present, top
     return WKVOutput(torch.stack(outs, 1), WKVState(a, b, exponent))
+
+
+def wkv_chunked(
+    time_decay: Tensor, time_first: Tensor, key: Tensor, value: Tensor, state: WKVState
+) -> WKVOutput:
+    """Run chunks side by side, then join them: 2 sqrt(T) steps of plain PyTorch instead of T."""
+    tokens = key.shape[1]
+    if tokens < 16:
+        return wkv_reference(time_decay, time_first, key, value, state)
+    size = math.isqrt(tokens)
+    chunks = tokens // size
+    coarse, factor = split_decay(time_decay.exp())
+
+    def aged(sums: WKVState, steps: int | Tensor) -> WKVState:
+        keep = factor**steps
+        return WKVState(
+            keep * sums.numerator, keep * sums.denominator, sums.exponent - steps * coarse
+        )
+
+    whole = size * chunks
+    k, v = (x[:, :whole].unflatten(1, (chunks, size)) for x in (key, value))
+    one = key.new_ones(())
+    nothing = (x[:, None].expand(-1, chunks, -1) for x in empty_state(key))
+    sums = WKVState(*nothing)  # of each chunk by itself
+    within = []  # before each token, of its own chunk
+    for k_i, v_i in zip(k.unbind(2), v.unbind(2), strict=True):
+        within.append(sums)
+        sums = _merged(aged(sums, 1), WKVState(v_i, one, k_i))
+    before = []  # before each chunk
+    state = state._replace(exponent=state.exponent.detach())
+    for c in range(chunks):
+        before.append(state)
+        state = _merged(aged(state, size), WKVState(*(x[:, c] for x in sums)))
+
+    since = torch.arange(size, device=key.device)[:, None]
+    earlier = aged(WKVState(*(x[:, :, None] for x in _stacked(before, 1))), since)
+    seen = _merged(earlier, _stacked(within, 2))
+    seen = _merged(seen, WKVState(v, one, time_first + k))
+    out = (seen.numerator / seen.denominator).flatten(1, 2)
+    if whole < tokens:
+        rest = wkv_chunked(time_decay, time_first, key[:, whole:], value[:, whole:], state)
+        return WKVOutput(torch.cat([out, rest.out], 1), rest.state)
+    return WKVOutput(out, state)
+
+
+def _merged(x: WKVState, y: WKVState) -> WKVState:
+    """Add two sums under their larger exponent."""
+    top = torch.maximum(x.exponent, y.exponent).detach()
+    p, q = (x.exponent - top).exp(), (y.exponent - top).exp()
+    numerator = p * x.numerator + q * y.numerator
+    return WKVState(numerator, p * x.denominator + q * y.denominator, top)
+
+
+def _stacked(sums: list[WKVState], dim: int) -> WKVState:
+    return WKVState(*(torch.stack(parts, dim) for parts in zip(*sums, strict=True)))

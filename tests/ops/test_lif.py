@@ -31,7 +31,9 @@ def gradients(x, v, threshold, **options):
     """Spikes, last membrane, and gradients of a fixed functional of both."""
     inputs = [t.clone().requires_grad_() for t in (x, v, threshold)]
     out = lif(inputs[0], inputs[1], v_threshold=inputs[2], **options)
-    weights = torch.linspace(-1, 1, out.spikes.numel()).view_as(out.spikes)
+    dim = options.get("dim", 0)  # the weights follow the neurons, wherever their time lies
+    weights = torch.linspace(-1, 1, out.spikes.numel()).view_as(out.spikes.movedim(dim, 0))
+    weights = weights.movedim(0, dim)
     ((weights * out.spikes).sum() + (out.v * out.v).sum()).backward()
     return out.spikes, out.v, *(t.grad for t in inputs)
 
@@ -47,6 +49,60 @@ def test_twin_equals_reference(options, per_neuron):
     assert torch.equal(ours[1], reference[1])
     for a, b in zip(ours[2:], reference[2:], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 16, 17, 80])
+@pytest.mark.parametrize("inner", [(), (3,), (2, 40)], ids=str)
+@pytest.mark.parametrize("backend", ["numba", "reference"])
+def test_time_may_be_any_axis(backend, inner, steps):
+    x, v = 3 * torch.randn(5, steps, *inner), torch.randn(5, *inner)
+    threshold = torch.rand(5, *inner) + 0.5
+    options = {"tau": 1.7, "surrogate": "atan", "backend": backend}
+    expected = gradients(x.movedim(1, 0), v, threshold, **options)
+    for dim in (1, 1 - x.dim()):
+        found = gradients(x, v, threshold, dim=dim, **options)
+        assert torch.equal(found[0], expected[0].movedim(0, 1))
+        assert torch.equal(found[1], expected[1])
+        torch.testing.assert_close(found[2], expected[2].movedim(0, 1), rtol=1e-5, atol=1e-5)
+        for a, b in zip(found[3:], expected[3:], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("v_reset", [0.0, None])
+def test_long_scans_differentiate_like_the_reference(v_reset):
+    x, v = 2 * torch.randn(3, 150, 40), torch.randn(3, 40)
+    options = {"dim": 1, "v_reset": v_reset, "surrogate": "atan"}
+    ours = gradients(x, v, torch.tensor(0.9), backend="numba", **options)
+    exact = gradients(x, v, torch.tensor(0.9), backend="reference", **options)
+    assert torch.equal(ours[0], exact[0])
+    for a, b in zip(ours[1:], exact[1:], strict=True):
+        assert (a - b).abs().max() < 1e-5 * b.abs().max()
+
+
+def test_views_and_expanded_gradients_need_no_care():
+    x = (3 * torch.randn(6, 4, 20)).requires_grad_()
+    results = []
+    for backend in ("numba", "reference"):
+        spikes = lif(x.transpose(0, 2), dim=2, backend=backend).spikes
+        results.append(torch.autograd.grad(spikes.sum(), x)[0])  # the gradient is one number
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
+
+
+def test_spikes_or_membrane_alone_can_be_differentiated():
+    x = (3 * torch.randn(6, 40)).requires_grad_()
+    for part in ("spikes", "v"):
+        found, expected = (
+            torch.autograd.grad(getattr(lif(x, backend=backend), part).sum(), x)[0]
+            for backend in ("numba", "reference")
+        )
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["numba", "reference"])
+def test_no_neurons_make_no_spikes(backend):
+    out = lif(torch.zeros(2, 3, 0), dim=1, v_threshold=torch.ones(0), backend=backend)
+    assert out.spikes.shape == (2, 3, 0)
+    assert out.v.shape == (2, 0)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -176,6 +232,10 @@ def test_float64_takes_the_reference_and_passes_gradcheck_away_from_the_threshol
     ("arguments", "match"),
     [
         ({"x": torch.zeros(0, 3)}, "time axis"),
+        ({"x": torch.zeros(3, 0), "dim": 1}, "time axis"),
+        ({"x": torch.zeros(2, 3), "dim": 2}, "dim=2"),
+        ({"x": torch.tensor(1.0)}, "dim=0"),
+        ({"x": torch.zeros(2, 3), "v": torch.zeros(3), "dim": 1}, "v has shape"),
         ({"x": torch.zeros(2, 3), "v": torch.zeros(4)}, "v has shape"),
         ({"x": torch.zeros(2, 3), "tau": 0.5}, "tau=0.5"),
         ({"x": torch.zeros(2, 3), "surrogate": "relu"}, "surrogate='relu'"),
