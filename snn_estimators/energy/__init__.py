@@ -13,7 +13,7 @@ The rules, and where they come from:
 * Prices are those of 45 nm CMOS: M. Horowitz, "Computing's energy problem", ISSCC 2014.
 * Normalisation and neuron updates stand in columns of their own: most papers leave them out.
 * A classifier's output map runs once a document, on features pooled over its tokens; they are real,
-  unless they are the last token's spikes. Everything is booked per token all the same.
+  unless they are the last token's spikes. The table is per token of the documents all the same.
 
 SpikeGPT as published feeds layer-normed real numbers into its linear maps, so those are MACs, as
 many as in RWKV without spikes: `relative` is 1. Binary are the embedding's bits, which only a layer

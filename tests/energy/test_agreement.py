@@ -2,65 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import nn
 
 from snn_estimators.energy import measure
-from snn_estimators.nn import SpikingDecoder
+from snn_estimators.nn import SpikeGPT, SpikingDecoder
 
 TOKENS = torch.arange(12).reshape(2, 6)
 
 
-@pytest.fixture(params=[{"readout": "final"}, {"readout": "concatenate", "token_shift": True}])
-def decoder(request: pytest.FixtureRequest) -> SpikingDecoder:
-    """A lively decoder whose head sees spikes, as other counters do not look behind a mean."""
+def spiking_decoder(**options: object) -> SpikingDecoder:
+    """Build a lively one, whose head sees spikes: other counters do not look behind a mean."""
     sizes = {"token_dim": 9, "position_dim": 7, "heads": 2, "blocks": 2, "timesteps": 3}
-    return SpikingDecoder(12, 6, v_threshold=0.4, **sizes, **request.param).eval()
+    return SpikingDecoder(12, 6, v_threshold=0.4, **sizes, **options).eval()
+
+
+def spike_gpt(**options: object) -> SpikeGPT:
+    lively = {"spikes": "everywhere", "initialization": "firing", "v_threshold": 0.2}
+    return SpikeGPT(12, n_layer=2, n_embd=20, **{**lively, **options}).eval()
+
+
+SPIKING = {
+    "final": lambda: spiking_decoder(readout="final"),
+    "concatenate": lambda: spiking_decoder(readout="concatenate", token_shift=True),
+    "spike_gpt": spike_gpt,
+    "ffn_pre": lambda: spike_gpt(model_type="RWKV-ffnPre"),
+}
+REAL = {
+    "twin": lambda: SpikingDecoder(12, 6, blocks=1, spike_degree=0).eval(),
+    "rwkv": lambda: spike_gpt(spikes="none"),
+    "as_published": lambda: spike_gpt(spikes="residual"),
+}
+
+
+@pytest.fixture(params=SPIKING)
+def spiking(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    return SPIKING[request.param]()
 
 
 def weighted(table):
     return table[table["kind"].isin(["linear", "head"])].set_index("layer")
 
 
-def test_layers_are_as_busy_as_the_comparison_needs(decoder: SpikingDecoder) -> None:
-    assert (weighted(measure(decoder, TOKENS))["spike_rate"] > 0).all()
+def test_layers_are_as_busy_as_the_comparison_needs(spiking: nn.Module) -> None:
+    assert (weighted(measure(spiking, TOKENS))["spike_rate"] > 0).all()
 
 
-def test_spikingjelly_counts_the_same_in_every_linear_layer(decoder: SpikingDecoder) -> None:
+def test_spikingjelly_counts_the_same_in_every_linear_layer(spiking: nn.Module) -> None:
     op_counter = pytest.importorskip("spikingjelly.activation_based.op_counter")
     counter = op_counter.SynOpCounter()
     with torch.no_grad(), op_counter.DispatchCounterMode([counter]):
-        decoder(TOKENS)
+        spiking(TOKENS)
     theirs = {scope: sum(ops.values()) for scope, ops in counter.get_counts().items()}
-    ours = weighted(measure(decoder, TOKENS))["accumulates"] * TOKENS.numel()
+    ours = weighted(measure(spiking, TOKENS))["accumulates"] * TOKENS.numel()
     for layer, accumulates in ours.items():
-        assert accumulates == pytest.approx(theirs[f"SpikingDecoder.{layer}"]), layer
+        assert accumulates == pytest.approx(theirs[f"{type(spiking).__name__}.{layer}"]), layer
 
 
-def test_neurobench_counts_the_same_in_all_linear_layers(decoder: SpikingDecoder) -> None:
+def test_neurobench_counts_the_same_in_all_linear_layers(spiking: nn.Module) -> None:
     models = pytest.importorskip("neurobench.models")
     workload = pytest.importorskip("neurobench.metrics.workload")
-    model = models.TorchModel(decoder)
+    model = models.TorchModel(spiking)
     model.register_hooks()
     metric = workload.SynapticOperations()
     with torch.no_grad():
         theirs = metric(model, model(TOKENS), (TOKENS, None))
     model.cleanup_hooks()
-    ours = weighted(measure(decoder, TOKENS))["accumulates"].sum() * TOKENS.shape[1]
+    ours = weighted(measure(spiking, TOKENS))["accumulates"].sum() * TOKENS.shape[1]
     assert ours == pytest.approx(theirs["Effective_ACs"])
     assert theirs["Effective_MACs"] == 0
 
 
-def test_neurobench_calls_the_same_layers_real(decoder: SpikingDecoder) -> None:
+@pytest.mark.parametrize("build", REAL.values(), ids=REAL)
+def test_neurobench_calls_the_same_layers_real(build: Callable[[], nn.Module]) -> None:
     models = pytest.importorskip("neurobench.models")
     workload = pytest.importorskip("neurobench.metrics.workload")
-    twin = SpikingDecoder(12, 6, blocks=1, spike_degree=0).eval()
-    model = models.TorchModel(twin)
+    module = build()
+    model = models.TorchModel(module)
     model.register_hooks()
     metric = workload.SynapticOperations()
     with torch.no_grad():
         theirs = metric(model, model(TOKENS), (TOKENS, None))
     model.cleanup_hooks()
-    ours = weighted(measure(twin, TOKENS))["macs"].sum() * TOKENS.shape[1]
+    ours = weighted(measure(module, TOKENS))["macs"].sum() * TOKENS.shape[1]
     assert ours == pytest.approx(theirs["Dense"])
     assert theirs["Effective_ACs"] == 0

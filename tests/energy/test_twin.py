@@ -5,8 +5,16 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from snn_estimators.energy import HOROWITZ_45NM, ann_twin, measure, summarize
-from snn_estimators.nn import SpikingDecoder
+from snn_estimators.energy import (
+    HOROWITZ_45NM,
+    EnergyProfile,
+    ann_twin,
+    measure,
+    rwkv_twin,
+    spike_gpt_twins,
+    summarize,
+)
+from snn_estimators.nn import SpikeGPT, SpikingDecoder
 
 SIZES = {"blocks": 2, "mlp_ratio": 3, "vocab_size": 11}
 TOKENS = torch.arange(7).expand(2, 7)
@@ -55,3 +63,57 @@ def test_only_attention_depends_on_the_length() -> None:
     short, long = (ann_twin(width=12, length=length, **SIZES) for length in (3, 7))
     assert long["attention"] == 2 * short["attention"]
     assert (long.drop("attention") == short.drop("attention")).all()
+
+
+MODEL_TYPES = pytest.mark.parametrize("model_type", ["RWKV", "RWKV-ffnPre"])
+
+
+def rwkv(**options: object) -> SpikeGPT:
+    torch.manual_seed(0)
+    return SpikeGPT(11, **{"ctx_len": 7, "n_layer": 3, "n_embd": 12, "spikes": "none", **options})
+
+
+@MODEL_TYPES
+def test_rwkv_macs_are_half_the_flops_of_its_matrices(model_type: str) -> None:
+    with FlopCounterMode(display=False) as counter:
+        rwkv(model_type=model_type)(TOKENS)
+    macs = rwkv_twin(width=12, blocks=3, vocab_size=11, model_type=model_type)
+    value_by_value = macs["attention"] + (4 if model_type == "RWKV-ffnPre" else 3) * 7 * 12
+    assert (macs.sum() - value_by_value) * TOKENS.numel() == counter.get_total_flops() / 2
+
+
+@MODEL_TYPES
+@pytest.mark.parametrize("spikes", ["none", "residual", "everywhere"])
+def test_rwkv_measures_what_its_dimensions_say(spikes: str, model_type: str) -> None:
+    module = rwkv(spikes=spikes, model_type=model_type)
+    table = measure(module, TOKENS)
+    expected = rwkv_twin(width=12, blocks=3, vocab_size=11, model_type=model_type)
+    assert table["ann_pj"].sum() == pytest.approx(HOROWITZ_45NM.energy(macs=expected.sum()))
+    if spikes != "everywhere":
+        assert table["macs"].sum() == pytest.approx(expected.sum())
+    twins = spike_gpt_twins(module)
+    assert twins["rwkv"].sum() == pytest.approx(summarize(table)["ann_nj"])
+
+
+def test_the_transformer_of_a_spike_gpt_is_the_decoder_of_its_size() -> None:
+    decoder = twin(blocks=3, mlp_ratio=4, max_len=7)
+    expected = summarize(measure(decoder, TOKENS))["synaptic_nj"]
+    assert spike_gpt_twins(rwkv())["transformer"].sum() == pytest.approx(expected)
+    assert list(spike_gpt_twins(rwkv()).index) == list(ann_twin(width=12, length=7, **SIZES).index)
+
+
+def test_only_the_transformer_depends_on_the_length() -> None:
+    short, long = (spike_gpt_twins(rwkv(), length=length) for length in (7, 1000))
+    assert (short["rwkv"] == long["rwkv"]).all()
+    assert long["transformer"].sum() > 2 * short["transformer"].sum()
+    assert spike_gpt_twins(rwkv()).equals(short)
+
+
+def test_the_profile_prices_both_twins() -> None:
+    dear, default = (spike_gpt_twins(rwkv(), profile=p) for p in (EnergyProfile("x", 9.2), "45nm"))
+    assert dear.equals(2 * default)
+
+
+def test_unknown_model_types_are_refused() -> None:
+    with pytest.raises(ValueError, match="model_type='GPT' is unknown"):
+        rwkv_twin(width=12, blocks=3, vocab_size=11, model_type="GPT")
