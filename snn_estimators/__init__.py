@@ -15,7 +15,12 @@ from snn_estimators._version import __version__
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from snn_estimators.estimators import SpikeDecoderLM, SpikeGPTLM
+    from snn_estimators.estimators import (
+        SpikeDecoderClassifier,
+        SpikeDecoderLM,
+        SpikeGPTClassifier,
+        SpikeGPTLM,
+    )
     from snn_estimators.model_selection import language_model_scores, results_table, write_tables
     from snn_estimators.nn import SpikeGPT, SpikingDecoder
     from snn_estimators.text import (
@@ -29,8 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CharTokenizer",
+    "SpikeDecoderClassifier",
     "SpikeDecoderLM",
     "SpikeGPT",
+    "SpikeGPTClassifier",
     "SpikeGPTLM",
     "SpikingDecoder",
     "TextCleaner",

@@ -9,15 +9,117 @@ from torch.optim import AdamW
 
 from snn_estimators.estimators.language_model import LanguageModel
 from snn_estimators.estimators.spike_decoder import SpikeDecoderLM
+from snn_estimators.estimators.spike_gpt import SpikeGPTLM
 from snn_estimators.estimators.text_classifier import TextClassifier
-from snn_estimators.nn import SpikingDecoder
+from snn_estimators.nn import SpikeGPT, SpikingDecoder
 from snn_estimators.text import BaseTokenizer
 
-__all__ = ["SpikeDecoderClassifier"]
+__all__ = ["SpikeDecoderClassifier", "SpikeGPTClassifier"]
 
 
 class SpikeDecoderClassifier(TextClassifier):
-    """A spiking GPT-style decoder as a classifier of text."""
+    """A spiking GPT-style decoder as a classifier of text.
+
+    Parameters
+    ----------
+    module : type or Module, default=SpikingDecoder
+        Its parameters are set as ``module__blocks``, ``module__timesteps``, ...; the size of the
+        vocabulary is found in `fit`. Its map to the next token gives way to one to the classes.
+    pretrained : None, SpikeDecoderLM, str or path, default=None
+        What to start from: a fitted language model, or the name or path of a saved one. Its
+        tokenizer is taken as it is, its module is copied and fine-tuned; it stays as it was
+        itself. Parameters ``module__*`` and ``tokenizer__*`` are then the model's: left out here,
+        or the same (a dropout may differ). A search clones its candidates, which makes a fitted
+        model among them unfitted: give names there, or ``FrozenEstimator(model)``.
+    decision : {"mean", "last"}, default="mean"
+        Classify by the mean of the states after each token, or by the state after the last one.
+    tokenizer : "auto", {"word", "char", ...}, tokenizer or None, default="auto"
+        Fitted within `fit`, on the training fold alone; parameters are set as
+        ``tokenizer__min_frequency``, ... "auto" is the pretrained model's, or "word" without one.
+        With None, X holds token ids.
+    criterion : type, default=torch.nn.CrossEntropyLoss
+        Of logits [batch, n_classes] and class indices [batch].
+    optimizer : type, default=torch.optim.AdamW
+    lr : float, default=5e-3
+        The peak of the learning rate.
+    weight_decay : float, default=0.1
+        Of the weights of linear layers and of learnable thresholds; biases, norms and embeddings
+        do not decay.
+    betas : tuple of two floats, default=(0.9, 0.95)
+    clip : float or None, default=1.0
+        Largest norm of the gradient.
+    schedule : {"cosine", "trapezoid", "constant"}, default="cosine"
+        Of the learning rate, step by step.
+    lr_final : float or None, default=None
+        Where the learning rate ends; None is 5 % of `lr`.
+    warmup_steps : int, default=0
+        Steps over which the learning rate first rises linearly.
+    max_epochs : int, default=5
+    max_steps : int, optional
+        Train for exactly so many optimizer steps, whatever `max_epochs` says.
+    batch_size : int, default=32
+        Documents a batch: of similar length in training, of equal length in prediction.
+    train_split : None or callable, default=None
+        As in skorch: ``ValidSplit(5, stratified=True)`` records a ``valid_loss`` every epoch.
+    callbacks : None, "disable" or list, default=None
+        skorch callbacks, in addition to the recipe's; "disable" also drops clipping, schedule and
+        guard.
+    device : str, default="auto"
+        "auto" is the GPU if there is one.
+    random_state : int, RandomState or None, default=None
+        An integer makes `fit` reproducible to the bit on one machine. The global random state of
+        PyTorch is left alone in any case.
+    verbose : int, default=0
+        1 shows a progress bar.
+    **kwargs
+        Parameters of components and further ones of `skorch.NeuralNet`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Sorted, of the type of y.
+    module_ : SequenceClassifier
+        The trained module; its ``backbone`` is of type `module`.
+    tokenizer_ : tokenizer
+        Fitted; absent with ``tokenizer=None``.
+    vocab_size_ : int
+    history_ : skorch.History
+        Losses per epoch and batch, in nats per document.
+    n_iter_, n_steps_, planned_steps_ : int
+        Epochs and steps done so far, and steps that the last fit set out to do.
+    interrupted_ : bool
+        Whether the last fit was interrupted (Ctrl-C) before its end.
+    n_features_in_ : int
+        Width of a table of token ids seen in `fit`.
+
+    See Also
+    --------
+    SpikeDecoderLM : The language model, which learns from text without labels.
+
+    Notes
+    -----
+    A document may be longer than ``module__max_len``. With "mean" it is then cut into windows of
+    that length, none of which sees the others, and the mean is that over all its tokens; with
+    "last" the last window alone is read. An empty document gets the bias's answer, about how
+    frequent the classes are.
+
+    What a document gets does not depend on its neighbours in X, beyond the rounding of sums, which
+    now and then tips a neuron over its threshold.
+
+    Examples
+    --------
+    >>> from snn_estimators.estimators import SpikeDecoderClassifier
+    >>> classifier = SpikeDecoderClassifier(
+    ...     module__max_len=8, module__blocks=1, module__heads=1, module__token_dim=6,
+    ...     module__position_dim=2, module__timesteps=2, module__float_embedding=True,
+    ...     module__embedding_std=1.0, lr=3e-2, max_epochs=10, random_state=0,
+    ... )
+    >>> X = ["a great film", "an awful film", "great", "so awful"] * 8
+    >>> classifier.fit(X, ["good", "bad", "good", "bad"] * 8)
+    SpikeDecoderClassifier(...)
+    >>> classifier.predict(["this is great", "awful!"])
+    array(['good', 'bad'], dtype='<U4')
+    """
 
     language_model: ClassVar[type[LanguageModel]] = SpikeDecoderLM
 
@@ -30,13 +132,13 @@ class SpikeDecoderClassifier(TextClassifier):
         tokenizer: str | BaseTokenizer | None = "auto",
         criterion: Any = CrossEntropyLoss,
         optimizer: Any = AdamW,
-        lr: float = 1e-3,
+        lr: float = 5e-3,
+        lr_final: float | None = None,
         weight_decay: float = 0.1,
         betas: tuple[float, float] = (0.9, 0.95),
         clip: float | None = 1.0,
         schedule: str = "cosine",
         warmup_steps: int = 0,
-        lr_final: float | None = None,
         max_epochs: int = 5,
         max_steps: int | None = None,
         batch_size: int = 32,
@@ -55,12 +157,106 @@ class SpikeDecoderClassifier(TextClassifier):
             criterion=criterion,
             optimizer=optimizer,
             lr=lr,
+            lr_final=lr_final,
             weight_decay=weight_decay,
             betas=betas,
             clip=clip,
             schedule=schedule,
             warmup_steps=warmup_steps,
+            max_epochs=max_epochs,
+            max_steps=max_steps,
+            batch_size=batch_size,
+            train_split=train_split,
+            callbacks=callbacks,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+            **kwargs,
+        )
+
+
+class SpikeGPTClassifier(TextClassifier):
+    """A spiking RWKV as a classifier of text.
+
+    Parameters
+    ----------
+    module : type or Module, default=SpikeGPT
+        Its parameters are set as ``module__n_layer``, ``module__n_embd``, ``module__dropout``, ...
+    pretrained : None, SpikeGPTLM, str or path, default=None
+        What to start from; see `SpikeDecoderClassifier`.
+    decision, tokenizer, criterion, optimizer, lr, lr_final, weight_decay, betas, clip, schedule, \
+warmup_steps, max_epochs, max_steps, batch_size, train_split, callbacks, device, random_state, \
+verbose
+        As in `SpikeDecoderClassifier`, and so are the attributes.
+    **kwargs
+        Parameters of components and further ones of `skorch.NeuralNet`.
+
+    See Also
+    --------
+    SpikeGPTLM : The language model, which learns from text without labels.
+
+    Notes
+    -----
+    There are no positions, so a document of any length is read as a whole, whatever
+    ``module__ctx_len``; memory grows with the longest document of a batch.
+
+    Examples
+    --------
+    >>> from snn_estimators.estimators import SpikeGPTClassifier, SpikeGPTLM
+    >>> X = ["a great film", "an awful film", "great", "so awful"] * 8
+    >>> y = ["good", "bad", "good", "bad"] * 8
+    >>> model = SpikeGPTLM(
+    ...     tokenizer="word", module__n_layer=2, module__n_embd=16, lr=1e-2, random_state=0
+    ... )
+    >>> classifier = SpikeGPTClassifier(
+    ...     pretrained=model.fit(X), lr=1e-2, max_epochs=10, random_state=0
+    ... )
+    >>> classifier.fit(X, y).predict(["this is great", "awful!"])
+    array(['good', 'bad'], dtype='<U4')
+    """
+
+    language_model: ClassVar[type[LanguageModel]] = SpikeGPTLM
+
+    def __init__(
+        self,
+        module: Any = SpikeGPT,
+        *,
+        pretrained: Any = None,
+        decision: str = "mean",
+        tokenizer: str | BaseTokenizer | None = "auto",
+        criterion: Any = CrossEntropyLoss,
+        optimizer: Any = AdamW,
+        lr: float = 5e-3,
+        lr_final: float | None = None,
+        weight_decay: float = 0.1,
+        betas: tuple[float, float] = (0.9, 0.95),
+        clip: float | None = 1.0,
+        schedule: str = "cosine",
+        warmup_steps: int = 0,
+        max_epochs: int = 5,
+        max_steps: int | None = None,
+        batch_size: int = 32,
+        train_split: Any = None,
+        callbacks: Any = None,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            module,
+            pretrained=pretrained,
+            decision=decision,
+            tokenizer=tokenizer,
+            criterion=criterion,
+            optimizer=optimizer,
+            lr=lr,
             lr_final=lr_final,
+            weight_decay=weight_decay,
+            betas=betas,
+            clip=clip,
+            schedule=schedule,
+            warmup_steps=warmup_steps,
             max_epochs=max_epochs,
             max_steps=max_steps,
             batch_size=batch_size,

@@ -69,7 +69,8 @@ def check_labels(y: Any, n_documents: int, owner: str, classes: Any = None) -> L
         raise ValueError(
             f"X holds {n_documents} documents, but y holds {len(labels)} labels: pass one each."
         )
-    missing = np.flatnonzero(pd.isna(labels))
+    # Before numpy, in whose arrays of strings NaN reads "nan".
+    missing = np.flatnonzero(pd.isna(np.asarray(y, dtype=object).ravel()))
     if len(missing):
         raise ValueError(
             f"y holds no label (None or NaN) for document {missing[0]}: label it or drop it."
@@ -83,7 +84,7 @@ def check_labels(y: Any, n_documents: int, owner: str, classes: Any = None) -> L
     strangers = np.flatnonzero(~np.isin(labels, known))
     if len(strangers):
         raise ValueError(
-            f"y holds the label {labels[strangers[0]]!r}, which is none of the classes "
+            f"y holds the label {labels.tolist()[strangers[0]]!r}, which is none of the classes "
             f"{known.tolist()}: fit again on data with all classes."
         )
     return Labels(known, np.searchsorted(known, labels).astype(np.int64))
@@ -95,19 +96,19 @@ class LabelledDocuments(Dataset):
     Parameters
     ----------
     documents : sequence of ndarray of int64, each of shape (n_tokens,)
-    codes : ndarray of int64, shape (n_documents,)
+    labels : Labels
     """
 
-    def __init__(self, documents: Sequence[Ids], codes: Ids) -> None:
+    def __init__(self, documents: Sequence[Ids], labels: Labels) -> None:
         self.documents = documents
-        self.codes = codes
+        self.labels = labels
         self.lengths = np.array([len(ids) for ids in documents], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.documents)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return torch.from_numpy(self.documents[index]), int(self.codes[index])
+        return torch.from_numpy(self.documents[index]), int(self.labels.codes[index])
 
 
 def labelled_part(dataset: Dataset) -> tuple[Ids, Ids]:
@@ -117,7 +118,7 @@ def labelled_part(dataset: Dataset) -> tuple[Ids, Ids]:
         indices = np.asarray(dataset.indices, dtype=np.int64)
         return lengths[indices], codes[indices]
     if isinstance(dataset, LabelledDocuments):
-        return dataset.lengths, dataset.codes
+        return dataset.lengths, dataset.labels.codes
     raise TypeError(f"Expected labelled documents, got a {type(dataset).__name__}.")
 
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
-from torch import Tensor, nn
+from sklearn.base import ClassifierMixin
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from snn_estimators.estimators.data import Ids, equal_length_batches
@@ -204,22 +204,25 @@ class TextClassifier(ClassifierMixin, TextNet):
         self._check_parameters(fit_params)
         documents = self._check_X(X, reset=True)
         labels = check_labels(y, len(documents), type(self).__name__, classes)
-        _warn_of_singles(labels)
+        if method == "fit":  # otherwise more may come
+            _warn_of_singles(labels)
         pretrained = load_pretrained(self.pretrained, self.language_model)
         tokenizer, tokens = self._learn_or_adopt_tokens(documents, pretrained)
+        dataset = LabelledDocuments(tokens, labels)
+        split: Any = self.get_split_datasets(dataset, **fit_params)  # before anything is lost
         with self._private_generators(self._draw_seed()):
             with self._starting_from(_Start(len(labels.classes), pretrained)):
                 self.initialize()
             self.classes_ = labels.classes
             if tokenizer is not None:
                 self.tokenizer_ = tokenizer
-            return self._train(LabelledDocuments(tokens, labels.codes), method, **fit_params)
+            return self._train(split, method)
 
     def _fit_further(self, X: Any, y: Any, method: str, fit_params: dict[str, Any]) -> Self:
         self._check_parameters(fit_params)
         documents = self._check_X(X)
         labels = check_labels(y, len(documents), type(self).__name__, self.classes_)
-        dataset = LabelledDocuments(self._tokenize(documents), labels.codes)
+        dataset = LabelledDocuments(self._tokenize(documents), labels)
         states = getattr(self, "_states_after_training", None)
         with self._private_generators(self._draw_seed() if states is None else states):
             return self._train(dataset, method, **fit_params)
@@ -279,7 +282,7 @@ class TextClassifier(ClassifierMixin, TextNet):
         _, kept = labelled_part(split.train)
         lost = np.setdiff1d(codes, kept)
         if len(lost):
-            name = self.classes_[lost[0]]
+            name = X.labels.classes.tolist()[lost[0]]
             raise ValueError(
                 f"train_split leaves no document of the class {name!r} to train on, of "
                 f"{(codes == lost[0]).sum()} in all: choose a stratified one, such as "
@@ -355,7 +358,8 @@ class TextClassifier(ClassifierMixin, TextNet):
         """Run the module on documents, batch by batch; float64 on the CPU."""
         self.check_is_fitted()
         tokens = self._tokenize(self._check_X(X))
-        loader = self.get_iterator(LabelledDocuments(tokens, np.zeros(len(tokens), np.int64)))
+        unknown = Labels(self.classes_, np.zeros(len(tokens), np.int64))
+        loader: Any = self.get_iterator(LabelledDocuments(tokens, unknown))
         logits = torch.empty(len(tokens), len(self.classes_), dtype=torch.float64)
         with self._private_generators(0):
             for indices, batch in zip(loader.batch_sampler, loader, strict=True):

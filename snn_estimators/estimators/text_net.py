@@ -23,6 +23,7 @@ class TextNet(TrainedNet):
 
     tokenizer: str | BaseTokenizer | None
     tokenizer_: BaseTokenizer
+    module_: Any
     _new_vocab_size: int  # of the module that `initialize` is about to build
 
     def __sklearn_tags__(self) -> Any:
