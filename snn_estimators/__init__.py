@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from snn_estimators.model_selection import language_model_scores, results_table, write_tables
     from snn_estimators.nn import SpikeGPT, SpikingDecoder
     from snn_estimators.text import (
+        BPETokenizer,
         CharTokenizer,
+        PretrainedTokenizer,
         TextCleaner,
         WindowKFold,
         WordTokenizer,
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BPETokenizer",
     "CharTokenizer",
+    "PretrainedTokenizer",
     "SpikeDecoderClassifier",
     "SpikeDecoderLM",
     "SpikeGPT",

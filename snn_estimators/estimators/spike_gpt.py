@@ -76,6 +76,7 @@ stride, batch_size, train_split, callbacks, device, random_state, verbose
     """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"spikegpt": {"logit_penalty": 1e-4}}
+    WINDOW = "module__ctx_len"
 
     def __init__(
         self,

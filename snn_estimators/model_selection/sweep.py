@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import GridSearchCV, ParameterGrid
 
-from snn_estimators.estimators import LanguageModel, SpikeDecoderLM
+from snn_estimators.estimators import LanguageModel, language_model
 from snn_estimators.estimators.base import resolve_device
 from snn_estimators.model_selection.grids import check_grid, resolve_parameters, set_parameters
 from snn_estimators.model_selection.progress import CountedScorer, fit_progress
@@ -36,6 +36,7 @@ from snn_estimators.text import (
 
 __all__ = [
     "DEFAULT_GRID",
+    "DEFAULT_GRIDS",
     "SweepResult",
     "TablesNotWrittenError",
     "prepare_text",
@@ -47,6 +48,18 @@ DEFAULT_GRID: Mapping[str, Sequence[Any]] = {
     "timesteps": [1, 2, 4],
     "heads": [1, 5],
     "encoding": ["learned", "two-hot"],
+}
+"""What a sweep of SpikeDecoder compares."""
+
+DEFAULT_GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
+    "spikedecoder": DEFAULT_GRID,
+    "spikegpt": {"n_embd": [32, 64], "spikes": ["residual", "everywhere", "none"]},
+}
+"""What a sweep of each family compares."""
+
+_SMALL: Mapping[str, Mapping[str, Any]] = {
+    "spikedecoder": {"module__blocks": 2, "lr": 0.01},
+    "spikegpt": {"module__n_layer": 2, "lr": 0.01},
 }
 
 
@@ -199,45 +212,52 @@ def run_sweep(
 
 
 def sweep_model(
-    preset: str | None = None, *, length: int = 64, clean: bool = True, **parameters: Any
-) -> SpikeDecoderLM:
+    preset: str | None = None,
+    *,
+    family: str = "spikedecoder",
+    length: int = 64,
+    clean: bool = True,
+    **parameters: Any,
+) -> LanguageModel:
     """Make the small language model that sweeps compare by default.
 
-    Two blocks and 150 small, large steps: a fit of seconds, long enough for differences to show.
+    Two layers and 150 small, large steps: a fit of seconds, long enough for differences to show.
 
     Parameters
     ----------
     preset : str, optional
-        A recipe of `SpikeDecoderLM.PRESETS` to start from instead.
+        A recipe of the estimator's `PRESETS` to start from instead.
+    family : {"spikedecoder", "spikegpt"}, default="spikedecoder"
     length : int, default=64
-        Tokens that the model sees at most.
+        Tokens in a window.
     clean : bool, default=True
         Whether the text will be cleaned: then the alphabet is SpikeDecoder's, else it is learned.
     **parameters
-        Parameters of `SpikeDecoderLM`, or their short names (``blocks=4``).
+        Parameters of the estimator, or their short names (``blocks=4``).
 
     Returns
     -------
-    SpikeDecoderLM
+    SpikeDecoderLM or SpikeGPTLM
         Not fitted.
 
     Raises
     ------
     ValueError
-        If there is no such preset or parameter.
+        If there is no such family, preset or parameter.
 
     Examples
     --------
     >>> sweep_model(blocks=3).get_params()["module__blocks"]
     3
     """
+    kind = language_model(family)
     tokenizer = CharTokenizer("spikedecoder") if clean else "char"
     base: dict[str, Any] = {"tokenizer": tokenizer, "random_state": 0}
     if preset is None:
-        model = SpikeDecoderLM(**base, module__blocks=2, max_steps=150, batch_size=8, lr=0.01)
+        model = kind(**base, **_SMALL[family], max_steps=150, batch_size=8)
     else:
-        model = SpikeDecoderLM.from_preset(preset, **base)
-    return set_parameters(model, {"max_len": length, **parameters})
+        model = kind.from_preset(preset, **base)
+    return set_parameters(model, {kind.WINDOW: length, **parameters})
 
 
 def prepare_text(
