@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from sklearn.base import ClassifierMixin
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from snn_estimators.estimators.data import Ids, equal_length_batches
+from snn_estimators.estimators.judgement import Judgement
 from snn_estimators.estimators.labelled import (
     LabelledDocuments,
     Labels,
@@ -30,7 +29,7 @@ from snn_estimators.estimators.pretrained import (
     adopt_tokenizer,
     load_pretrained,
 )
-from snn_estimators.estimators.text_net import TextNet, refuse_unknown_ids
+from snn_estimators.estimators.text_net import refuse_unknown_ids
 from snn_estimators.estimators.training import Split
 from snn_estimators.nn.classifier import DECISIONS, SequenceClassifier
 from snn_estimators.text import BaseTokenizer, make_tokenizer
@@ -45,7 +44,7 @@ class _Start(NamedTuple):
     pretrained: LanguageModel | None
 
 
-class TextClassifier(ClassifierMixin, TextNet):
+class TextClassifier(ClassifierMixin, Judgement):
     """Base of the classifiers; a subclass brings a module, its language model and a recipe.
 
     The module is the backbone of a `SequenceClassifier`; see there what it has to offer.
@@ -55,7 +54,6 @@ class TextClassifier(ClassifierMixin, TextNet):
     """The estimator that `pretrained` may be."""
 
     warmup_tokens = None  # documents have no usual length
-    classes_: npt.NDArray[Any]
     _start: _Start | None = None
 
     def __init__(
@@ -308,63 +306,6 @@ class TextClassifier(ClassifierMixin, TextNet):
     ) -> Tensor:
         """Return the mean loss of the batch's documents; a skorch hook."""
         return self.criterion_(y_pred, y_true.to(y_pred.device))
-
-    # Predictions
-
-    def predict(self, X: Any) -> npt.NDArray[Any]:
-        """Return the most likely class of each document.
-
-        Parameters
-        ----------
-        X : iterable of str, or token ids
-            As in `fit`; documents may be of any length, and empty ones are fine.
-
-        Returns
-        -------
-        ndarray of shape (n_documents,)
-            Labels, of the type that y had in `fit`.
-        """
-        codes = self._logits(X).argmax(1)
-        return self.classes_[codes.numpy()]
-
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
-        """Return the probability of each class for each document.
-
-        Parameters
-        ----------
-        X : iterable of str, or token ids
-
-        Returns
-        -------
-        ndarray of shape (n_documents, n_classes)
-            In the order of `classes_`.
-        """
-        return self._logits(X).softmax(1).numpy()
-
-    def predict_log_proba(self, X: Any) -> npt.NDArray[np.float64]:
-        """Return the logarithm of `predict_proba`.
-
-        Parameters
-        ----------
-        X : iterable of str, or token ids
-
-        Returns
-        -------
-        ndarray of shape (n_documents, n_classes)
-        """
-        return self._logits(X).log_softmax(1).numpy()
-
-    def _logits(self, X: Any) -> Tensor:
-        """Run the module on documents, batch by batch; float64 on the CPU."""
-        self.check_is_fitted()
-        tokens = self._tokenize(self._check_X(X))
-        unknown = Labels(self.classes_, np.zeros(len(tokens), np.int64))
-        loader: Any = self.get_iterator(LabelledDocuments(tokens, unknown))
-        logits = torch.empty(len(tokens), len(self.classes_), dtype=torch.float64)
-        with self._private_generators(0):
-            for indices, batch in zip(loader.batch_sampler, loader, strict=True):
-                logits[indices] = self.evaluation_step(batch).double().cpu()
-        return logits
 
 
 def _warn_of_singles(labels: Labels) -> None:

@@ -19,6 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skorch.dataset import ValidSplit
 from tiny_language_model import TEXTS, tiny_model
 
+from snn_estimators.energy import summarize
 from snn_estimators.estimators import SpikeDecoderClassifier, SpikeGPTClassifier, SpikeGPTLM
 from snn_estimators.text import CharTokenizer, TextCleaner, WordTokenizer
 
@@ -88,7 +89,7 @@ def test_scikit_learn_has_nothing_to_object(estimator, check):
 
 @pytest.mark.parametrize("make", [tiny_classifier, tiny_gpt])
 def test_a_toy_task_is_learned(make):
-    model = make(max_epochs=8).fit(*reviews(100))
+    model = make(max_epochs=12).fit(*reviews(100))
     assert model.score(*reviews(seed=1)) > 0.9
     losses = model.history_[:, "train_loss"]
     assert losses[-1] < 0.3 < losses[0]
@@ -148,6 +149,18 @@ def test_any_length_of_document(classifier):
     np.testing.assert_allclose(empty, blank)
     bias = classifier.module_.backbone.head.linear.bias
     np.testing.assert_allclose(empty, bias.softmax(0).tolist(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [tiny_classifier, tiny_gpt])
+def test_energy(make):
+    model = make(max_epochs=2).fit(X, Y)
+    table = model.energy([*X, "", "great " * 30])
+    assert summarize(table)["synaptic_nj"] > 0
+    assert table["layer"].iloc[-1] == "backbone.head.linear"
+    assert model.spike_rates(X)["spike_rate"].between(0, 1).all()
+    np.testing.assert_allclose(summarize(model.energy(X)), summarize(model.energy(X[::-1])))
+    with pytest.raises(ValueError, match="token"):
+        model.energy([""])
 
 
 def test_tags():
