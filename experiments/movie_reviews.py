@@ -1,0 +1,173 @@
+"""Tell praise from blame: spiking classifiers on movie reviews, beside what they have to beat.
+
+Cross-validation over 10,662 sentences (Pang and Lee's sentence polarity data, one file of each
+kind). Everything is learned within the folds: vocabularies, and the text that a language model is
+pretrained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.dummy import DummyClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_validate
+from sklearn.pipeline import make_pipeline
+
+from snn_estimators import (
+    SpikeDecoderClassifier,
+    SpikeGPTClassifier,
+    SpikeGPTLM,
+    WordTokenizer,
+    results_table,
+)
+from snn_estimators.energy import summarize
+from snn_estimators.model_selection import check_writable, describe_corpus, describe_run, present
+
+FILES = {"praise": "movie_reviews.pos", "blame": "movie_reviews.neg"}
+FOLDS = 5
+SHARED: dict[str, Any] = {"batch_size": 32, "device": "cpu", "random_state": 0}
+WORDS = {"tokenizer": WordTokenizer(min_frequency=2, lowercase=True)}
+SPIKEGPT = {
+    "module__n_layer": 2,
+    "module__n_embd": 64,
+    "module__initialization": "rwkv",
+    "module__dropout": 0.3,
+}
+SPIKEDECODER = {
+    "module__max_len": 64,
+    "module__blocks": 2,
+    "module__heads": 4,
+    "module__token_dim": 48,
+    "module__position_dim": 16,
+    "module__timesteps": 2,
+    "module__float_embedding": True,
+    "module__embedding_std": 1.0,
+}
+
+
+class PretrainedFirst(ClassifierMixin, BaseEstimator):
+    """Train a language model on X, without y, then a classifier that starts from it."""
+
+    def __init__(self, language_model: SpikeGPTLM, classifier: SpikeGPTClassifier) -> None:
+        self.language_model = language_model
+        self.classifier = classifier
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train both."""
+        start = clone(self.language_model).fit(X)
+        self.classifier_ = clone(self.classifier).set_params(pretrained=start).fit(X, y)
+        self.classes_ = self.classifier_.classes_
+        return self
+
+    def predict(self, X: Any) -> Any:
+        """Ask the classifier."""
+        return self.classifier_.predict(X)
+
+
+def models(max_steps: int | None) -> dict[str, Any]:
+    """Return what is compared."""
+    shared = {**SHARED, "max_steps": max_steps}
+    recipe = {**shared, **WORDS, "lr": 1e-2, "max_epochs": 3}
+    return {
+        "majority vote": DummyClassifier(),
+        "TF-IDF + logistic regression": make_pipeline(TfidfVectorizer(), LogisticRegression()),
+        "TF-IDF of words and pairs + logistic regression": make_pipeline(
+            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+            LogisticRegression(C=10, max_iter=1000),
+        ),
+        "SpikeGPT": SpikeGPTClassifier(**SPIKEGPT, **recipe),
+        "SpikeGPT, pretrained on the fold's text": PretrainedFirst(
+            SpikeGPTLM(**SPIKEGPT, **shared, **WORDS, lr=6e-3, max_epochs=1),
+            SpikeGPTClassifier(**shared, lr=5e-3, max_epochs=2),
+        ),
+        "RWKV, the non-spiking twin": SpikeGPTClassifier(
+            module__spikes="none", **SPIKEGPT, **recipe
+        ),
+        "SpikeDecoder": SpikeDecoderClassifier(**SPIKEDECODER, **recipe),
+        "Transformer, the non-spiking twin": SpikeDecoderClassifier(
+            module__spike_degree=0, **SPIKEDECODER, **recipe
+        ),
+    }
+
+
+def scores(model: Any, X: Any, y: Any) -> dict[str, float]:
+    """Return accuracy, size and cost."""
+    found = {"accuracy": float(np.mean(model.predict(X) == y))}
+    classifier = getattr(model, "classifier_", model)
+    if hasattr(classifier, "energy"):
+        cost = summarize(classifier.energy(X))
+        found["n_parameters"] = sum(p.numel() for p in classifier.module_.parameters())
+        found["energy_per_token_nj"] = cost["synaptic_nj"]
+        found["total_energy_per_token_nj"] = cost["total_nj"]
+        found["spike_rate"] = cost["spike_rate"]
+    return found
+
+
+def read_reviews(folder: Path) -> tuple[list[str], list[str]]:
+    """Return sentences and labels."""
+    texts, labels = [], []
+    for label, name in FILES.items():
+        if not (folder / name).is_file():
+            sys.exit(f"There is no {name} in {folder}: give the folder that has it as --data.")
+        lines = (folder / name).read_text(encoding="utf-8").splitlines()
+        texts += lines
+        labels += [label] * len(lines)
+    return texts, labels
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="(%(default)s)")
+    parser.add_argument("--output", default=f"results/{Path(__file__).stem}", help="(%(default)s)")
+    parser.add_argument("--jobs", type=int, default=None, help="fits at a time (one a core)")
+    parser.add_argument("--quick", action="store_true", help="a few steps: does everything run?")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Cross-validate everything and write the table."""
+    options = parse_arguments()
+    texts, labels = read_reviews(options.data)
+    folder = check_writable(options.output)
+    started = time.perf_counter()
+    step = len(texts) // 100 if options.quick else 1
+    X, y = np.array(texts[::step], dtype=object), np.array(labels[::step])
+    folds = StratifiedKFold(2 if options.quick else FOLDS, shuffle=True, random_state=0)
+    runs = []
+    for name, model in models(2 if options.quick else None).items():
+        jobs = -1 if options.jobs is None else options.jobs
+        run = cross_validate(
+            model, X, y, cv=folds, scoring=scores, n_jobs=jobs, error_score="raise"
+        )
+        runs.append({"model": name, **run})
+        print(f"{name}: {run['test_accuracy'].mean():.3f}", flush=True)
+    table = results_table(runs).drop(columns=["rank", "pareto"])
+    table = table.sort_values("accuracy", ascending=False, kind="stable", ignore_index=True)
+    run = describe_run(
+        parameters={"folds": folds.get_n_splits(), **SHARED, **WORDS, **SPIKEGPT, **SPIKEDECODER},
+        seed=0,
+        corpus=describe_corpus("movie_reviews", list(X)),
+        duration=time.perf_counter() - started,
+        command=["python", *sys.argv],
+    )
+    neat = present(table).to_markdown(index=False, disable_numparse=True)
+    table.to_csv(folder / "results.csv", index=False)
+    (folder / "results.md").write_text(f"{neat}\n", encoding="utf-8")
+    (folder / "run.json").write_text(f"{json.dumps(run, indent=2)}\n", encoding="utf-8")
+    with pd.option_context("display.width", 200, "display.max_columns", None):
+        print(table)
+
+
+if __name__ == "__main__":
+    main()
