@@ -35,7 +35,7 @@ try:
 except ImportError:  # there is none on Windows, and no lock
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["STATE", "Run", "Summary", "check_name", "is_run"]
+__all__ = ["LOG", "STATE", "Run", "Summary", "check_name", "is_run", "other_steps"]
 
 STATE, SUMMARY, LOG, ERRORS = "training.safetensors", "checkpoint.json", "log.csv", "error.log"
 _LOCK = ".lock"
@@ -108,6 +108,12 @@ def check_name(name: object) -> None:
 def is_run(folder: Path) -> bool:
     """Tell the folder of a named fit."""
     return (folder / "checkpoints").is_dir()
+
+
+def other_steps(checkpoint: Path) -> list[int]:
+    """Return the steps of a checkpoint's siblings; none if it is no checkpoint."""
+    run = Run(checkpoint.resolve().parent.parent)
+    return [step for step in run.steps() if run.checkpoint(step).name != checkpoint.name]
 
 
 class Run:

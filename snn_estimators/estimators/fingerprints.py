@@ -28,6 +28,7 @@ __all__ = [
 
 _HARMLESS = frozenset(
     {"device", "keep_checkpoints", "name", "resume", "save_every_n_steps", "verbose"}
+    | {"iterator_train__num_workers", "iterator_valid__num_workers"}
 )
 """Parameters that change no number; a device changes their last bits at most."""
 
@@ -37,7 +38,7 @@ def describe_parameters(estimator: Any) -> dict[str, Any]:
     return {
         name: describe(value)
         for name, value in estimator.get_params(deep=False).items()
-        if name not in _HARMLESS and not name.endswith("__num_workers")
+        if name not in _HARMLESS
     }
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "HISTORY",
     "TOKENIZER",
     "WEIGHTS",
+    "OtherKindError",
     "is_name",
     "load_argument",
     "model_folders",
@@ -33,6 +34,11 @@ __all__ = [
     "write_folder",
     "write_json",
 ]
+
+
+class OtherKindError(ValueError):
+    """What is in a file is whole, but of another class or format than is asked for."""
+
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 HISTORY, CARD = "history.json", "README.md"

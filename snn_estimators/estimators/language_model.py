@@ -42,6 +42,9 @@ class LanguageModel(Evaluation, Generation, Persistence):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Named recipes for `from_preset`: parameters that differ from the defaults."""
 
+    WINDOW: ClassVar[str] = "module__max_len"
+    """The parameter that is the length of windows."""
+
     _components = (*TrainedNet._components, "tokenizer")
 
     tokenizer_: BaseTokenizer

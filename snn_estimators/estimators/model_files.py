@@ -20,6 +20,7 @@ from snn_estimators.estimators.folders import (
     HISTORY,
     TOKENIZER,
     WEIGHTS,
+    OtherKindError,
     read_json,
     require,
     to_plain,
@@ -87,6 +88,10 @@ def _config_of(estimator: Any) -> dict[str, Any]:
         except (TypeError, ValueError):
             if value is not defaults.get(name, value is None):
                 left_out.append(name)
+    for owner, prefix in (("callbacks", "callbacks__"), ("train_split", "evaluate_every_n_steps")):
+        for name in [name for name in parameters if name.startswith(prefix)]:
+            if owner in left_out and parameters.pop(name) is not None:
+                left_out.append(name)  # it means nothing without the other
     return {
         "format": FORMAT,
         "estimator": type(estimator).__name__,
@@ -147,7 +152,7 @@ def read_config(folder: Path, estimator: str) -> dict[str, Any]:
     config = read_json(path)
     check_keys(config, {"format": object, "estimator": object}, path)
     if (config["estimator"], config["format"]) != (estimator, FORMAT):
-        raise ValueError(
+        raise OtherKindError(
             f"{folder} holds a {config['estimator']} in format {config['format']}, "
             f"not a {estimator} in format {FORMAT}."
         )

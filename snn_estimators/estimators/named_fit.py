@@ -23,7 +23,7 @@ from snn_estimators.estimators.fingerprints import (
     digest,
     digest_of_split,
 )
-from snn_estimators.estimators.folders import models_home
+from snn_estimators.estimators.folders import OtherKindError, models_home
 from snn_estimators.estimators.keeper import Keeper
 from snn_estimators.estimators.model_files import read_config, read_tokenizer, write_model
 from snn_estimators.estimators.resumption import TrainingState, unkept_attributes
@@ -121,6 +121,10 @@ class NamedFit(Keeper):
         for step in reversed(self.run.steps()):
             try:
                 saved = self._read(self.run.checkpoint(step))
+            except OtherKindError as error:
+                raise ValueError(
+                    f"The fit {self.run.name!r} cannot go on here: {error} Choose another name."
+                ) from error
             except (OSError, ValueError) as error:
                 problems.append(f"{error}")
                 continue
@@ -210,7 +214,7 @@ class NamedFit(Keeper):
         assert self.saved is not None
         net.planned_steps_ = self.saved.summary.planned_steps
         net.interrupted_ = False
-        self.saved.state.restore(net)
+        self.saved.state.restore(net, training=False)
         net._take_stock()
 
     # What the fit tells
@@ -232,7 +236,11 @@ class NamedFit(Keeper):
                     UserWarning,
                     stacklevel=7,
                 )
-            state.restore(net)
+            try:
+                state.restore(net)
+            except ValueError as error:
+                checkpoint = self.run.checkpoint(step)
+                raise ValueError(f"{error} Delete {checkpoint} to go on without it.") from error
             self.saved = None  # its tensors are not needed any more
         best = self.run.best(step)
         self._best = best[0] if best else float("inf")
@@ -252,7 +260,7 @@ class NamedFit(Keeper):
         every = net.save_every_n_steps
         if self._interrupt.pending:
             self._save(net)
-            raise KeyboardInterrupt
+            self._interrupt.happen()
         # At the end of an epoch its validation comes first, and one checkpoint is enough.
         if net._position.batches < net._epoch_length:
             self._log.complete(row.get("step_valid_loss"))
@@ -269,14 +277,16 @@ class NamedFit(Keeper):
         self._log.complete(self._valid_loss if self._validated_at == step else None)
         if self._interrupt.pending:
             self._save(net)
-            raise KeyboardInterrupt
+            self._interrupt.happen()
         if step < net.planned_steps_ and (improved or every is None or step % every == 0):
             self._save(net)
         self._clock = time.perf_counter()
 
     def fit_ended(self, net: Any) -> None:
         """Write the last checkpoint, marked as finished; not if the fit was interrupted."""
-        if not net.interrupted_:
+        if net.interrupted_:
+            self._interrupt.pending = False  # it has happened
+        else:
             self._save(net, finished=True)
 
     def fit_failed(self, net: Any, error: BaseException) -> None:
@@ -357,8 +367,13 @@ class _Interrupt:
         self.pending = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    def happen(self) -> None:
+        """Be the KeyboardInterrupt that was held back."""
+        self.pending = False
+        raise KeyboardInterrupt
+
     def __exit__(self, *exception: Any) -> None:
         if self._former is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if self.pending and exception[0] is None:
-            raise KeyboardInterrupt  # too late for a step to hear of it
+            self.happen()  # too late for a step to hear of it

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from sklearn.base import clone
 
-from snn_estimators.estimators.checkpoints import Run, is_run
+from snn_estimators.estimators.checkpoints import Run, is_run, other_steps
 from snn_estimators.estimators.folders import (
     CONFIG,
     HISTORY,
@@ -113,6 +113,17 @@ class Persistence(TrainedNet):
             If a file is damaged, or the files do not fit each other, this class, or the overrides.
         """
         folder = model_folder(name_or_path, checkpoint)
+        try:
+            return cls._from_folder(folder, overrides)
+        except (FileNotFoundError, ValueError) as error:
+            others = other_steps(folder)
+            if not others:
+                raise
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"{error} Other checkpoints of this fit are at steps {others}.") from error
+
+    @classmethod
+    def _from_folder(cls, folder: Path, overrides: dict[str, Any]) -> Self:
         config = read_config(folder, cls.__name__)
         parameters = {k: untuple(v) for k, v in config["parameters"].items()}
         tokenizer = None

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from snn_estimators.estimators.base import GeneratorStates
 from snn_estimators.estimators.fingerprints import constructor_parameters, digest
-from snn_estimators.estimators.folders import require, to_plain
+from snn_estimators.estimators.folders import OtherKindError, require, to_plain
 
 __all__ = ["FORMAT", "Position", "TrainingState", "pack", "unkept_attributes", "unpack"]
 
@@ -105,8 +105,14 @@ class TrainingState:
         """What `capture` was given."""
         return self.content["about"]
 
-    def restore(self, net: Any) -> None:
+    def restore(self, net: Any, *, training: bool = True) -> None:
         """Put an initialized net, its callbacks and PyTorch's generators where they stood.
+
+        Parameters
+        ----------
+        net : TrainedNet
+        training : bool
+            Whether training has begun, so that the callbacks have built what they build then.
 
         Raises
         ------
@@ -114,13 +120,14 @@ class TrainingState:
             If the state is not that of such a net.
         """
         try:
-            self._restore(net)
+            self._restore(net, training)
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            told = " ".join(str(error).split())
             raise ValueError(
-                f"The state of the training does not fit this {type(net).__name__}: {error}"
+                f"The state of the training does not fit this {type(net).__name__}: {told}"
             ) from error
 
-    def _restore(self, net: Any) -> None:
+    def _restore(self, net: Any, training: bool) -> None:
         content = self.content
         for name, part in _parts(net):
             part.load_state_dict(unpack(content["parts"][name], self.tensors))
@@ -128,7 +135,11 @@ class TrainingState:
             parameter.requires_grad_(name not in content["frozen"])
         for name, callback in net.callbacks_:
             for key, value in content["callbacks"].get(name, {}).items():
-                _set_attribute(callback, key, value, self.tensors)
+                if not (isinstance(value, dict) and "state_dict" in value):
+                    vars(callback)[key] = unpack(value, self.tensors)
+                elif training:
+                    state = unpack(value["state_dict"], self.tensors)
+                    getattr(callback, key).load_state_dict(state)
         net.history[:] = content["history"]
         net._position = Position(**unpack(content["position"], self.tensors))
         net._set_generators(unpack(content["generators"], self.tensors))
@@ -158,7 +169,7 @@ class TrainingState:
         except (SafetensorError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged or no state of a training: {error}.") from error
         if found != FORMAT:
-            raise ValueError(
+            raise OtherKindError(
                 f"{path} is in format {found}, this version of snn_estimators reads {FORMAT}: use "
                 "the version that wrote it."
             )
@@ -215,13 +226,6 @@ def _kept_attributes(
         except TypeError:
             if key.startswith("_") or key.endswith("_"):
                 yield key, _UNKEPT
-
-
-def _set_attribute(callback: Any, key: str, value: Any, tensors: Mapping[str, Tensor]) -> None:
-    if isinstance(value, dict) and "state_dict" in value:
-        getattr(callback, key).load_state_dict(unpack(value["state_dict"], tensors))
-    else:
-        vars(callback)[key] = unpack(value, tensors)
 
 
 # Python's containers, numpy's and PyTorch's numbers as JSON and tensors

@@ -112,11 +112,11 @@ class TrainedNet(SklearnNet):
         step = super().train_step_single(batch, **fit_params)
         # skorch tells callbacks the loss only after the optimizer's step: too late for the guard.
         self._step_loss = float(step["loss"].detach())
-        self._step_lr = self.optimizer_.param_groups[0]["lr"]
+        self._step_lr = float(self.optimizer_.param_groups[0]["lr"])
         return step
 
     def _train(
-        self, dataset: Dataset, method: str, keeper: Keeper | None = None, **fit_params: Any
+        self, dataset: Dataset | Split, method: str, keeper: Keeper | None = None, **fit_params: Any
     ) -> Self:
         """Train the initialized net for `max_epochs` or `max_steps` (more).
 
