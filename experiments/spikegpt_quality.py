@@ -22,16 +22,18 @@ def spike_gpt(lr: float, schedule: str = "constant", **parameters: Any) -> parti
     )
 
 
+INITIALIZATIONS = {
+    "published": "published initialisation",
+    "rwkv": "RWKV's initialisation",
+    "firing": "firing from the start",
+}
 MODELS = {
-    f"{name}, lr {rate}": spike_gpt(float(rate), **parameters)
+    f"SpikeGPT, {words}, lr {rate}": spike_gpt(float(rate), initialization=name)
+    for name, words in INITIALIZATIONS.items()
     for rate in ("1e-3", "3e-3")
-    for name, parameters in {
-        "SpikeGPT, published initialisation": {},
-        "SpikeGPT, RWKV initialisation": {"initialization": "rwkv"},
-        "SpikeGPT, firing initialisation": {"initialization": "firing"},
-        "spikes everywhere": {"spikes": "everywhere"},
-        "RWKV without spikes": {"spikes": "none"},
-    }.items()
+} | {
+    "SpikeGPT, spikes everywhere, lr 3e-3": spike_gpt(3e-3, spikes="everywhere"),
+    "RWKV without spikes, lr 3e-3": spike_gpt(3e-3, spikes="none"),
 }
 
 if __name__ == "__main__":

@@ -134,6 +134,9 @@ class SpikeGPT(nn.Module):
     detach_reset : bool, default=False
     tau, v_threshold, v_reset, surrogate, surrogate_alpha
         Of all neurons; see `snn_estimators.nn.LIF`.
+    input_tau, input_threshold : float, default=1.0 and 0.5
+        Of the neurons in front of linear maps instead, with spikes "everywhere". At `input_tau` 1
+        they have no memory, which would blur the token that the map is to see.
 
     Raises
     ------
@@ -172,6 +175,8 @@ class SpikeGPT(nn.Module):
         v_reset: float | None = 0.0,
         surrogate: str = "atan",
         surrogate_alpha: float | None = None,
+        input_tau: float = 1.0,
+        input_threshold: float = 0.5,
     ) -> None:
         super().__init__()
         check_sizes(vocab_size=vocab_size, ctx_len=ctx_len, n_layer=n_layer, n_embd=n_embd)
@@ -180,8 +185,6 @@ class SpikeGPT(nn.Module):
         self.vocab_size, self.ctx_len, self.n_embd = vocab_size, ctx_len, n_embd
         lif = partial(
             TokenLIF,
-            tau=tau,
-            v_threshold=v_threshold,
             v_reset=v_reset,
             detach_reset=detach_reset,
             surrogate=surrogate,
@@ -189,10 +192,12 @@ class SpikeGPT(nn.Module):
         )
 
         def behind_mixing() -> TokenLIF | None:
-            return None if spikes == "none" else lif()
+            return None if spikes == "none" else lif(tau=tau, v_threshold=v_threshold)
 
         def before_linear() -> TokenLIF | None:
-            return lif() if spikes == "everywhere" else None
+            if spikes != "everywhere":
+                return None
+            return lif(tau=input_tau, v_threshold=input_threshold)
 
         def block(layer: int) -> SpikeGPTBlock:
             is_plain = layer > 0 or model_type == "RWKV"
