@@ -48,7 +48,10 @@ class SpikeGPTLM(LanguageModel):
         the gradient, where it adds so many times that logit, and not on the reported loss.
     tokenizer, criterion, clip, schedule, warmup_steps, max_epochs, max_steps, steps_per_epoch, \
 stride, batch_size, train_split, callbacks, device, random_state, verbose
-        As in `SpikeDecoderLM`, and so are its attributes.
+        As in `SpikeDecoderLM`, and so are the attributes.
+    name, resume, save_every_n_steps, keep_checkpoints, evaluate_every_n_steps
+        A fit with a name saves itself while it trains, and goes on after a kill; see
+        `SpikeDecoderLM`.
     **kwargs
         Parameters of components and further ones of `skorch.NeuralNet`.
 
@@ -104,6 +107,11 @@ stride, batch_size, train_split, callbacks, device, random_state, verbose
         device: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
+        name: str | None = None,
+        resume: bool = False,
+        save_every_n_steps: int | None = None,
+        keep_checkpoints: int = 3,
+        evaluate_every_n_steps: int | None = None,
         **kwargs: Any,
     ) -> None:
         self.logit_penalty = logit_penalty
@@ -130,6 +138,11 @@ stride, batch_size, train_split, callbacks, device, random_state, verbose
             device=device,
             random_state=random_state,
             verbose=verbose,
+            name=name,
+            resume=resume,
+            save_every_n_steps=save_every_n_steps,
+            keep_checkpoints=keep_checkpoints,
+            evaluate_every_n_steps=evaluate_every_n_steps,
             **kwargs,
         )
 
