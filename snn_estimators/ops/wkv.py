@@ -172,7 +172,7 @@ def wkv_chunked(
 ) -> WKVOutput:
     """Run chunks side by side, then join them: 2 sqrt(T) steps of plain PyTorch instead of T."""
     tokens = key.shape[1]
-    if tokens < 16:
+    if tokens < 16:  # joining would cost more than it saves
         return wkv_reference(time_decay, time_first, key, value, state)
     size = math.isqrt(tokens)
     chunks = tokens // size
