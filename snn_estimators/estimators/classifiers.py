@@ -57,7 +57,7 @@ class SpikeDecoderClassifier(TextClassifier):
     max_epochs : int, default=5
     max_steps : int, optional
         Train for exactly so many optimizer steps, whatever `max_epochs` says.
-    batch_size : int, default=32
+    batch_size : int, default=16
         Documents a batch: of similar length in training, of equal length in prediction.
     train_split : None or callable, default=None
         As in skorch: ``ValidSplit(5, stratified=True)`` records a ``valid_loss`` every epoch.
@@ -141,7 +141,7 @@ class SpikeDecoderClassifier(TextClassifier):
         warmup_steps: int = 0,
         max_epochs: int = 5,
         max_steps: int | None = None,
-        batch_size: int = 32,
+        batch_size: int = 16,
         train_split: Any = None,
         callbacks: Any = None,
         device: str = "auto",
@@ -238,7 +238,7 @@ verbose
         warmup_steps: int = 0,
         max_epochs: int = 5,
         max_steps: int | None = None,
-        batch_size: int = 32,
+        batch_size: int = 16,
         train_split: Any = None,
         callbacks: Any = None,
         device: str = "auto",

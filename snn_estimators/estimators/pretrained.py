@@ -15,10 +15,10 @@ from torch import nn
 from snn_estimators.estimators.language_model import LanguageModel
 from snn_estimators.text import BaseTokenizer
 
-__all__ = ["adopt_backbone", "adopt_tokenizer", "load_pretrained"]
+__all__ = ["adopt_backbone", "adopt_tokenizer", "resolve_pretrained"]
 
 
-def load_pretrained(given: Any, kind: type[LanguageModel]) -> LanguageModel | None:
+def resolve_pretrained(given: Any, kind: type[LanguageModel]) -> LanguageModel | None:
     """Return the fitted language model that a `pretrained` parameter means, or None.
 
     Raises
@@ -126,6 +126,8 @@ def adopt_backbone(
     _refuse_contradictions(
         "module", {k: p for k, p in parameters.items() if k not in dropouts}, built_with
     )
+    if not dropouts:
+        return copy.deepcopy(own)
     backbone: nn.Module = kind(**{**built_with, **dropouts})
     backbone.load_state_dict(own.state_dict())
     return backbone

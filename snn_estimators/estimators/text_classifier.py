@@ -27,7 +27,7 @@ from snn_estimators.estimators.language_model import LanguageModel
 from snn_estimators.estimators.pretrained import (
     adopt_backbone,
     adopt_tokenizer,
-    load_pretrained,
+    resolve_pretrained,
 )
 from snn_estimators.estimators.text_net import refuse_unknown_ids
 from snn_estimators.estimators.training import Split
@@ -204,7 +204,7 @@ class TextClassifier(ClassifierMixin, Judgement):
         labels = check_labels(y, len(documents), type(self).__name__, classes)
         if method == "fit":  # otherwise more may come
             _warn_of_singles(labels)
-        pretrained = load_pretrained(self.pretrained, self.language_model)
+        pretrained = resolve_pretrained(self.pretrained, self.language_model)
         tokenizer, tokens = self._learn_or_adopt_tokens(documents, pretrained)
         dataset = LabelledDocuments(tokens, labels)
         split: Any = self.get_split_datasets(dataset, **fit_params)  # before anything is lost
