@@ -1,4 +1,4 @@
-"""The command line: sweep, fit, score, generate, energy, corpora.
+"""The command line: sweep, fit, models, score, generate, energy, corpora.
 
 Each command reads its options, calls the library and prints what came back. Imports stand inside
 the commands: each waits for what it needs alone.
@@ -12,10 +12,13 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from snn_estimators._terminal import show
 
 __all__ = ["app", "main"]
 
@@ -46,6 +49,9 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Fix a parameter, e.g. blocks=2; repeatable."),
 ]
+
+
+Kind = StrEnum("Kind", ["spikedecoder", "spikegpt"])
 _CLEANED = frozenset(string.ascii_lowercase + ".' ")
 
 
@@ -97,7 +103,7 @@ def sweep(
     axes = {"timesteps": timesteps, "heads": heads, "encoding": encoding}
     listed = [f"{name}={values}" for name, values in axes.items() if values is not None]
     settings = _settings(fixed, epochs, steps)
-    recipe = {"device": device, "random_state": seed} | settings
+    recipe: dict[str, Any] = {"device": device, "random_state": seed} | settings
     model = sweep_model(preset, length=length, clean=clean, **recipe)
     try:
         result = run_sweep(
@@ -114,16 +120,28 @@ def sweep(
             command=["snn-estimators", *sys.argv[1:]],
         )
     except TablesNotWrittenError as error:
-        _show(present(error.result.table, brief=True))
+        show(present(error.result.table, brief=True))
         raise
-    _show(present(result.table, brief=True))
+    show(present(result.table, brief=True))
     typer.echo(f"Tables, plots and run.json are in {output}")
 
 
 @app.command()
 def fit(
     corpus: Corpus,
-    output: Annotated[str, typer.Option(help="Folder or name to save the model under.")],
+    output: Annotated[
+        str | None, typer.Option(help="Folder or name to save the model under in the end.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name to save it under while it trains, again and again.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the fit of that --name, or begin it.")
+    ] = False,
+    save_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between two checkpoints; default: an epoch.")
+    ] = None,
+    kind: Annotated[Kind, typer.Option("--model", help="What to train.")] = Kind.spikedecoder,
     fixed: Set = None,
     epochs: Epochs = None,
     steps: Steps = None,
@@ -135,34 +153,45 @@ def fit(
     seed: Seed = 0,
 ) -> None:
     """Train a model on text, and save it; the last tenth of the text is held out to score it."""
-    from snn_estimators.estimators import SpikeDecoderLM
-    from snn_estimators.estimators.folders import refuse_other_content, resolve_name
-    from snn_estimators.model_selection import check_writable, prepare_text
+    from snn_estimators import estimators
+    from snn_estimators.estimators.folders import models_home
+    from snn_estimators.estimators.named_fit import refuse_taken_name
+    from snn_estimators.model_selection import prepare_text
     from snn_estimators.model_selection.grids import set_parameters
     from snn_estimators.text import CharTokenizer
 
-    folder = resolve_name(output)
-    refuse_other_content(folder)  # now, not after hours of training
+    if output is None and name is None:
+        raise ValueError("say where to save the model: --output FOLDER, or --name NAME")
+    if name is not None:
+        refuse_taken_name(name, resume)  # now, not after hours of training
+    if output is not None:
+        _check_place(output)
     text = prepare_text(corpus, clean=clean, limit=limit)
-    model = SpikeDecoderLM() if preset is None else SpikeDecoderLM.from_preset(preset)
+    estimator, of_length = {
+        Kind.spikedecoder: (estimators.SpikeDecoderLM, "max_len"),
+        Kind.spikegpt: (estimators.SpikeGPTLM, "ctx_len"),
+    }[kind]
+    model = estimator() if preset is None else estimator.from_preset(preset)
     recipe = {
         "tokenizer": CharTokenizer("spikedecoder") if clean else "char",
-        "max_len": length,
+        of_length: length,
         "device": device,
         "random_state": seed,
         "verbose": 1,
+        "name": name,
+        "resume": resume,
+        "save_every_n_steps": save_every,
     } | _settings(fixed, epochs, steps)
     set_parameters(model, recipe)
-    check_writable(folder.parent)
     split = len(text) - len(text) // 10
     try:
         model.fit([text[:split]])
     except FloatingPointError as error:
-        if getattr(model, "n_steps_", 0) == 0:
+        if output is None or getattr(model, "n_steps_", 0) == 0:
             raise
         saved = model.save_pretrained(output)
         raise FloatingPointError(f"{error} The model up to there is saved in {saved}.") from error
-    typer.echo(f"saved in {model.save_pretrained(output)}")
+    typer.echo(f"saved in {model.save_pretrained(output) if output else models_home() / str(name)}")
     if len(model.tokenizer_.transform([text[split:]])[0]) > 1:
         _print_scores(model, [text[split:]])
     else:
@@ -225,7 +254,7 @@ def energy(model: Model, corpus: Corpus, limit: Limit = 20_000, device: Device =
     numbers = table[columns].map(
         lambda value: f"{value:.4g}" if isinstance(value, float) else value
     )
-    _show(numbers.replace("nan", ""))
+    show(numbers.replace("nan", ""))
     total = summarize(table)
     typer.echo(
         f"{total['synaptic_nj']:.4g} nJ per token in synapses ({total['total_nj']:.4g} nJ with "
@@ -235,11 +264,25 @@ def energy(model: Model, corpus: Corpus, limit: Limit = 20_000, device: Device =
 
 
 @app.command()
+def models() -> None:
+    """List what is saved under a name: models, and fits with their checkpoints."""
+    from snn_estimators.estimators.folders import models_home
+    from snn_estimators.estimators.listing import saved_models
+
+    table = saved_models()
+    if table.empty:
+        typer.echo(f"nothing is saved in {models_home()}")
+        return
+    rounded = table.round({"loss": 3, "best_valid_loss": 3, "megabytes": 1}).astype(object)
+    show(rounded.where(table.notna(), ""))
+
+
+@app.command()
 def corpora() -> None:
     """List the corpora that need no download, and how to name others."""
     from snn_estimators.text import available_corpora
 
-    _show(available_corpora())
+    show(available_corpora())
 
 
 def _settings(fixed: list[str] | None, epochs: int | None, steps: int | None) -> dict[str, Any]:
@@ -271,10 +314,20 @@ def _sweep_grid(model: Any, listed: list[str], fixed: Iterable[str]) -> dict[str
     return {name: values for name, values in axes.items() if name not in settled} | chosen
 
 
-def _load(model: str, device: str) -> Any:
-    from snn_estimators.estimators import SpikeDecoderLM
+def _check_place(output: str) -> None:
+    """Refuse a place where no model can be saved."""
+    from snn_estimators.estimators.folders import refuse_other_content, resolve_name
+    from snn_estimators.model_selection import check_writable
 
-    fitted = SpikeDecoderLM.from_pretrained(model, device=device)
+    folder = resolve_name(output)
+    refuse_other_content(folder)
+    check_writable(folder.parent)
+
+
+def _load(model: str, device: str) -> Any:
+    from snn_estimators.estimators.persistence import load_pretrained
+
+    fitted = load_pretrained(model, device=device)
     if fitted.tokenizer is None:
         raise ValueError(f"{model} knows token ids, not text: use it from Python")
     return fitted
@@ -314,26 +367,6 @@ def _print_scores(model: Any, documents: list[str]) -> None:
     typer.echo(f"accuracy            {100 * seen['accuracy']:.2f} %")
     if totals["unknown_rate"]:
         typer.echo(f"unknown tokens      {100 * totals['unknown_rate']:.2f} %")
-
-
-def _show(table: Any, *, title: str | None = None) -> None:
-    """Print a DataFrame; columns of numbers lean right."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.measure import Measurement
-    from rich.table import Table
-
-    drawn = Table(box=SIMPLE_HEAD, title=title, title_justify="left")
-    for name in table.columns:
-        words = table[name].astype(str).str.contains("[a-zA-Z]{3}").any()
-        drawn.add_column(str(name), justify="left" if words else "right", overflow="fold")
-    for row in table.itertuples(index=False):
-        drawn.add_row(*map(str, row))
-    console = Console()
-    # Where the screen is too narrow a long line is better than a squeezed or missing column.
-    wide = console.options.update(max_width=1000)
-    console.width = max(console.width, Measurement.get(console, wide, drawn).maximum)
-    console.print(drawn)
 
 
 def main() -> None:

@@ -360,5 +360,65 @@ def test_corpora_are_listed(run):
 def test_help_names_every_command(run):
     code, output, _ = run("--help")
     assert code == 0
-    for command in ("sweep", "fit", "score", "generate", "energy", "corpora"):
+    for command in ("sweep", "fit", "models", "score", "generate", "energy", "corpora"):
         assert command in output
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(tmp_path / "home"))
+    return tmp_path / "home" / "models"
+
+
+def test_a_named_fit_goes_on(run, tale, tmp_path, home):
+    command = ["fit", tale, "--name", "GPT-1", "--save-every=2", *TINY_FIT]
+    code, output, errors = run(*command)
+    assert code == 0, errors
+    assert f"saved in {home / 'GPT-1'}" in output
+    assert run("score", "GPT-1", tale)[0] == 0
+    code, _, errors = run(*command)
+    assert code == 2
+    assert "'GPT-1' is taken" in errors
+    again = run(*command, "--resume", "--output", tmp_path / "model")
+    assert again[0] == 0
+    assert output.splitlines()[1:] == again[1].splitlines()[1:]
+    assert run("score", tmp_path / "model", tale)[1] == run("score", "GPT-1", tale)[1]
+    code, _, errors = run(*command, "--resume", "--steps=4")
+    assert code == 2
+    assert "max_steps (saved 3, given 4)" in errors
+
+
+def test_a_spikegpt_is_trained_and_used(run, tale, home):
+    size = ["--model=spikegpt", "--steps=2", "--length=16", "--set=n_layer=1", "--set=n_embd=8"]
+    code, _, errors = run("fit", tale, "--name=GPT-2", *size)
+    assert code == 0, errors
+    code, output, errors = run("generate", "GPT-2", "the", "--tokens=4", "--seed=1")
+    assert code == 0, errors
+    assert len(output) == len("the") + 4 + 1
+
+
+def test_what_is_saved_is_listed(run, tale, home):
+    assert "nothing is saved" in run("models")[1]
+    assert run("fit", tale, "--name=GPT-1", *TINY_FIT)[0] == 0
+    assert run("fit", tale, "--output=cats", *TINY_FIT)[0] == 0
+    (home / "cats" / "model.safetensors").write_bytes(b"cut")
+    code, output, errors = run("models")
+    assert code == 0, errors
+    lines = {line.split()[0]: line for line in output.splitlines() if line.strip()}
+    assert "finished" in lines["GPT-1"]
+    assert "damaged" in lines["cats"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--output FOLDER, or --name NAME"),
+        (["--name=a/b"], "name must be None or"),
+        (["--output=a", "--resume"], "resume=True needs a name"),
+    ],
+)
+def test_names_that_make_no_sense(run, tale, home, options, message):
+    code, _, errors = run("fit", tale, *options, *TINY_FIT)
+    assert code == 2
+    assert message in errors
+    assert not home.exists() or not any(home.iterdir())

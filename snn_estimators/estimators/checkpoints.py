@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from snn_estimators.estimators.folders import (
     is_name,
@@ -35,7 +36,7 @@ try:
 except ImportError:  # there is none on Windows, and no lock
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["LOG", "STATE", "Run", "Summary", "check_name", "is_run", "other_steps"]
+__all__ = ["ERRORS", "LOG", "STATE", "Run", "Summary", "check_name", "is_run", "other_steps"]
 
 STATE, SUMMARY, LOG, ERRORS = "training.safetensors", "checkpoint.json", "log.csv", "error.log"
 _LOCK = ".lock"
@@ -236,16 +237,11 @@ class Run:
         """
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         with (self.folder / _LOCK).open("a") as lock:
-            try:
-                if fcntl is not None:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _lock(lock):
                 raise ValueError(
                     f"Another fit named {self.name!r} is at work in {self.folder}: wait for its "
                     "end, or choose another name."
-                ) from None
-            except OSError:
-                pass  # a file system without locks
+                )
             for draft in (*self.checkpoints.glob(".*.new"), *self.checkpoints.glob(".*.old")):
                 shutil.rmtree(draft, ignore_errors=True)  # left by a kill
             try:
@@ -254,7 +250,27 @@ class Run:
                 if {path.name for path in self.folder.iterdir()} <= {_LOCK, "checkpoints"}:
                     self._remove_if_empty()
 
+    def is_held(self) -> bool:
+        """Tell whether a fit is at work in the folder."""
+        try:
+            with (self.folder / _LOCK).open() as lock:
+                return not _lock(lock)
+        except FileNotFoundError:
+            return False
+
     def _remove_if_empty(self) -> None:
         """Leave nothing behind a fit that never began."""
         if not any(self.checkpoints.iterdir()):
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _lock(file: IO[str]) -> bool:
+    """Lock an open file until it is closed; tell whether that succeeded, or nobody can know."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True

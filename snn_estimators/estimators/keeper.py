@@ -16,6 +16,9 @@ class Keeper:
     What it saves then includes what the callbacks know.
     """
 
+    def __reduce__(self) -> Any:
+        return Keeper, ()  # nobody follows the copy of a net in mid-fit
+
     def fit_begun(self, net: Any, split: Sequence[Dataset | None]) -> None:
         """Hear that the callbacks have begun, and which data go into training and validation.
 

@@ -146,11 +146,15 @@ Written by snn_estimators {config["versions"]["snn_estimators"]} with torch
 # Reading
 
 
-def read_config(folder: Path, estimator: str) -> dict[str, Any]:
-    """Read config.json, with a ValueError unless it holds all that loading relies on."""
+def read_config(folder: Path, estimator: str | None = None) -> dict[str, Any]:
+    """Read config.json, with a ValueError unless it holds all that loading relies on.
+
+    With the name of an estimator, it must be of that class.
+    """
     path = folder / CONFIG
     config = read_json(path)
     check_keys(config, {"format": object, "estimator": object}, path)
+    estimator = config["estimator"] if estimator is None else estimator
     if (config["estimator"], config["format"]) != (estimator, FORMAT):
         raise OtherKindError(
             f"{folder} holds a {config['estimator']} in format {config['format']}, "

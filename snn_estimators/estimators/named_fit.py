@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from snn_estimators._version import __version__
-from snn_estimators.estimators.checkpoints import LOG, STATE, Run, Summary
+from snn_estimators.estimators.checkpoints import LOG, STATE, Run, Summary, check_name
 from snn_estimators.estimators.data import IGNORED, Ids
 from snn_estimators.estimators.fingerprints import (
     describe_parameters,
@@ -48,8 +48,10 @@ def refuse_taken_name(name: str, resume: bool) -> Run:
     Raises
     ------
     ValueError
-        If there is a saved model of that name, or a fit that is not to be resumed.
+        If it is no name, or there is a saved model of that name, or a fit that is not to be
+        resumed.
     """
+    check_name(name)
     run = Run(models_home() / name)
     remedy = "choose another name"
     if run.folder.exists() and not run.checkpoints.is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
 import warnings
@@ -187,6 +188,17 @@ class CtrlC(Callback):
         if net._position.steps + 1 == 5:
             for _ in range(self.times):
                 os.kill(os.getpid(), signal.SIGINT)
+
+
+class Copier(Callback):
+    def on_batch_end(self, net, **kwargs):
+        pickle.loads(pickle.dumps(net))
+
+
+def test_a_net_in_mid_fit_can_be_copied(texts):
+    model = tiny_model(name="whole", callbacks=[Copier()]).fit(texts)
+    again = pickle.loads(pickle.dumps(model))
+    assert outcome(again.partial_fit(texts)) == outcome(model.partial_fit(texts))
 
 
 def test_ctrl_c_waits_for_the_end_of_a_step(texts, monkeypatch):
