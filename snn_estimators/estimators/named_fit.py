@@ -25,12 +25,19 @@ from snn_estimators.estimators.fingerprints import (
 )
 from snn_estimators.estimators.folders import OtherKindError, models_home
 from snn_estimators.estimators.keeper import Keeper
-from snn_estimators.estimators.model_files import read_config, read_tokenizer, write_model
+from snn_estimators.estimators.model_files import (
+    check_keys,
+    read_config,
+    read_tokenizer,
+    write_model,
+)
 from snn_estimators.estimators.resumption import TrainingState, unkept_attributes
 from snn_estimators.estimators.steplog import StepLog
 from snn_estimators.text import BaseTokenizer
 
 __all__ = ["NamedFit", "refuse_taken_name"]
+
+_ABOUT = {"parameters": dict, "versions": dict, "data": str, "split": str, "device": str}
 
 
 class Saved(NamedTuple):
@@ -92,7 +99,6 @@ class NamedFit(Keeper):
         self.run = run
         self._estimator = estimator
         self._about: dict[str, Any] = {
-            "estimator": type(estimator).__name__,
             "parameters": describe_parameters(estimator),
             "versions": {"snn_estimators": __version__, "torch": torch.__version__},
         }
@@ -100,7 +106,7 @@ class NamedFit(Keeper):
         self._log: StepLog | None = None
         self._interrupt = _Interrupt()
         self._told: set[tuple[str, str, str]] = set()
-        self._saved_at = self._validated_at = -1  # steps
+        self._validated_at = -1  # a step
         self._valid_loss: float | None = None
 
     def __enter__(self) -> Self:
@@ -148,9 +154,11 @@ class NamedFit(Keeper):
     def _read(self, folder: Path) -> Saved:
         config = read_config(folder, type(self._estimator).__name__)
         size = config["vocab_size"]
+        state = TrainingState.read(folder / STATE)
+        check_keys(state.about, _ABOUT, folder / STATE)
         return Saved(
             Summary.read(folder),
-            TrainingState.read(folder / STATE),
+            state,
             read_tokenizer(folder, size) if config["has_tokenizer"] else None,
             size,
         )

@@ -372,6 +372,15 @@ def test_damaged_weights_are_refused(run, texts, tmp_path, monkeypatch, damage):
     assert not Path("exploded").exists()
 
 
+def test_a_state_that_says_nothing_of_itself(run, model, texts):
+    cut_at(run, 5)
+    state = TrainingState.read(run.checkpoint(5) / STATE)
+    state.content["about"] = {"parameters": []}
+    state.write(run.checkpoint(5) / STATE)
+    with pytest.warns(UserWarning, match=r"from step 4.*training.safetensors is damaged"):
+        model.fit(texts, resume=True)
+
+
 def test_a_state_of_other_sizes(run, model, texts):
     cut_at(run, 5)
     state = TrainingState.read(run.checkpoint(5) / STATE)
