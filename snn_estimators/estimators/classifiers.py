@@ -36,7 +36,8 @@ class SpikeDecoderClassifier(TextClassifier):
     tokenizer : "auto", {"word", "char", ...}, tokenizer or None, default="auto"
         Fitted within `fit`, on the training fold alone; parameters are set as
         ``tokenizer__min_frequency``, ... "auto" is the pretrained model's, or "word" without one.
-        With None, X holds token ids.
+        With words, a ``tokenizer__min_frequency`` of 2 teaches the model what an unknown one is
+        like. With None, X holds token ids.
     criterion : type, default=torch.nn.CrossEntropyLoss
         Of logits [batch, n_classes] and class indices [batch].
     optimizer : type, default=torch.optim.AdamW
@@ -112,12 +113,12 @@ class SpikeDecoderClassifier(TextClassifier):
     >>> classifier = SpikeDecoderClassifier(
     ...     module__max_len=8, module__blocks=1, module__heads=1, module__token_dim=6,
     ...     module__position_dim=2, module__timesteps=2, module__float_embedding=True,
-    ...     module__embedding_std=1.0, lr=3e-2, max_epochs=10, random_state=0,
+    ...     module__embedding_std=1.0, lr=3e-2, batch_size=4, random_state=0,
     ... )
     >>> X = ["a great film", "an awful film", "great", "so awful"] * 8
     >>> classifier.fit(X, ["good", "bad", "good", "bad"] * 8)
     SpikeDecoderClassifier(...)
-    >>> classifier.predict(["this is great", "awful!"])
+    >>> classifier.predict(["great film", "awful film"])
     array(['good', 'bad'], dtype='<U4')
     """
 
@@ -214,7 +215,7 @@ verbose
     >>> classifier = SpikeGPTClassifier(
     ...     pretrained=model.fit(X), lr=1e-2, max_epochs=10, random_state=0
     ... )
-    >>> classifier.fit(X, y).predict(["this is great", "awful!"])
+    >>> classifier.fit(X, y).predict(["great film", "awful film"])
     array(['good', 'bad'], dtype='<U4')
     """
 
