@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -32,6 +34,7 @@ __all__ = [
     "check_keys",
     "load_weights",
     "plain",
+    "read_classes",
     "read_config",
     "read_history",
     "read_tokenizer",
@@ -102,13 +105,50 @@ def _config_of(estimator: Any) -> dict[str, Any]:
         "left_out": left_out,
         "fitted": {n: getattr(estimator, n) for n in _FITTED if hasattr(estimator, n)},
         "versions": {"snn_estimators": __version__, "torch": torch.__version__},
+        **_classes_of(estimator),
     }
+
+
+def _classes_of(estimator: Any) -> dict[str, Any]:
+    """Describe the classes of a classifier, so that they come back as the same labels."""
+    if not hasattr(estimator, "classes_"):
+        return {}
+    classes = estimator.classes_
+    dtype = "object" if classes.dtype == object else classes.dtype.str
+    return {"classes": {"dtype": dtype, "labels": classes.tolist()}}
+
+
+def read_classes(config: Mapping[str, Any], path: Path) -> npt.NDArray[Any] | None:
+    """Return the classes in a config, None if it is no classifier's.
+
+    Raises
+    ------
+    ValueError
+        If they are damaged.
+    """
+    if "classes" not in config:
+        return None
+    described = config["classes"]
+    check_keys(described, {"dtype": str, "labels": list}, path)
+    try:
+        classes = np.array(described["labels"], dtype=described["dtype"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: its classes make no labels: {error}.") from error
+    if classes.ndim != 1 or classes.tolist() != described["labels"]:
+        raise ValueError(
+            f"{path} is damaged: {described['labels']} are no {described['dtype']} labels."
+        )
+    return classes
 
 
 def _model_card(estimator: Any, config: Mapping[str, Any], name: str, argument: str) -> str:
     n_parameters = sum(p.numel() for p in estimator.module_.parameters())
     losses = [row["train_loss"] for row in estimator.history if "train_loss" in row]
-    loss = f"{losses[-1]:.4f} nats a token" if losses else "not recorded"
+    judges = "classes" in config
+    unit = "document" if judges else "token"
+    loss = f"{losses[-1]:.4f} nats a {unit}" if losses else "not recorded"
+    task = "text-classification" if judges else "text-generation"
+    kind = "text-classifier" if judges else "language-model"
     changed = {k: v for k, v in config["parameters"].items() if k.startswith("module__")}
     rows = "\n".join(f"| {k.removeprefix('module__')} | {v} |" for k, v in changed.items())
     fitted = config["fitted"]
@@ -116,8 +156,8 @@ def _model_card(estimator: Any, config: Mapping[str, Any], name: str, argument: 
     imports = "" if argument.startswith('"') else "from pathlib import Path\n\n"
     return f"""---
 library_name: snn_estimators
-pipeline_tag: text-generation
-tags: [spiking-neural-network, language-model]
+pipeline_tag: {task}
+tags: [spiking-neural-network, {kind}]
 ---
 
 # {name}

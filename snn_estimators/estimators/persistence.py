@@ -23,6 +23,7 @@ from snn_estimators.estimators.model_files import (
     check_keys,
     load_weights,
     plain,
+    read_classes,
     read_config,
     read_history,
     read_tokenizer,
@@ -131,8 +132,11 @@ class Persistence(TrainedNet):
             tokenizer = read_tokenizer(folder, config["vocab_size"])
             parameters.setdefault("tokenizer", clone(tokenizer))
         history = read_history(folder / HISTORY)
+        classes = read_classes(config, folder / CONFIG)
         try:
             estimator = cls(**{**parameters, **overrides})
+            if classes is not None:
+                estimator.classes_ = classes
             build(estimator, config["vocab_size"])
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             given = f" with {overrides}" if overrides else ""

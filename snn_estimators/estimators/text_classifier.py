@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-from sklearn.base import ClassifierMixin
+from sklearn.base import ClassifierMixin, clone
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -24,6 +26,7 @@ from snn_estimators.estimators.labelled import (
     labelled_part,
 )
 from snn_estimators.estimators.language_model import LanguageModel
+from snn_estimators.estimators.persistence import Persistence
 from snn_estimators.estimators.pretrained import (
     adopt_backbone,
     adopt_tokenizer,
@@ -44,7 +47,7 @@ class _Start(NamedTuple):
     pretrained: LanguageModel | None
 
 
-class TextClassifier(ClassifierMixin, Judgement):
+class TextClassifier(ClassifierMixin, Judgement, Persistence):
     """Base of the classifiers; a subclass brings a module, its language model and a recipe.
 
     The module is the backbone of a `SequenceClassifier`; see there what it has to offer.
@@ -55,6 +58,7 @@ class TextClassifier(ClassifierMixin, Judgement):
 
     warmup_tokens = None  # documents have no usual length
     _start: _Start | None = None
+    _built_with: dict[str, Any] | None = None  # of a module that was taken over
 
     def __init__(
         self,
@@ -251,19 +255,59 @@ class TextClassifier(ClassifierMixin, Judgement):
         finally:
             del self._start
 
+    # Saving
+
+    def save_pretrained(self, name_or_path: str | os.PathLike[str]) -> Path:
+        """Write the fitted classifier into a folder, whole or not at all.
+
+        What comes back from `from_pretrained` needs no pretrained model any more: its own
+        ``pretrained`` is None, and ``module__*`` and `tokenizer` are what was taken over. Fitted
+        anew it would therefore start from scratch; `partial_fit` goes on.
+
+        Parameters
+        ----------
+        name_or_path : str or path
+            As in `SpikeDecoderLM.save_pretrained`, and so are the files and the errors.
+
+        Returns
+        -------
+        Path
+            The folder.
+        """
+        self.check_is_fitted()
+        return Persistence.save_pretrained(self._on_its_own(), name_or_path)
+
+    def _on_its_own(self) -> Self:
+        """Return a classifier that was not made from a pretrained model, the same otherwise."""
+        if self._built_with is None:
+            return self
+        other = copy.copy(self)
+        other.pretrained = None
+        other._nested = {k: v for k, v in self._nested.items() if not k.startswith("tokenizer__")}
+        other._nested |= {f"module__{name}": value for name, value in self._built_with.items()}
+        if self.tokenizer is not None:
+            other.tokenizer = clone(self.tokenizer_)
+        return other
+
     # skorch's hooks
 
     def initialize_module(self) -> Self:
         """Build the classifier on a new or a pretrained backbone; a skorch hook."""
-        if self._start is None:
+        if self._start is not None:
+            n_classes, pretrained = self._start
+        elif hasattr(self, "classes_"):  # of a saved classifier, whose weights are to come
+            n_classes, pretrained = len(self.classes_), None
+        else:
             raise ValueError("The classes are not known before fit: call fit instead.")
-        n_classes, pretrained = self._start
         if pretrained is None:
             backbone = self._build_module()
             if backbone is self.module:  # an instance, to be kept as it is
                 backbone = copy.deepcopy(backbone)
+            self._built_with = None
         else:
-            backbone = adopt_backbone(pretrained, self.module, self.get_params_for("module"))
+            own = self.get_params_for("module")
+            backbone = adopt_backbone(pretrained, self.module, own)
+            self._built_with = {**pretrained.get_params_for("module"), **own}
         self.module_ = SequenceClassifier(backbone, n_classes, self.decision)
         return self
 

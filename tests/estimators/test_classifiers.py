@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import warnings
 
@@ -346,6 +347,75 @@ def test_what_is_no_pretrained_model():
             tiny_classifier(pretrained=thing).fit(X, Y)
     with pytest.raises(NotFittedError, match="pretrained model is not fitted"):
         tiny_classifier(pretrained=tiny_model()).fit(X, Y)
+
+
+# Saved
+
+
+LABELS = [["no", "yes"], [3, 7], [False, True], [1.0, 2.0]]
+
+
+@pytest.mark.parametrize("labels", [*LABELS, np.array(["x", "y"], dtype=object)])
+def test_there_and_back(labels, tmp_path):
+    model = tiny_classifier(max_epochs=1, decision="last").fit(X, np.resize(labels, len(X)))
+    folder = model.save_pretrained(tmp_path / "model")
+    loaded = SpikeDecoderClassifier.from_pretrained(folder)
+    assert loaded.predict_proba(X).tolist() == model.predict_proba(X).tolist()
+    assert loaded.classes_.dtype == model.classes_.dtype
+    assert loaded.predict(X).tolist() == model.predict(X).tolist()
+    assert loaded.get_params() == model.get_params()
+    assert loaded.partial_fit(X, np.resize(labels, len(X))).n_iter_ == 2
+    assert "text-classification" in (folder / "README.md").read_text()
+    with pytest.raises(ValueError, match=r"SpikeDecoderClassifier .* not a SpikeGPTClassifier"):
+        SpikeGPTClassifier.from_pretrained(folder)
+
+
+def test_what_was_pretrained_stands_on_its_own(language_model, tmp_path):
+    start = language_model.save_pretrained(tmp_path / "start")
+    for pretrained in (language_model, start):
+        model = tiny_classifier(pretrained=pretrained, module__mlp_dropout=0.2).fit(X, Y)
+        model.save_pretrained(tmp_path / "model")
+        loaded = SpikeDecoderClassifier.from_pretrained(tmp_path / "model")
+        assert loaded.predict_proba(X).tolist() == model.predict_proba(X).tolist()
+        assert loaded.pretrained is None
+        assert model.pretrained is pretrained
+        assert loaded.get_params()["module__mlp_dropout"] == 0.2
+        assert loaded.fit(X, Y).vocab_size_ == model.vocab_size_
+    with pytest.raises(NotFittedError):
+        tiny_classifier(pretrained=language_model).save_pretrained(tmp_path / "model")
+
+
+def test_token_ids_are_saved_too(tmp_path):
+    table, y = np.arange(40).reshape(10, 4) % 7, np.arange(10) % 2
+    start = tiny_model(tokenizer=None).fit(table)
+    for parameters in ({}, {"pretrained": start}):
+        model = tiny_classifier(tokenizer=None, max_epochs=1, **parameters).fit(table, y)
+        folder = model.save_pretrained(tmp_path / "ids")
+        loaded = SpikeDecoderClassifier.from_pretrained(folder)
+        assert loaded.predict_proba(table).tolist() == model.predict_proba(table).tolist()
+        assert loaded.n_features_in_ == 4
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (None, "classes are not known"),
+        ({"dtype": "<U4"}, "'labels' is missing"),
+        ({"dtype": "int64", "labels": ["bad", "good"]}, "make no labels"),
+        ({"dtype": "bool", "labels": ["bad", "good"]}, "are no bool labels"),
+        ({"dtype": "no dtype", "labels": ["bad", "good"]}, "make no labels"),
+        ({"dtype": "<U4", "labels": ["bad", "good", "odd"]}, "does not fit"),
+    ],
+)
+def test_damaged_classes(classes, message, classifier, tmp_path):
+    folder = classifier.save_pretrained(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    del config["classes"]
+    if classes is not None:
+        config["classes"] = classes
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        SpikeDecoderClassifier.from_pretrained(folder)
 
 
 # Bad input
