@@ -2,7 +2,7 @@
 
 Cross-validation over 10,662 sentences (Pang and Lee's sentence polarity data, one file of each
 kind). Everything is learned within the folds: vocabularies, and the text that a language model is
-pretrained on.
+pretrained on. Sizes and rates were chosen on one fold of another shuffle.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ SPIKEGPT = {
 }
 SPIKEDECODER = {
     "module__max_len": 64,
-    "module__blocks": 2,
+    "module__blocks": 1,
     "module__heads": 4,
     "module__token_dim": 48,
     "module__position_dim": 16,
     "module__timesteps": 2,
     "module__float_embedding": True,
-    "module__embedding_std": 1.0,
+    "module__embedding_std": 0.3,
 }
 
 
@@ -77,7 +77,7 @@ class PretrainedFirst(ClassifierMixin, BaseEstimator):
 def models(max_steps: int | None) -> dict[str, Any]:
     """Return what is compared."""
     shared = {**SHARED, "max_steps": max_steps}
-    recipe = {**shared, **WORDS, "lr": 1e-2, "max_epochs": 3}
+    recipe = {**shared, **WORDS, "lr": 1e-2}
     return {
         "majority vote": DummyClassifier(),
         "TF-IDF + logistic regression": make_pipeline(TfidfVectorizer(), LogisticRegression()),
@@ -85,17 +85,17 @@ def models(max_steps: int | None) -> dict[str, Any]:
             TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
             LogisticRegression(C=10, max_iter=1000),
         ),
-        "SpikeGPT": SpikeGPTClassifier(**SPIKEGPT, **recipe),
+        "SpikeGPT": SpikeGPTClassifier(**SPIKEGPT, **recipe, max_epochs=2),
         "SpikeGPT, pretrained on the fold's text": PretrainedFirst(
             SpikeGPTLM(**SPIKEGPT, **shared, **WORDS, lr=6e-3, max_epochs=1),
             SpikeGPTClassifier(**shared, lr=5e-3, max_epochs=2),
         ),
         "RWKV, the non-spiking twin": SpikeGPTClassifier(
-            module__spikes="none", **SPIKEGPT, **recipe
+            module__spikes="none", **SPIKEGPT, **recipe, max_epochs=2
         ),
-        "SpikeDecoder": SpikeDecoderClassifier(**SPIKEDECODER, **recipe),
+        "SpikeDecoder": SpikeDecoderClassifier(**SPIKEDECODER, **recipe, max_epochs=3),
         "Transformer, the non-spiking twin": SpikeDecoderClassifier(
-            module__spike_degree=0, **SPIKEDECODER, **recipe
+            module__spike_degree=0, **SPIKEDECODER, **recipe, max_epochs=3
         ),
     }
 
@@ -143,7 +143,7 @@ def main() -> None:
     started = time.perf_counter()
     step = len(texts) // 100 if options.quick else 1
     X, y = np.array(texts[::step], dtype=object), np.array(labels[::step])
-    folds = StratifiedKFold(2 if options.quick else FOLDS, shuffle=True, random_state=0)
+    folds = StratifiedKFold(2 if options.quick else FOLDS, shuffle=True, random_state=1)
     runs = []
     for name, model in models(2 if options.quick else None).items():
         jobs = -1 if options.jobs is None else options.jobs
