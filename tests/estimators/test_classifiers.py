@@ -78,7 +78,10 @@ def language_model():
     return tiny_model(tokenizer="word").fit(X)
 
 
-@parametrize_with_checks([tiny_classifier(tokenizer=None, module__max_len=16, max_epochs=5)])
+ON_IDS = {"tokenizer": None, "batch_size": 16, "max_epochs": 5}
+
+
+@parametrize_with_checks([tiny_classifier(**ON_IDS, module__max_len=16), tiny_gpt(**ON_IDS)])
 def test_scikit_learn_has_nothing_to_object(estimator, check):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "One document alone is labelled")
