@@ -165,7 +165,7 @@ def test_spikegpt_is_fine_tuned_to_classify(parts):
     SpikeGPTLM(name="GPT-1", **TINY, **SHORT).fit([parts[0]])
     reviews = ["a good film", "what a good story", "a bad film", "such a bad story"] * 4
     opinions = ["good", "good", "bad", "bad"] * 4
-    model = SpikeGPTClassifier(pretrained="GPT-1", lr=1e-2, max_epochs=5, random_state=0)
+    model = SpikeGPTClassifier(pretrained="GPT-1", lr=1e-2, max_epochs=30, random_state=0)
     assert model.fit(reviews, opinions).predict(reviews[:4]).tolist() == opinions[:4]
 
 
