@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 from snn_estimators.estimators.folders import (
     is_name,
@@ -30,11 +29,7 @@ from snn_estimators.estimators.folders import (
     write_folder,
     write_json,
 )
-
-try:
-    import fcntl
-except ImportError:  # there is none on Windows, and no lock
-    fcntl = None  # type: ignore[assignment]
+from snn_estimators.estimators.locks import lock
 
 __all__ = ["ERRORS", "LOG", "STATE", "Run", "Summary", "check_name", "is_run", "other_steps"]
 
@@ -236,8 +231,8 @@ class Run:
             If another fit is at work there.
         """
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        with (self.folder / _LOCK).open("a") as lock:
-            if not _lock(lock):
+        with (self.folder / _LOCK).open("a") as file:
+            if not lock(file):
                 raise ValueError(
                     f"Another fit named {self.name!r} is at work in {self.folder}: wait for its "
                     "end, or choose another name."
@@ -253,8 +248,8 @@ class Run:
     def is_held(self) -> bool:
         """Tell whether a fit is at work in the folder."""
         try:
-            with (self.folder / _LOCK).open() as lock:
-                return not _lock(lock)
+            with (self.folder / _LOCK).open() as file:
+                return not lock(file)
         except FileNotFoundError:
             return False
 
@@ -262,15 +257,3 @@ class Run:
         """Leave nothing behind a fit that never began."""
         if not any(self.checkpoints.iterdir()):
             shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _lock(file: IO[str]) -> bool:
-    """Lock an open file until it is closed; tell whether that succeeded, or nobody can know."""
-    try:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass  # a file system without locks
-    return True

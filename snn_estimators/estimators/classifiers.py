@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, ClassVar
 
 from torch.nn import CrossEntropyLoss
@@ -72,6 +73,11 @@ class SpikeDecoderClassifier(TextClassifier):
         PyTorch is left alone in any case.
     verbose : int, default=0
         1 shows a progress bar.
+    save_every_n_steps : int, optional
+        Steps between two states in the memory; about one an epoch by default.
+    memory : str or path, optional
+        A folder that keeps fits; see `SpikeDecoderLM`. A pretrained model is told by its content,
+        wherever it comes from.
     **kwargs
         Parameters of components and further ones of `skorch.NeuralNet`.
 
@@ -148,6 +154,8 @@ class SpikeDecoderClassifier(TextClassifier):
         device: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
+        save_every_n_steps: int | None = None,
+        memory: str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -172,6 +180,8 @@ class SpikeDecoderClassifier(TextClassifier):
             device=device,
             random_state=random_state,
             verbose=verbose,
+            save_every_n_steps=save_every_n_steps,
+            memory=memory,
             **kwargs,
         )
 
@@ -187,7 +197,7 @@ class SpikeGPTClassifier(TextClassifier):
         What to start from; see `SpikeDecoderClassifier`.
     decision, tokenizer, criterion, optimizer, lr, lr_final, weight_decay, betas, clip, schedule, \
 warmup_steps, max_epochs, max_steps, batch_size, train_split, callbacks, device, random_state, \
-verbose
+verbose, save_every_n_steps, memory
         As in `SpikeDecoderClassifier`, and so are the attributes.
     **kwargs
         Parameters of components and further ones of `skorch.NeuralNet`.
@@ -245,6 +255,8 @@ verbose
         device: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
+        save_every_n_steps: int | None = None,
+        memory: str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -269,5 +281,7 @@ verbose
             device=device,
             random_state=random_state,
             verbose=verbose,
+            save_every_n_steps=save_every_n_steps,
+            memory=memory,
             **kwargs,
         )

@@ -18,6 +18,7 @@ from snn_estimators.estimators.data import Ids
 from snn_estimators.estimators.folders import to_plain
 
 __all__ = [
+    "HARMLESS",
     "constructor_parameters",
     "describe",
     "describe_parameters",
@@ -26,8 +27,8 @@ __all__ = [
     "digest_of_split",
 ]
 
-_HARMLESS = frozenset(
-    {"device", "keep_checkpoints", "name", "resume", "save_every_n_steps", "verbose"}
+HARMLESS = frozenset(
+    {"device", "keep_checkpoints", "memory", "name", "resume", "save_every_n_steps", "verbose"}
     | {"iterator_train__num_workers", "iterator_valid__num_workers"}
 )
 """Parameters that change no number; a device changes their last bits at most."""
@@ -38,7 +39,7 @@ def describe_parameters(estimator: Any) -> dict[str, Any]:
     return {
         name: describe(value)
         for name, value in estimator.get_params(deep=False).items()
-        if name not in _HARMLESS
+        if name not in HARMLESS
     }
 
 

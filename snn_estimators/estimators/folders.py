@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from snn_estimators._files import replace_file
+
 __all__ = [
     "CARD",
     "CONFIG",
@@ -31,6 +33,7 @@ __all__ = [
     "require",
     "resolve_name",
     "to_plain",
+    "write_file",
     "write_folder",
     "write_json",
 ]
@@ -148,6 +151,13 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Put a whole file in place of the old one, and have it on the disk."""
+    replace_file(path, content)
+    for changed in (path, path.parent):
+        _sync(changed)
 
 
 def _sync(path: Path) -> None:

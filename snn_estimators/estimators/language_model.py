@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import inspect
+import os
 from collections.abc import Mapping, Sequence, Sized
+from functools import partial
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from sklearn.base import clone
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from snn_estimators.estimators.checkpoints import check_name
 from snn_estimators.estimators.data import (
     Ids,
     TokenWindows,
-    check_token_ids,
     collate,
     equal_length_batches,
     window_lengths,
 )
 from snn_estimators.estimators.evaluation import Evaluation
 from snn_estimators.estimators.generation import Generation
+from snn_estimators.estimators.identity import identity_of_documents
 from snn_estimators.estimators.named_fit import NamedFit, refuse_taken_name
 from snn_estimators.estimators.persistence import Persistence
-from snn_estimators.estimators.training import TrainedNet, is_whole
-from snn_estimators.text import BaseTokenizer, check_documents, make_tokenizer
+from snn_estimators.estimators.saved_fit import SavedFit
+from snn_estimators.estimators.text_net import TextNet
+from snn_estimators.estimators.training import is_whole
+from snn_estimators.text import BaseTokenizer
 
 __all__ = ["LanguageModel"]
 
 
-class LanguageModel(Evaluation, Generation, Persistence):
+class LanguageModel(TextNet, Evaluation, Generation, Persistence):
     """Base of the language models; a subclass brings a module and a recipe.
 
     The module maps ids [batch, sequence] to logits [batch, sequence, vocabulary], with -1 as
@@ -44,11 +47,6 @@ class LanguageModel(Evaluation, Generation, Persistence):
 
     WINDOW: ClassVar[str] = "module__max_len"
     """The parameter that is the length of windows."""
-
-    _components = (*TrainedNet._components, "tokenizer")
-
-    tokenizer_: BaseTokenizer
-    _new_vocab_size: int  # of the module that `initialize` is about to build
 
     def __init__(
         self,
@@ -71,6 +69,7 @@ class LanguageModel(Evaluation, Generation, Persistence):
         save_every_n_steps: int | None = None,
         keep_checkpoints: int = 3,
         evaluate_every_n_steps: int | None = None,
+        memory: str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.tokenizer = tokenizer
@@ -90,6 +89,7 @@ class LanguageModel(Evaluation, Generation, Persistence):
         self.save_every_n_steps = save_every_n_steps
         self.keep_checkpoints = keep_checkpoints
         self.evaluate_every_n_steps = evaluate_every_n_steps
+        self.memory = memory
         super().__init__(module, **kwargs)
 
     @classmethod
@@ -115,22 +115,7 @@ class LanguageModel(Evaluation, Generation, Persistence):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.estimator_type = "density_estimator"
-        takes_text = self.tokenizer is not None
-        tags.input_tags.string = takes_text
-        tags.input_tags.two_d_array = not takes_text
-        tags.input_tags.categorical = not takes_text
-        tags.input_tags.positive_only = not takes_text
         return tags
-
-    def _component_type(self, component: str) -> Any:
-        if component == "tokenizer" and isinstance(self.tokenizer, str):
-            return type(make_tokenizer(self.tokenizer))
-        return super()._component_type(component)
-
-    @property
-    def vocab_size_(self) -> int:
-        """Number of different tokens that the fitted module knows."""
-        return self.module_.vocab_size
 
     # Fitting
 
@@ -168,17 +153,19 @@ class LanguageModel(Evaluation, Generation, Persistence):
         if self.warm_start and self.initialized_:
             return self._fit_further(X, "fit", fit_params)
         self._check_parameters(fit_params)
+        if resume and self.name is None:
+            raise ValueError("resume=True needs a name to resume: set the parameter name.")
         if self.name is None:
-            if resume:
-                raise ValueError("resume=True needs a name to resume: set the parameter name.")
-            return self._fit_anew(self._check_X(X, reset=True), None, fit_params)
+            documents = self._check_X(X, reset=True)
+            fit = partial(self._fit_anew, documents, fit_params)
+            return self._fit_by_memory(fit, partial(_told, documents), fit_params)
         run = refuse_taken_name(self.name, self.resume if resume is None else resume)
         documents = self._check_X(X, reset=True)
         with NamedFit(self, run) as keeper:
-            return self._fit_anew(documents, keeper, fit_params)
+            return self._fit_anew(documents, fit_params, keeper)
 
     def _fit_anew(
-        self, documents: Any, keeper: NamedFit | None, fit_params: dict[str, Any]
+        self, documents: Any, fit_params: dict[str, Any], keeper: SavedFit | None
     ) -> Self:
         tokenizer, tokens = self._learn_or_recall_tokens(documents, keeper)
         self._check_enough(tokens)
@@ -187,20 +174,8 @@ class LanguageModel(Evaluation, Generation, Persistence):
             if tokenizer is not None:
                 self.tokenizer_ = tokenizer
             if keeper is not None and keeper.finished:
-                keeper.restore_finished(self)
-                return self
+                return keeper.restore_finished(self)
             return self._train(self.get_dataset(tokens), "fit", keeper, **fit_params)
-
-    def _learn_or_recall_tokens(
-        self, documents: Any, keeper: NamedFit | None
-    ) -> tuple[BaseTokenizer | None, Sequence[Ids]]:
-        if keeper is not None and keeper.saved is not None:
-            self._new_vocab_size = keeper.saved.vocab_size
-            return keeper.saved.tokenizer, keeper.tokens(documents)
-        tokenizer, tokens = self._learn_tokens(documents)
-        if keeper is not None:
-            keeper.see(tokens)
-        return tokenizer, tokens
 
     def partial_fit(self, X: Any, y: Any = None, classes: None = None, **fit_params: Any) -> Self:
         """Train for another `max_epochs` (or `max_steps`), from where the last training stopped.
@@ -221,6 +196,9 @@ class LanguageModel(Evaluation, Generation, Persistence):
         states = getattr(self, "_states_after_training", None)
         with self._private_generators(self._draw_seed() if states is None else states):
             return self._train(self.get_dataset(tokens), method, **fit_params)
+
+    def _told(self, X: Any, y: Any = None) -> dict[str, Any]:
+        return _told(self._check_X(X, reset=True))
 
     def check(self, X: Any) -> None:
         """Refuse what cannot be fitted, without fitting: a second's work before hours of it.
@@ -255,79 +233,29 @@ class LanguageModel(Evaluation, Generation, Persistence):
             trial.initialize()
 
     def _check_parameters(self, fit_params: Mapping[str, Any]) -> None:
-        self._check_recipe()
-        for name in ("steps_per_epoch", "stride", "save_every_n_steps"):
+        super()._check_parameters(fit_params)
+        for name in ("steps_per_epoch", "stride"):
             value = getattr(self, name)
             if value is not None and not is_whole(value, 1):
                 raise ValueError(f"{name} must be None or a whole number from 1 on, got {value!r}.")
-        self._check_naming()
-        size = self.get_params_for("module").get("vocab_size", 1)
-        if not is_whole(size, 1):
-            raise ValueError(
-                f"module__vocab_size must be a whole number from 1 on, got {size!r}: leave it out "
-                "to have it found."
-            )
-        if not isinstance(self.tokenizer, str | BaseTokenizer | None):
-            raise TypeError(
-                'tokenizer must be a name such as "char", a tokenizer, or None for token ids, '
-                f"got {self.tokenizer!r}."
-            )
-        if fit_params and not self.train_split:
-            raise TypeError(
-                f"fit() got unexpected parameters {sorted(fit_params)}: only a train_split takes "
-                "any, and there is none."
-            )
 
-    def _check_naming(self) -> None:
+    def _check_saving(self) -> None:
         """Refuse names that are none, and parameters that mean nothing without a name."""
+        super()._check_saving()
         if not is_whole(self.keep_checkpoints, 1):
             raise ValueError(
                 f"keep_checkpoints must be a whole number from 1 on, got {self.keep_checkpoints!r}."
             )
+        if self.name is None and self.resume:
+            raise ValueError("resume=True needs a name to save under: set name.")
         if self.name is not None:
             check_name(self.name)
-            sampling = self.get_params_for("iterator_train")
-            sources = (
-                sampling.get("generator"),
-                getattr(sampling.get("sampler"), "generator", None),
-            )
-            if any(source is not None for source in sources):
+            self._refuse_own_generator()
+            if self.memory is not None:
                 raise ValueError(
-                    "A named fit cannot be resumed with a generator of iterator_train's own: leave "
-                    "it out, random_state seeds the batches."
+                    "A fit with a name is saved under it: leave out either "
+                    f"memory={str(self.memory)!r} or name={self.name!r}."
                 )
-            return
-        for name in ("resume", "save_every_n_steps"):
-            if getattr(self, name):
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} needs a name to save under: set name."
-                )
-
-    def _check_X(self, X: Any, *, reset: bool = False) -> list[str] | Ids | list[Ids]:
-        """Return documents as strings, or token ids as a table or a list of arrays."""
-        if self.tokenizer is None:
-            return check_token_ids(self, X, reset=reset)
-        return check_documents(X, allow_empty=not reset)
-
-    def _learn_tokens(self, documents: Any) -> tuple[BaseTokenizer | None, Sequence[Ids]]:
-        """Fit a tokenizer, settle the size of the vocabulary, and return the ids."""
-        if self.tokenizer is None:
-            tokenizer, tokens = None, documents
-            n_tokens = 1 + max((int(ids.max()) for ids in tokens if len(ids)), default=-1)
-        else:
-            name = self.tokenizer
-            tokenizer = make_tokenizer(name) if isinstance(name, str) else clone(name)
-            tokenizer.set_params(**self.get_params_for("tokenizer"))
-            tokens = tokenizer.fit(documents).transform(documents)
-            n_tokens = tokenizer.n_tokens_
-        size = self.get_params_for("module").get("vocab_size", n_tokens)
-        if size < n_tokens:
-            raise ValueError(
-                f"module__vocab_size={size} is too small: the training data has {n_tokens} "
-                "different tokens. Leave it out to have it found."
-            )
-        self._new_vocab_size = int(size)
-        return tokenizer, tokens
 
     def _check_enough(self, tokens: Sequence[Ids]) -> None:
         if all(len(ids) < 2 for ids in tokens):
@@ -337,33 +265,7 @@ class LanguageModel(Evaluation, Generation, Persistence):
                 f"to see and one to predict{hint}."
             )
 
-    def _tokenize(self, documents: Any) -> Sequence[Ids]:
-        """Return the ids of checked documents, all within the vocabulary."""
-        self.check_is_fitted()
-        if self.tokenizer is not None:
-            return self.tokenizer_.transform(documents)
-        largest = max((int(ids.max()) for ids in documents if len(ids)), default=-1)
-        if largest >= self.module_.vocab_size:
-            raise ValueError(
-                f"X holds the token id {largest}, but the model knows ids 0 to "
-                f"{self.module_.vocab_size - 1} only: fit it on data with all ids, or set "
-                "module__vocab_size."
-            )
-        return documents
-
     # skorch's hooks
-
-    def initialize_module(self) -> Self:
-        """Build the module for the vocabulary that was found; a skorch hook."""
-        parameters = self.get_params_for("module")
-        takes_size = "vocab_size" in inspect.signature(self._component_type("module")).parameters
-        if takes_size and not isinstance(self.module, nn.Module):
-            size = vars(self).get("_new_vocab_size", parameters.get("vocab_size"))
-            if size is None:
-                raise ValueError("The vocabulary is not known before fit: set module__vocab_size.")
-            parameters["vocab_size"] = size
-        self.module_ = self.initialized_instance(self.module, parameters)
-        return self
 
     def get_dataset(self, X: Any, y: Any = None) -> Dataset:
         """Cut token ids into training windows; a skorch hook."""
@@ -389,12 +291,13 @@ class LanguageModel(Evaluation, Generation, Persistence):
             )
         return self.iterator_train(dataset, batch_size=size, **parameters)
 
-    def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
-        """Run the module; `fit_params` belong to the split, not to the module."""
-        return self.module_(x.to(self._device))
-
     def get_loss(
         self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
     ) -> Tensor:
         """Return the mean loss of the batch's tokens; a skorch hook."""
         return self.criterion_(y_pred.flatten(0, 1), y_true.to(y_pred.device).flatten())
+
+
+def _told(documents: list[str] | Ids | list[Ids]) -> dict[str, Any]:
+    """Tell the data of a fit, for its key in a memory."""
+    return {"X": identity_of_documents(documents)}

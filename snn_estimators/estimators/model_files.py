@@ -86,6 +86,8 @@ def _config_of(estimator: Any) -> dict[str, Any]:
     parameters, left_out = {}, []
     defaults = type(estimator)().get_params(deep=False)
     for name, value in estimator.get_params(deep=False).items():
+        if name == "memory":  # a folder of this machine's, no part of a model
+            continue
         try:
             parameters[name] = json.loads(json.dumps(value, default=to_plain, allow_nan=False))
         except (TypeError, ValueError):

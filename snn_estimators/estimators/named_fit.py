@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-import torch
 from torch.utils.data import Dataset
 
-from snn_estimators._version import __version__
 from snn_estimators.estimators.checkpoints import LOG, STATE, Run, Summary, check_name
 from snn_estimators.estimators.data import IGNORED, Ids
-from snn_estimators.estimators.fingerprints import (
-    describe_parameters,
-    differences,
-    digest,
-    digest_of_split,
-)
+from snn_estimators.estimators.fingerprints import describe_parameters, differences, digest
 from snn_estimators.estimators.folders import OtherKindError, models_home
-from snn_estimators.estimators.keeper import Keeper
 from snn_estimators.estimators.model_files import (
     check_keys,
     read_config,
@@ -32,21 +22,12 @@ from snn_estimators.estimators.model_files import (
     write_model,
 )
 from snn_estimators.estimators.resumption import TrainingState, unkept_attributes
+from snn_estimators.estimators.saved_fit import Saved, SavedFit, versions
 from snn_estimators.estimators.steplog import StepLog
-from snn_estimators.text import BaseTokenizer
 
 __all__ = ["NamedFit", "refuse_taken_name"]
 
 _ABOUT = {"parameters": dict, "versions": dict, "data": str, "split": str, "device": str}
-
-
-class Saved(NamedTuple):
-    """A checkpoint, read."""
-
-    summary: Summary
-    state: TrainingState
-    tokenizer: BaseTokenizer | None
-    vocab_size: int
 
 
 def refuse_taken_name(name: str, resume: bool) -> Run:
@@ -71,7 +52,7 @@ def refuse_taken_name(name: str, resume: bool) -> Run:
     return run
 
 
-class NamedFit(Keeper):
+class NamedFit(SavedFit):
     """Saves checkpoints and a log of a fit, and starts from the newest checkpoint if there is one.
 
     Enter it before the fit: that locks the folder, and reads what there is.
@@ -93,19 +74,14 @@ class NamedFit(Keeper):
         estimator with other parameters.
     """
 
-    saved: Saved | None = None
-
     def __init__(self, estimator: Any, run: Run) -> None:
+        super().__init__()
         self.run = run
         self._estimator = estimator
-        self._about: dict[str, Any] = {
-            "parameters": describe_parameters(estimator),
-            "versions": {"snn_estimators": __version__, "torch": torch.__version__},
-        }
-        self._open = ExitStack()
+        self._about |= {"parameters": describe_parameters(estimator), "versions": versions()}
         self._log: StepLog | None = None
-        self._interrupt = _Interrupt()
         self._told: set[tuple[str, str, str]] = set()
+        self._improved = False
         self._validated_at = -1  # a step
         self._valid_loss: float | None = None
 
@@ -117,9 +93,6 @@ class NamedFit(Keeper):
                 self._refuse_another_estimator(self.saved)
             self._open = open_until_here.pop_all()
         return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._open.__exit__(*exception)
 
     # Going on
 
@@ -156,8 +129,11 @@ class NamedFit(Keeper):
         size = config["vocab_size"]
         state = TrainingState.read(folder / STATE)
         check_keys(state.about, _ABOUT, folder / STATE)
+        summary = Summary.read(folder)
         return Saved(
-            Summary.read(folder),
+            summary.step,
+            summary.planned_steps,
+            summary.finished,
             state,
             read_tokenizer(folder, size) if config["has_tokenizer"] else None,
             size,
@@ -186,24 +162,20 @@ class NamedFit(Keeper):
             )
 
     def tokens(self, documents: Any) -> Sequence[Ids]:
-        """Return the ids of documents by the saved tokenizer.
+        """Return the ids of documents by the saved tokenizer, or refuse other data than before."""
+        try:
+            return super().tokens(documents)
+        except ValueError as error:
+            raise ValueError(f"{self._other('X')} ({error})") from error
+
+    def see(self, tokens: Sequence[Ids]) -> None:
+        """Note which data the fit is on, or refuse other data than before.
 
         Raises
         ------
         ValueError
             If these are not the documents of the fit so far.
         """
-        assert self.saved is not None
-        tokenizer = self.saved.tokenizer
-        try:
-            tokens = documents if tokenizer is None else tokenizer.transform(documents)
-        except ValueError as error:
-            raise ValueError(f"{self._other('X')} ({error})") from error
-        self.see(tokens)
-        return tokens
-
-    def see(self, tokens: Sequence[Ids]) -> None:
-        """Note which data the fit is on, or refuse other data than before; see `tokens`."""
         self._about["data"] = digest(list(tokens))
         if self.saved is not None and self.saved.state.about["data"] != self._about["data"]:
             raise ValueError(self._other("X"))
@@ -214,49 +186,33 @@ class NamedFit(Keeper):
             f"one: give the same {what} as before, or choose another name."
         )
 
-    @property
-    def finished(self) -> bool:
-        """Whether there is nothing left to train."""
-        return self.saved is not None and self.saved.summary.finished
-
-    def restore_finished(self, net: Any) -> None:
-        """Make an initialized net what it was at the end of the fit."""
-        assert self.saved is not None
-        net.planned_steps_ = self.saved.summary.planned_steps
-        net.interrupted_ = False
-        self.saved.state.restore(net, training=False)
-        net._take_stock()
+    def _go_on(self, net: Any, saved: Saved) -> None:
+        before = saved.state.about
+        if before["split"] != self._about["split"]:
+            raise ValueError(f"{self._other('train_split')} Give it a random_state if it has none.")
+        if before["device"] != self._about["device"]:
+            warnings.warn(
+                f"The fit {self.run.name!r} was begun on {before['device']} and goes on on "
+                f"{self._about['device']}: it will not equal an uninterrupted one.",
+                UserWarning,
+                stacklevel=8,
+            )
+        try:
+            saved.state.restore(net)
+        except ValueError as error:
+            checkpoint = self.run.checkpoint(saved.step)
+            raise ValueError(f"{error} Delete {checkpoint} to go on without it.") from error
 
     # What the fit tells
 
     def fit_begun(self, net: Any, split: Sequence[Dataset | None]) -> None:
-        """Put the net where the saved fit stood, open the log, and hold back Ctrl-C."""
-        self._about |= {"split": digest_of_split(split), "device": str(net._device)}
-        step = 0
-        if self.saved is not None:
-            step, state = self.saved.summary.step, self.saved.state
-            if state.about["split"] != self._about["split"]:
-                raise ValueError(
-                    f"{self._other('train_split')} Give it a random_state if it has none."
-                )
-            if state.about["device"] != self._about["device"]:
-                warnings.warn(
-                    f"The fit {self.run.name!r} was begun on {state.about['device']} and goes on "
-                    f"on {self._about['device']}: it will not equal an uninterrupted one.",
-                    UserWarning,
-                    stacklevel=7,
-                )
-            try:
-                state.restore(net)
-            except ValueError as error:
-                checkpoint = self.run.checkpoint(step)
-                raise ValueError(f"{error} Delete {checkpoint} to go on without it.") from error
-            self.saved = None  # its tensors are not needed any more
+        """Put the net where the saved fit stood, hold back Ctrl-C, and open the log."""
+        step = 0 if self.saved is None else self.saved.step
+        super().fit_begun(net, split)
         best = self.run.best(step)
         self._best = best[0] if best else float("inf")
         self._warn_of_unkept(net)
         self._log = self._open.enter_context(StepLog(self.run.folder / LOG, step))
-        self._open.enter_context(self._interrupt)
         self._clock = time.perf_counter()
 
     def step_ended(self, net: Any) -> None:
@@ -266,38 +222,23 @@ class NamedFit(Keeper):
         n_tokens = int((net._last_batch[1] != IGNORED).sum())
         speed = n_tokens / max(time.perf_counter() - self._clock, 1e-9)
         self._log.add(step, row["train_loss"], net._step_lr, speed)
-        improved = self._validated(step, row.get("step_valid_loss"))
-        every = net.save_every_n_steps
-        if self._interrupt.pending:
-            self._save(net)
-            self._interrupt.happen()
-        # At the end of an epoch its validation comes first, and one checkpoint is enough.
-        if net._position.batches < net._epoch_length:
+        self._improved = self._validated(step, row.get("step_valid_loss"))
+        if net._position.batches < net._epoch_length:  # otherwise the epoch's loss comes first
             self._log.complete(row.get("step_valid_loss"))
-            if improved or (every is not None and step % every == 0):
-                self._save(net)
-        self._improved = improved
+        super().step_ended(net)
         self._clock = time.perf_counter()
 
     def epoch_ended(self, net: Any) -> None:
-        """Write a checkpoint if one is due, except after the last epoch: `fit_ended` will."""
+        """Write the epoch's loss into the log, and a checkpoint if one is due."""
         assert self._log is not None
-        step, every = net._position.steps, net.save_every_n_steps
-        improved = self._validated(step, net.history[-1].get("valid_loss")) or self._improved
+        step = net._position.steps
+        self._improved |= self._validated(step, net.history[-1].get("valid_loss"))
         self._log.complete(self._valid_loss if self._validated_at == step else None)
-        if self._interrupt.pending:
-            self._save(net)
-            self._interrupt.happen()
-        if step < net.planned_steps_ and (improved or every is None or step % every == 0):
-            self._save(net)
+        super().epoch_ended(net)
         self._clock = time.perf_counter()
 
-    def fit_ended(self, net: Any) -> None:
-        """Write the last checkpoint, marked as finished; not if the fit was interrupted."""
-        if net.interrupted_:
-            self._interrupt.pending = False  # it has happened
-        else:
-            self._save(net, finished=True)
+    def _is_due(self, net: Any, *, epoch_is_over: bool) -> bool:
+        return self._improved or super()._is_due(net, epoch_is_over=epoch_is_over)
 
     def fit_failed(self, net: Any, error: BaseException) -> None:
         """Leave the exception's traceback in error.log."""
@@ -356,34 +297,3 @@ class NamedFit(Keeper):
                     UserWarning,
                     stacklevel=7,
                 )
-
-
-class _Interrupt:
-    """Notes the first Ctrl-C for the end of a step; the second one is Python's own."""
-
-    def __init__(self) -> None:
-        self.pending = False
-
-    def __enter__(self) -> Self:
-        self._former: Any = None
-        if threading.current_thread() is threading.main_thread():
-            self._former = signal.getsignal(signal.SIGINT)
-        # A program that has its own way with Ctrl-C keeps it.
-        if self._former is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def _note(self, *_: Any) -> None:
-        self.pending = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def happen(self) -> None:
-        """Be the KeyboardInterrupt that was held back."""
-        self.pending = False
-        raise KeyboardInterrupt
-
-    def __exit__(self, *exception: Any) -> None:
-        if self._former is signal.default_int_handler:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        if self.pending and exception[0] is None:
-            self.happen()  # too late for a step to hear of it

@@ -12,10 +12,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
+from snn_estimators.estimators.identity import identity
 from snn_estimators.estimators.language_model import LanguageModel
 from snn_estimators.text import BaseTokenizer
 
-__all__ = ["adopt_backbone", "adopt_tokenizer", "resolve_pretrained"]
+__all__ = ["adopt_backbone", "adopt_tokenizer", "identity_of_pretrained", "resolve_pretrained"]
 
 
 def resolve_pretrained(given: Any, kind: type[LanguageModel]) -> LanguageModel | None:
@@ -46,6 +47,14 @@ def resolve_pretrained(given: Any, kind: type[LanguageModel]) -> LanguageModel |
             "are cloned, give the name of a saved model, or FrozenEstimator(model)."
         )
     return model
+
+
+def identity_of_pretrained(model: LanguageModel | None) -> Any:
+    """Return what tells apart all that a classifier adopts from a pretrained model."""
+    if model is None:
+        return None
+    tokenizer = None if model.tokenizer is None else model.tokenizer_.to_dict()
+    return identity([model.module_, model.module, model.get_params_for("module"), tokenizer])
 
 
 def adopt_tokenizer(

@@ -7,6 +7,7 @@ place in the epoch, whose batches are drawn again from the generators' states at
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,10 +25,23 @@ from snn_estimators.estimators.base import GeneratorStates
 from snn_estimators.estimators.fingerprints import constructor_parameters, digest
 from snn_estimators.estimators.folders import OtherKindError, require, to_plain
 
-__all__ = ["FORMAT", "Position", "TrainingState", "pack", "unkept_attributes", "unpack"]
+__all__ = [
+    "FORMAT",
+    "CannotGoOnError",
+    "Position",
+    "TrainingState",
+    "pack",
+    "unkept_attributes",
+    "unpack",
+]
 
-FORMAT = 1
+FORMAT = 2
 _CONTENT = "content.json"  # a tensor of bytes: the header of a safetensors file has a limit
+_CHECKSUM = "sha256"
+
+
+class CannotGoOnError(ValueError):
+    """A state is whole, but the fit cannot go on from it."""
 
 
 @dataclass
@@ -116,14 +130,14 @@ class TrainingState:
 
         Raises
         ------
-        ValueError
+        CannotGoOnError
             If the state is not that of such a net.
         """
         try:
             self._restore(net, training)
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             told = " ".join(str(error).split())
-            raise ValueError(
+            raise CannotGoOnError(
                 f"The state of the training does not fit this {type(net).__name__}: {told}"
             ) from error
 
@@ -144,11 +158,15 @@ class TrainingState:
         net._position = Position(**unpack(content["position"], self.tensors))
         net._set_generators(unpack(content["generators"], self.tensors))
 
-    def write(self, path: Path) -> None:
-        """Write one safetensors file."""
+    def to_bytes(self) -> bytes:
+        """Return the content of a safetensors file, with a checksum."""
         text = json.dumps(self.content, default=to_plain).encode()
-        content = torch.from_numpy(np.frombuffer(text, np.uint8).copy())
-        path.write_bytes(safetensors.torch.save({**self.tensors, _CONTENT: content}))
+        tensors = {**self.tensors, _CONTENT: torch.from_numpy(np.frombuffer(text, np.uint8).copy())}
+        return safetensors.torch.save(tensors, {_CHECKSUM: _checksum(tensors)})
+
+    def write(self, path: Path) -> None:
+        """Write a file of `to_bytes`."""
+        path.write_bytes(self.to_bytes())
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -159,11 +177,14 @@ class TrainingState:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is damaged, no safetensors file, or of another format.
+            If it is damaged (a single bit is enough), no safetensors file, or of another format.
         """
         require(path)
+        data = path.read_bytes()
         try:
-            tensors = safetensors.torch.load_file(path)
+            tensors = safetensors.torch.load(data)
+            if _told_checksum(data) != _checksum(tensors):
+                raise ValueError("what it holds is not what was written")
             content = json.loads(tensors.pop(_CONTENT).numpy().tobytes())
             found = content["format"]
         except (SafetensorError, LookupError, TypeError, ValueError) as error:
@@ -177,6 +198,21 @@ class TrainingState:
         if missing:
             raise ValueError(f"{path} is damaged: {min(missing)!r} is missing.")
         return cls(content, tensors)
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors and their names."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def _told_checksum(data: bytes) -> str:
+    """Return the checksum in the header of a safetensors file."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:end])["__metadata__"][_CHECKSUM]
 
 
 def _parts(net: Any) -> Iterator[tuple[str, Any]]:

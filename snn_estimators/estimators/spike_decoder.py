@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -90,6 +91,16 @@ class SpikeDecoderLM(LanguageModel):
     evaluate_every_n_steps : int, optional
         Record the loss on the validation side of the `train_split` every so many steps, as
         ``step_valid_loss`` of the batch in `history_`.
+    memory : str or path, optional
+        A folder in which fits are kept. A `fit` with the class, parameters, data, versions (of
+        snn_estimators and torch), kind of device and integer `random_state` of one that is there
+        is loaded instead of trained, and equal to it to the bit; what was cut off in its middle
+        goes on from its newest state, which is saved every `save_every_n_steps`, or after each
+        epoch as long as that takes no more than 3 % of the time. Whatever search clones the
+        estimator, and however many processes share the folder: of those that want the same fit,
+        one trains and the others wait for it. What the files lack (full disk, damage) costs a
+        warning and time, never the fit. A loaded fit runs no callbacks. Without an integer seed,
+        and on a fitted estimator (`partial_fit`), nothing is kept.
     **kwargs
         Parameters of components (``module__heads``, ``tokenizer__alphabet``,
         ``iterator_train__num_workers``, ...) and further ones of `skorch.NeuralNet`.
@@ -186,6 +197,7 @@ class SpikeDecoderLM(LanguageModel):
         save_every_n_steps: int | None = None,
         keep_checkpoints: int = 3,
         evaluate_every_n_steps: int | None = None,
+        memory: str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -216,5 +228,6 @@ class SpikeDecoderLM(LanguageModel):
             save_every_n_steps=save_every_n_steps,
             keep_checkpoints=keep_checkpoints,
             evaluate_every_n_steps=evaluate_every_n_steps,
+            memory=memory,
             **kwargs,
         )

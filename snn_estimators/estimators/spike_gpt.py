@@ -49,9 +49,9 @@ class SpikeGPTLM(LanguageModel):
     tokenizer, criterion, clip, schedule, warmup_steps, max_epochs, max_steps, steps_per_epoch, \
 stride, batch_size, train_split, callbacks, device, random_state, verbose
         As in `SpikeDecoderLM`, and so are the attributes.
-    name, resume, save_every_n_steps, keep_checkpoints, evaluate_every_n_steps
-        A fit with a name saves itself while it trains, and goes on after a kill; see
-        `SpikeDecoderLM`.
+    name, resume, save_every_n_steps, keep_checkpoints, evaluate_every_n_steps, memory
+        A fit with a name saves itself while it trains, and goes on after a kill; a fit with a
+        memory is not done twice; see `SpikeDecoderLM`.
     **kwargs
         Parameters of components and further ones of `skorch.NeuralNet`.
 
@@ -112,6 +112,7 @@ stride, batch_size, train_split, callbacks, device, random_state, verbose
         save_every_n_steps: int | None = None,
         keep_checkpoints: int = 3,
         evaluate_every_n_steps: int | None = None,
+        memory: str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.logit_penalty = logit_penalty
@@ -143,6 +144,7 @@ stride, batch_size, train_split, callbacks, device, random_state, verbose
             save_every_n_steps=save_every_n_steps,
             keep_checkpoints=keep_checkpoints,
             evaluate_every_n_steps=evaluate_every_n_steps,
+            memory=memory,
             **kwargs,
         )
 

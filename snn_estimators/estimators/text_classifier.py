@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from snn_estimators.estimators.data import Ids, equal_length_batches
+from snn_estimators.estimators.identity import identity, identity_of_documents
 from snn_estimators.estimators.judgement import Judgement
 from snn_estimators.estimators.labelled import (
     LabelledDocuments,
@@ -30,8 +32,10 @@ from snn_estimators.estimators.persistence import Persistence
 from snn_estimators.estimators.pretrained import (
     adopt_backbone,
     adopt_tokenizer,
+    identity_of_pretrained,
     resolve_pretrained,
 )
+from snn_estimators.estimators.saved_fit import SavedFit
 from snn_estimators.estimators.text_net import refuse_unknown_ids
 from snn_estimators.estimators.training import Split
 from snn_estimators.nn.classifier import DECISIONS, SequenceClassifier
@@ -45,6 +49,23 @@ class _Start(NamedTuple):
 
     n_classes: int
     pretrained: LanguageModel | None
+
+
+class _Given(NamedTuple):
+    """What a classifier is fitted to, checked."""
+
+    documents: Any
+    labels: Labels
+    pretrained: LanguageModel | None
+
+    def told(self) -> dict[str, Any]:
+        """Tell the fit's data, for its key in a memory."""
+        return {
+            "X": identity_of_documents(self.documents),
+            "y": identity_of_documents(self.labels.codes),
+            "classes": identity(self.labels.classes.tolist()),
+            "pretrained": identity_of_pretrained(self.pretrained),
+        }
 
 
 class TextClassifier(ClassifierMixin, Judgement, Persistence):
@@ -75,6 +96,8 @@ class TextClassifier(ClassifierMixin, Judgement, Persistence):
         lr_final: float | None,
         max_steps: int | None,
         random_state: Any,
+        save_every_n_steps: int | None = None,
+        memory: str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.pretrained = pretrained
@@ -88,6 +111,8 @@ class TextClassifier(ClassifierMixin, Judgement, Persistence):
         self.lr_final = lr_final
         self.max_steps = max_steps
         self.random_state = random_state
+        self.save_every_n_steps = save_every_n_steps
+        self.memory = memory
         super().__init__(module, **kwargs)
 
     # Parameters
@@ -204,12 +229,25 @@ class TextClassifier(ClassifierMixin, Judgement, Persistence):
         self, X: Any, y: Any, classes: Any, method: str, fit_params: dict[str, Any]
     ) -> Self:
         self._check_parameters(fit_params)
+        given = self._take(X, y, classes)
+        if method == "fit":  # otherwise more may come
+            _warn_of_singles(given.labels)
+        fit = partial(self._fit_given, given, method, fit_params)
+        return self._fit_by_memory(fit, given.told, fit_params)
+
+    def _take(self, X: Any, y: Any, classes: Any = None) -> _Given:
         documents = self._check_X(X, reset=True)
         labels = check_labels(y, len(documents), type(self).__name__, classes)
-        if method == "fit":  # otherwise more may come
-            _warn_of_singles(labels)
-        pretrained = resolve_pretrained(self.pretrained, self.language_model)
-        tokenizer, tokens = self._learn_or_adopt_tokens(documents, pretrained)
+        return _Given(documents, labels, resolve_pretrained(self.pretrained, self.language_model))
+
+    def _told(self, X: Any, y: Any = None) -> dict[str, Any]:
+        return self._take(X, y).told()
+
+    def _fit_given(
+        self, given: _Given, method: str, fit_params: dict[str, Any], keeper: SavedFit | None
+    ) -> Self:
+        labels, pretrained = given.labels, given.pretrained
+        tokenizer, tokens = self._learn_or_adopt_tokens(given.documents, pretrained, keeper)
         dataset = LabelledDocuments(tokens, labels)
         split: Any = self.get_split_datasets(dataset, **fit_params)  # before anything is lost
         with self._private_generators(self._draw_seed()):
@@ -218,7 +256,9 @@ class TextClassifier(ClassifierMixin, Judgement, Persistence):
             self.classes_ = labels.classes
             if tokenizer is not None:
                 self.tokenizer_ = tokenizer
-            return self._train(split, method)
+            if keeper is not None and keeper.finished:
+                return keeper.restore_finished(self)
+            return self._train(split, method, keeper)
 
     def _fit_further(self, X: Any, y: Any, method: str, fit_params: dict[str, Any]) -> Self:
         self._check_parameters(fit_params)
@@ -230,10 +270,10 @@ class TextClassifier(ClassifierMixin, Judgement, Persistence):
             return self._train(dataset, method, **fit_params)
 
     def _learn_or_adopt_tokens(
-        self, documents: Any, pretrained: LanguageModel | None
+        self, documents: Any, pretrained: LanguageModel | None, keeper: SavedFit | None
     ) -> tuple[BaseTokenizer | None, Sequence[Ids]]:
         if pretrained is None:
-            tokenizer, tokens = self._learn_tokens(documents)
+            tokenizer, tokens = self._learn_or_recall_tokens(documents, keeper)
         else:
             tokenizer = adopt_tokenizer(
                 pretrained, self.tokenizer, self.get_params_for("tokenizer")

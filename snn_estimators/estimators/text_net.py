@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from sklearn.base import clone
 from torch import Tensor, nn
 
 from snn_estimators.estimators.data import Ids, check_token_ids
+from snn_estimators.estimators.memory import (
+    Memory,
+    RememberedFit,
+    fit_key,
+    identities_of_parameters,
+)
+from snn_estimators.estimators.resumption import CannotGoOnError
+from snn_estimators.estimators.saved_fit import SavedFit
 from snn_estimators.estimators.training import TrainedNet, is_whole
 from snn_estimators.text import BaseTokenizer, check_documents, make_tokenizer
 
@@ -24,6 +34,8 @@ class TextNet(TrainedNet):
     tokenizer: str | BaseTokenizer | None
     tokenizer_: BaseTokenizer
     module_: Any
+    memory: str | os.PathLike[str] | None
+    save_every_n_steps: int | None
     _new_vocab_size: int  # of the module that `initialize` is about to build
 
     def __sklearn_tags__(self) -> Any:
@@ -63,6 +75,32 @@ class TextNet(TrainedNet):
                 f"fit() got unexpected parameters {sorted(fit_params)}: only a train_split takes "
                 "any, and there is none."
             )
+        self._check_saving()
+
+    def _check_saving(self) -> None:
+        """Refuse a memory that cannot be used, and parameters that mean nothing without one."""
+        every = self.save_every_n_steps
+        if every is not None and not is_whole(every, 1):
+            raise ValueError(
+                f"save_every_n_steps must be None or a whole number from 1 on, got {every!r}."
+            )
+        if every is not None and self.memory is None and getattr(self, "name", None) is None:
+            places = "a name or a memory" if "name" in self._own_names() else "a memory"
+            raise ValueError(f"save_every_n_steps={every!r} needs {places} to save in: set one.")
+        if self.memory is not None:
+            Memory(self.memory)
+            self._refuse_own_generator()
+            if is_whole(self.random_state, 0):
+                identities_of_parameters(self)
+
+    def _refuse_own_generator(self) -> None:
+        sampling = self.get_params_for("iterator_train")
+        sources = sampling.get("generator"), getattr(sampling.get("sampler"), "generator", None)
+        if any(source is not None for source in sources):
+            raise ValueError(
+                "A fit that saves itself cannot be resumed with a generator of iterator_train's "
+                "own: leave it out, random_state seeds the batches."
+            )
 
     def _check_X(self, X: Any, *, reset: bool = False) -> list[str] | Ids | list[Ids]:
         """Return documents as strings, or token ids as a table or a list of arrays."""
@@ -76,7 +114,7 @@ class TextNet(TrainedNet):
             tokenizer, tokens = None, documents
             n_tokens = 1 + _largest(tokens)
         else:
-            tokenizer = self._new_tokenizer().set_params(**self.get_params_for("tokenizer"))
+            tokenizer = self._tokenizer_to_fit()
             tokens = tokenizer.fit(documents).transform(documents)
             n_tokens = tokenizer.n_tokens_
         size = self.get_params_for("module").get("vocab_size", n_tokens)
@@ -87,6 +125,74 @@ class TextNet(TrainedNet):
             )
         self._new_vocab_size = int(size)
         return tokenizer, tokens
+
+    def _learn_or_recall_tokens(
+        self, documents: Any, keeper: SavedFit | None
+    ) -> tuple[BaseTokenizer | None, Sequence[Ids]]:
+        if keeper is not None and keeper.saved is not None:
+            self._new_vocab_size = keeper.saved.vocab_size
+            tokenizer, tokens = keeper.saved.tokenizer, keeper.tokens(documents)
+        else:
+            tokenizer, tokens = self._learn_tokens(documents)
+        if keeper is not None:
+            keeper.see(tokens)
+        return tokenizer, tokens
+
+    # Memory
+
+    def _fit_by_memory(
+        self,
+        fit: Callable[[SavedFit | None], Self],
+        tell: Callable[[], Mapping[str, Any]],
+        fit_params: Mapping[str, Any],
+    ) -> Self:
+        """Fit as it is, or load the fit from the memory, or let it go on from there and be kept.
+
+        Parameters
+        ----------
+        fit : callable
+            Takes a keeper, or None.
+        tell : callable
+            Returns what tells the data from others.
+        fit_params : mapping
+        """
+        if self.memory is None:
+            return fit(None)
+        if not is_whole(self.random_state, 0):
+            warnings.warn(
+                f"With random_state={self.random_state!r} no fit equals another, so memory keeps "
+                "none: give a whole number.",
+                UserWarning,
+                stacklevel=4,
+            )
+            return fit(None)
+        tokenizer = None if self.tokenizer is None else self._tokenizer_to_fit()
+        key = fit_key(self, tell(), fit_params)
+        with RememberedFit(Memory(self.memory), key, tokenizer) as keeper:
+            try:
+                return fit(keeper)
+            except CannotGoOnError as error:
+                warnings.warn(
+                    f"memory={str(self.memory)!r}: the fit begins anew, as it cannot go on from "
+                    f"its state there. {error}",
+                    UserWarning,
+                    stacklevel=4,
+                )
+                return fit(keeper.begin_anew())
+
+    def _key_of_fit(self, X: Any, y: Any, fit_params: Mapping[str, Any]) -> str | None:
+        """Return the key of a fit in the memory, None if that would not keep it."""
+        self._check_parameters(fit_params)
+        if self.memory is None or not is_whole(self.random_state, 0):
+            return None
+        return fit_key(self, self._told(X, y), fit_params)
+
+    def _told(self, X: Any, y: Any = None) -> dict[str, Any]:
+        """Check the data of a fit, and return what tells them from others."""
+        raise NotImplementedError
+
+    def _tokenizer_to_fit(self) -> BaseTokenizer:
+        return self._new_tokenizer().set_params(**self.get_params_for("tokenizer"))
 
     def _new_tokenizer(self) -> BaseTokenizer:
         name = self.tokenizer

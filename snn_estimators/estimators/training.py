@@ -25,7 +25,7 @@ from snn_estimators.estimators.callbacks import (
 from snn_estimators.estimators.data import IGNORED
 from snn_estimators.estimators.fingerprints import digest
 from snn_estimators.estimators.keeper import Keeper
-from snn_estimators.estimators.resumption import Position
+from snn_estimators.estimators.resumption import CannotGoOnError, Position
 
 __all__ = ["Split", "TrainedNet", "is_number", "is_whole"]
 
@@ -247,7 +247,7 @@ class TrainedNet(SklearnNet):
         batches = iter(iterator)
         self._last_batch = next(islice(batches, n_batches - 1, None), ())
         if digest(self._last_batch) != self._position.last_batch:
-            raise ValueError(
+            raise CannotGoOnError(
                 "The batches of the epoch that was cut off cannot be drawn again: "
                 "iterator_train must take its random numbers from PyTorch's default generator."
             )

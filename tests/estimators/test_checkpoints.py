@@ -288,11 +288,11 @@ def test_resuming_as_another_class(run, texts):
 
 
 def test_other_versions_are_told(run, model, texts, monkeypatch):
-    monkeypatch.setattr("snn_estimators.estimators.named_fit.__version__", "99")
+    monkeypatch.setattr("snn_estimators.estimators.saved_fit.__version__", "99")
     with pytest.warns(UserWarning, match="goes on with .*99.*may not equal"):
         model.fit(texts, resume=True)
     monkeypatch.setattr("snn_estimators.estimators.resumption.FORMAT", 99)
-    with pytest.raises(ValueError, match=r"cannot go on here: .* in format 1"):
+    with pytest.raises(ValueError, match=r"cannot go on here: .* in format 2"):
         model.fit(texts, resume=True)
 
 
