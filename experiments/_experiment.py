@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from snn_estimators.model_selection import check_writable, describe_run, run_sweep, sweep_model
+from snn_estimators.model_selection import Sweep, check_writable, describe_run, sweep_model
 
 
 def parse_arguments(file: str, description: str | None) -> argparse.Namespace:
@@ -49,9 +49,9 @@ def sweep(
     if options.quick:
         characters = min(characters, 4000)
         parameters |= {"max_steps": 2, "steps_per_epoch": 2}
-    result = run_sweep(
-        options.corpus,
+    result = Sweep(
         grid,
+        options.corpus,
         estimator=sweep_model(length=length, **parameters),
         length=length,
         limit=characters,
@@ -60,5 +60,5 @@ def sweep(
         output=options.output,
         progress=True,
         command=["python", *sys.argv],
-    )
+    ).run()
     print(result.table.to_string(index=False, float_format="{:.4g}".format))

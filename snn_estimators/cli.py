@@ -11,13 +11,24 @@ import string
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from snn_estimators._options import (
+    Clean,
+    Device,
+    Epochs,
+    Kind,
+    Length,
+    Limit,
+    Preset,
+    Seed,
+    Set,
+    Steps,
+    read_settings,
+)
+from snn_estimators._sweep_command import sweep
 from snn_estimators._terminal import show
 
 __all__ = ["app", "main"]
@@ -35,29 +46,7 @@ Corpus = Annotated[
     str, typer.Argument(help="A corpus (see `corpora`), a text file, or a folder of them.")
 ]
 Model = Annotated[str, typer.Argument(help="A saved model: its folder or its name.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Use the first N characters alone.")]
-Clean = Annotated[
-    bool, typer.Option("--clean/--raw", help="Reduce text to SpikeDecoder's 30 symbols first.")
-]
-Length = Annotated[int, typer.Option(min=2, help="Context length in tokens.")]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training text.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Optimizer steps; overrides --epochs.")]
-Preset = Annotated[str | None, typer.Option(help="A named recipe to start from.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Seed = Annotated[int, typer.Option(min=0, help="Makes the run repeatable.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Fix a parameter, e.g. blocks=2; repeatable."),
-]
-
-
-Kind = StrEnum("Kind", ["spikedecoder", "spikegpt"])
 _CLEANED = frozenset(string.ascii_lowercase + ".' ")
-
-
-def _axis(default: str) -> Any:
-    """Make the option of a parameter that is compared unless --set fixes it."""
-    return typer.Option(metavar="V1,V2", help="Values to try.", show_default=default)
 
 
 @app.callback()
@@ -67,63 +56,7 @@ def options(
     """Train, compare and run spiking language models, and see what they cost in energy."""
 
 
-@app.command()
-def sweep(
-    corpus: Corpus = "python-docs",
-    timesteps: Annotated[str | None, _axis("1,2,4")] = None,
-    heads: Annotated[str | None, _axis("1,5")] = None,
-    encoding: Annotated[str | None, _axis("learned,two-hot")] = None,
-    grid: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=V1,V2", help="Any other parameter's values; repeatable."),
-    ] = None,
-    fixed: Set = None,
-    folds: Annotated[int, typer.Option(min=2, help="Contiguous cross-validation folds.")] = 2,
-    jobs: Annotated[int | None, typer.Option(help="Fits at a time; default: one a core.")] = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    length: Length = 64,
-    limit: Limit = 80_000,
-    clean: Clean = True,
-    preset: Preset = None,
-    device: Device = "auto",
-    seed: Seed = 0,
-    output: Annotated[Path, typer.Option(help="Folder for tables and plots.")] = Path(
-        "results/sweep"
-    ),
-) -> None:
-    """Grid-search parameters on real text; leave a perplexity and energy table."""
-    from snn_estimators.model_selection import (
-        TablesNotWrittenError,
-        present,
-        run_sweep,
-        sweep_model,
-    )
-
-    axes = {"timesteps": timesteps, "heads": heads, "encoding": encoding}
-    listed = [f"{name}={values}" for name, values in axes.items() if values is not None]
-    settings = _settings(fixed, epochs, steps)
-    recipe: dict[str, Any] = {"device": device, "random_state": seed} | settings
-    model = sweep_model(preset, length=length, clean=clean, **recipe)
-    try:
-        result = run_sweep(
-            corpus,
-            _sweep_grid(model, [*listed, *(grid or [])], settings),
-            estimator=model,
-            length=length,
-            limit=limit,
-            clean=clean,
-            folds=folds,
-            n_jobs=jobs,
-            output=output,
-            progress=True,
-            command=["snn-estimators", *sys.argv[1:]],
-        )
-    except TablesNotWrittenError as error:
-        show(present(error.result.table, brief=True))
-        raise
-    show(present(result.table, brief=True))
-    typer.echo(f"Tables, plots and run.json are in {output}")
+app.command()(sweep)
 
 
 @app.command()
@@ -181,7 +114,7 @@ def fit(
         "name": name,
         "resume": resume,
         "save_every_n_steps": save_every,
-    } | _settings(fixed, epochs, steps)
+    } | read_settings(fixed, epochs, steps)
     set_parameters(model, recipe)
     split = len(text) - len(text) // 10
     try:
@@ -283,35 +216,6 @@ def corpora() -> None:
     from snn_estimators.text import available_corpora
 
     show(available_corpora())
-
-
-def _settings(fixed: list[str] | None, epochs: int | None, steps: int | None) -> dict[str, Any]:
-    """Read --set, --epochs and --steps into parameters, by their short names."""
-    from snn_estimators.model_selection.grids import parse_grid
-
-    settings: dict[str, Any] = {}
-    if epochs is not None:
-        settings |= {"max_epochs": epochs, "max_steps": None}
-    if steps is not None:
-        settings["max_steps"] = steps
-    for name, values in parse_grid(fixed or []).items():
-        if len(values) != 1:
-            raise ValueError(f"--set {name} takes one value, got {values}: use --grid in a sweep")
-        settings[name] = values[0]
-    return settings
-
-
-def _sweep_grid(model: Any, listed: list[str], fixed: Iterable[str]) -> dict[str, Any]:
-    """Join what is listed by hand with the default axes that are neither listed nor fixed."""
-    from snn_estimators.model_selection.grids import parse_grid, resolve_parameters
-    from snn_estimators.model_selection.sweep import DEFAULT_GRID
-
-    chosen = resolve_parameters(model, parse_grid(listed))
-    settled = resolve_parameters(model, dict.fromkeys(fixed))
-    for name in chosen.keys() & settled.keys():
-        raise ValueError(f"{name!r} is fixed and has values to try, too: give one of the two")
-    axes = resolve_parameters(model, DEFAULT_GRID)
-    return {name: values for name, values in axes.items() if name not in settled} | chosen
 
 
 def _check_place(output: str) -> None:

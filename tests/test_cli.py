@@ -33,6 +33,7 @@ def run(monkeypatch, capsys):
 def tale(tmp_path):
     path = tmp_path / "tale.txt"
     path.write_text(TALE, encoding="utf-8")
+    (tmp_path / "song.txt").write_text("Row, row, row your boat, gently down! " * 20)
     return path
 
 
@@ -40,7 +41,7 @@ def tale(tmp_path):
 def no_fit(monkeypatch):
     from snn_estimators.model_selection import sweep
 
-    monkeypatch.setattr(sweep.GridSearchCV, "fit", lambda *_: pytest.fail("a fit was started"))
+    monkeypatch.setattr(sweep.Runner, "run", lambda *_: pytest.fail("a fit was started"))
 
 
 def test_a_sweep_from_another_process(tale, tmp_path):
@@ -62,8 +63,9 @@ def test_a_sweep_from_another_process(tale, tmp_path):
     assert json.loads(written)["corpus"]["name"] == "tale.txt"
     assert str(tmp_path) not in written
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "results.csv", "results.md", "results.tex", "pareto.png", "effects.png", "run.json",
-    }  # fmt: skip
+        *("results.csv", "results.md", "results.tex", "pareto.png", "effects.png", "run.json"),
+        *("fits.csv", ".store"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,11 @@ def test_a_sweep_from_another_process(tale, tmp_path):
         (["--set", "heads=5"], "'module__heads' is fixed and has values to try"),
         (["--set", "module__heads=5"], "'module__heads' is fixed and has values to try"),
         (["--grid", "max_steps=5,6"], "'max_steps' is fixed and has values to try"),
+        (["--model", "spikegpt"], "--timesteps, --heads and --encoding are SpikeDecoder's"),
+        (["--engine", "spark"], "no engine 'spark'"),
+        (["--engine", "dask://127.0.0.1:9"], "does not answer"),
+        (["--budget", "much"], "budget must be a number of fits"),
+        (["--track", "paper"], "choose tensorboard or mlflow"),
     ],
 )
 def test_mistakes_in_a_sweep_are_one_sentence(no_fit, run, tale, tmp_path, arguments, message):
@@ -101,11 +108,12 @@ def asked(monkeypatch):
 
     calls = []
 
-    def run_sweep(corpus, grid, **options):
-        calls.append((grid, options["estimator"].get_params()))
-        raise ValueError("enough")
+    class Asked(model_selection.Sweep):
+        def run(self):
+            calls.append((self.grid, self.estimator.get_params()))
+            raise ValueError("enough")
 
-    monkeypatch.setattr(model_selection, "run_sweep", run_sweep)
+    monkeypatch.setattr(model_selection, "Sweep", Asked)
     return calls
 
 
@@ -128,13 +136,53 @@ def test_what_is_set_is_no_longer_compared(run, tale, asked):
 
 
 def test_the_default_axes_are_those_that_help_shows(run, tale, asked):
-    from snn_estimators.model_selection.sweep import DEFAULT_GRID
+    from snn_estimators.model_selection.recipes import DEFAULT_GRID
 
     run("sweep", tale)
     assert asked[0][0] == {f"module__{name}": values for name, values in DEFAULT_GRID.items()}
     _, text, _ = run("sweep", "--help")
     for values in DEFAULT_GRID.values():
         assert f"({','.join(map(str, values))})" in text
+
+
+def test_a_sweep_stops_at_its_budget_and_goes_on(run, tale, tmp_path):
+    command = ["sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP]
+    code, output, errors = run(*command, "--budget=3")
+    assert code == 0, errors
+    assert "run the same command again" in output
+    code, output, errors = run(*command)
+    assert code == 0, errors
+    assert "3 of 4 fits are those of earlier runs" in output
+    assert len(pd.read_csv(tmp_path / "out" / "results.csv")) == 2
+    code, output, errors = run(*command, "--fresh")
+    assert "earlier runs" not in output
+
+
+def test_ctrl_c_says_how_to_go_on(run, tale, tmp_path, monkeypatch):
+    from snn_estimators import SpikeDecoderLM
+
+    def train_step(self, *args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SpikeDecoderLM, "train_step", train_step)
+    code, _, errors = run("sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP)
+    assert code == 130
+    assert errors.splitlines()[-1].startswith("interrupted with 0 of 4 fits done")
+    assert errors.splitlines()[-1].endswith("run the same again to go on from there")
+
+
+def test_spikegpt_is_swept_with_seeds_and_halving(run, tale, tmp_path):
+    code, _, errors = run(
+        "sweep", tale, tale.parent / "song.txt", "--model=spikegpt", "--set=n_layer=1",
+        "--set=n_embd=8", "--steps=2", "--length=16", "--jobs=1", "--seeds=2", "--halving=2",
+        "--output", tmp_path / "out",
+    )  # fmt: skip
+    assert code == 0, errors
+    table = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert set(table["spikes"]) == {"residual", "everywhere", "none"}
+    assert set(table["corpus"]) == {"tale.txt", "song.txt"}
+    assert table["n_resources"].value_counts().to_dict() == {1: 6, 2: 4}
+    assert "Δ perplexity" in (tmp_path / "out" / "results.md").read_text()
 
 
 def test_a_table_that_cannot_be_written_is_printed_all_the_same(run, tale, tmp_path, monkeypatch):

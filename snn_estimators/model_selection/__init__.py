@@ -5,22 +5,27 @@ from __future__ import annotations
 from snn_estimators.model_selection.grids import check_grid
 from snn_estimators.model_selection.plots import plot_effects, plot_pareto
 from snn_estimators.model_selection.provenance import describe_corpus, describe_run
+from snn_estimators.model_selection.recipes import DEFAULT_GRIDS, prepare_text, sweep_model
 from snn_estimators.model_selection.report import check_writable, present, write_tables
 from snn_estimators.model_selection.scoring import language_model_scores
+from snn_estimators.model_selection.seeds import compare_with_best
 from snn_estimators.model_selection.sweep import (
+    Sweep,
+    SweepInterrupted,
     SweepResult,
     TablesNotWrittenError,
-    prepare_text,
-    run_sweep,
-    sweep_model,
 )
 from snn_estimators.model_selection.tables import pareto_front, results_table
 
 __all__ = [
+    "DEFAULT_GRIDS",
+    "Sweep",
+    "SweepInterrupted",
     "SweepResult",
     "TablesNotWrittenError",
     "check_grid",
     "check_writable",
+    "compare_with_best",
     "describe_corpus",
     "describe_run",
     "language_model_scores",
@@ -30,7 +35,6 @@ __all__ = [
     "prepare_text",
     "present",
     "results_table",
-    "run_sweep",
     "sweep_model",
     "write_tables",
 ]

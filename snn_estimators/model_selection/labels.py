@@ -21,6 +21,9 @@ LABELS = {
     "n_parameters": "parameters",
     "tokens_per_second": "tokens/s",
     "fit_time": "fit (s)",
+    "difference": "Δ perplexity",
+    "difference_se": "s.e. of Δ",
+    "p_value": "p",
     "pareto": "Pareto",
 }
 """Labels of metrics whose names need one; shares are meant in percent."""

@@ -24,6 +24,7 @@ from snn_estimators.model_selection.tables import parameter_columns
 __all__ = ["check_writable", "present", "write_tables"]
 
 _SHARES = ("accuracy", "unknown_rate", "relative_energy", "spike_rate")
+_PLAIN = ("rank", "iteration", "n_resources", "failure")
 _DETAILS = ("total_energy_per_token_nj", "accuracy", "spike_rate", "n_parameters", "fit_time")
 
 
@@ -148,9 +149,11 @@ def present(table: pd.DataFrame, *, brief: bool = False) -> pd.DataFrame:
             continue
         if name.removeprefix("train_") == "unknown_rate" and not table[name].fillna(0).any():
             continue
+        if name == "failure" and not table[name].notna().any():
+            continue
         if name == "pareto":
             cells[label] = ["✓" if flag else "" for flag in table[name]]
-        elif name in parameters or name in ("rank", "iteration", "n_resources"):
+        elif name in parameters or name in _PLAIN:
             cells[label] = [text_of(value) for value in table[name]]
         else:
             percent = 100.0 if name in _SHARES else 1.0

@@ -1,4 +1,4 @@
-"""A whole sweep: corpus to windows, windows to search, search to table and files."""
+"""A whole sweep: corpora to windows, grid to fits, fits to tables and files."""
 
 from __future__ import annotations
 
@@ -6,72 +6,57 @@ import inspect
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import joblib
-import numpy as np
 import pandas as pd
-from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
-from sklearn.model_selection import GridSearchCV, ParameterGrid
+from tqdm import tqdm
 
-from snn_estimators.estimators import LanguageModel, language_model
-from snn_estimators.estimators.base import resolve_device
-from snn_estimators.model_selection.grids import check_grid, resolve_parameters, set_parameters
-from snn_estimators.model_selection.progress import CountedScorer, fit_progress
-from snn_estimators.model_selection.provenance import describe_corpus, describe_run
+from snn_estimators._files import replace_file
+from snn_estimators.model_selection.budget import Budget
+from snn_estimators.model_selection.engines import check_engine
+from snn_estimators.model_selection.fits import Fit, set_final
+from snn_estimators.model_selection.grids import Grid, check_grid
+from snn_estimators.model_selection.ledger import Ledger
+from snn_estimators.model_selection.plan import Plan, load_texts, resolve_grid
+from snn_estimators.model_selection.provenance import describe_run
+from snn_estimators.model_selection.recipes import DEFAULT_GRIDS, sweep_model
 from snn_estimators.model_selection.report import check_writable, write_tables
-from snn_estimators.model_selection.scoring import SCORES, language_model_scores
-from snn_estimators.model_selection.tables import results_table, short_names
-from snn_estimators.text import (
-    CharTokenizer,
-    TextCleaner,
-    WindowKFold,
-    check_documents,
-    load_corpus,
-    split_windows,
-)
+from snn_estimators.model_selection.runner import Runner
+from snn_estimators.model_selection.standings import Standings
+from snn_estimators.model_selection.tracking import check_tracker, follow
 
-__all__ = [
-    "DEFAULT_GRID",
-    "DEFAULT_GRIDS",
-    "SweepResult",
-    "TablesNotWrittenError",
-    "prepare_text",
-    "run_sweep",
-    "sweep_model",
-]
+__all__ = ["Sweep", "SweepInterrupted", "SweepResult", "TablesNotWrittenError"]
 
-DEFAULT_GRID: Mapping[str, Sequence[Any]] = {
-    "timesteps": [1, 2, 4],
-    "heads": [1, 5],
-    "encoding": ["learned", "two-hot"],
-}
-"""What a sweep of SpikeDecoder compares."""
-
-DEFAULT_GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
-    "spikedecoder": DEFAULT_GRID,
-    "spikegpt": {"n_embd": [32, 64], "spikes": ["residual", "everywhere", "none"]},
-}
-"""What a sweep of each family compares."""
-
-_SMALL: Mapping[str, Mapping[str, Any]] = {
-    "spikedecoder": {"module__blocks": 2, "lr": 0.01},
-    "spikegpt": {"module__n_layer": 2, "lr": 0.01},
-}
+STORE = ".store"
 
 
 class SweepResult(NamedTuple):
     """What a sweep found."""
 
     table: pd.DataFrame
-    """From `results_table`."""
-    search: GridSearchCV
-    """The fitted search."""
+    """A row a candidate (and corpus, and rung), as `results_table` makes them; ``failure`` says
+    why a candidate has no figures."""
+    fits: pd.DataFrame
+    """A row a fit: the figures before they were averaged."""
+    best: Any
+    """The estimator with the best candidate's parameters, not fitted; of the first corpus. None
+    if nothing could be scored."""
     run: dict[str, Any]
-    """From `describe_run`: what ``run.json`` holds."""
+    """What ``run.json`` holds: that of `describe_run`, how many ``fits`` are ``done`` and how
+    many of these an earlier run did (``taken_over``), and whether the sweep is ``complete``."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything is done, rather than the budget spent."""
+        return self.run["complete"]
+
+
+class SweepInterrupted(KeyboardInterrupt):
+    """Ctrl-C; its message says how to go on."""
 
 
 class TablesNotWrittenError(RuntimeError):
@@ -88,291 +73,266 @@ class TablesNotWrittenError(RuntimeError):
         self.result = result
 
 
-def run_sweep(
-    corpus: str | os.PathLike[str] | Sequence[str] = "python-docs",
-    grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]] = DEFAULT_GRID,
-    *,
-    estimator: Any = None,
-    length: int = 64,
-    limit: int | None = 80_000,
-    clean: bool = True,
-    folds: int = 2,
-    n_jobs: int | None = None,
-    refit: bool = False,
-    output: str | os.PathLike[str] | None = None,
-    progress: bool = False,
-    command: Sequence[str] | None = None,
-) -> SweepResult:
-    """Cross-validate every candidate of a grid on a text, and tabulate quality and cost.
+@dataclass
+class Sweep:
+    """Cross-validate every candidate of a grid on text, and tabulate quality and cost.
 
-    A convenience around scikit-learn's own `GridSearchCV` with `language_model_scores`: everything
-    that can be refused is refused before the first fit, and a candidate that fails later costs its
-    row and nothing else.
+    Everything that can be refused is refused before the first fit. Rows stream into the table as
+    candidates finish; a candidate that fails later costs its own row. A sweep that was killed and
+    is run again takes over every finished fit from its store, and goes on with those that were
+    cut off.
 
     Parameters
     ----------
-    corpus : str, path or list of str, default="python-docs"
-        What `load_corpus` takes, or the documents themselves.
-    grid : dict or list of dicts, default=DEFAULT_GRID
-        Parameters to lists of values. Short names do: ``timesteps`` for ``module__timesteps``.
+    grid : dict or list of dicts, optional
+        Parameters to lists of values, as for `GridSearchCV`; short names do (``timesteps`` for
+        ``module__timesteps``). By default what `DEFAULT_GRIDS` compares of the family.
+    corpora : str, path, list of those, or dict, default="python-docs"
+        What `load_corpus` takes, once or several times; a dict has names for keys, and such or
+        lists of documents for values.
+    family : {"spikedecoder", "spikegpt"}, default="spikedecoder"
+        Of the `sweep_model` that is compared.
     estimator : estimator, optional
-        What is cloned for each candidate; by default `sweep_model` for `length` and `clean`.
+        What is cloned for each candidate instead: a language model, or a `Pipeline` that ends in
+        one.
     length : int, default=64
         Tokens that a model sees at most; the text is cut into windows one longer.
     limit : int or None, default=80_000
-        Characters of the (cleaned) text to use.
+        Characters of each (cleaned) text to use.
     clean : bool, default=True
         Whether `TextCleaner` reduces the text to SpikeDecoder's 30 symbols first.
     folds : int, default=2
         Contiguous blocks of text, each held out once.
+    seeds : int or list of int, optional
+        How many seeds each candidate gets, counted up from the estimator's `random_state`, or
+        which. Means and deviations are then over folds and seeds, and each candidate is compared
+        with the best (``difference``, ``difference_se``, ``p_value``; see `compare_with_best`).
+    budget : int or str, optional
+        How much this run may do: a number of fits, or a time such as "2h", after which no fit is
+        begun. The table then has the candidates that are done; run again for more.
+    halving : int, optional
+        Successive halving: this factor fewer candidates from rung to rung, trained this many
+        times as long; the last rung trains as long as the estimator says. Each rung fits anew,
+        since schedules of the learning rate depend on the steps to come.
+    resource : {"max_steps", "max_epochs"}, optional
+        What rungs have more and more of; by default `max_steps` if the estimator sets it.
+    engine : str, default="loky"
+        "loky" for processes of this machine (on several GPUs, one each), "dask" or "ray" for a
+        cluster that is started here, "dask://HOST:PORT" or "ray://HOST:PORT" for one that is
+        there. Processes do one fit at a time. A cluster's machines share the store's folder.
     n_jobs : int, optional
-        Fits at a time, -1 for one a core; by default one a core, or one alone on a GPU.
-    refit : bool, default=False
-        Whether the best candidate is fitted once more, to the whole text (``best_estimator_``).
-    output : str or path, optional
-        Where `write_tables` leaves its files; nothing is written without.
+        Fits at a time, -1 for one a core; by default one a core, or one a GPU. The threads of
+        all together are no more than the cores.
+    track : {"tensorboard", "mlflow"}, optional
+        Follow each fit's loss: TensorBoard's files go below `output`, MLflow's where
+        ``MLFLOW_TRACKING_URI`` points.
+    store : path, optional
+        Folder of finished and unfinished fits; sweeps may share one. By default ``.store`` in
+        `output`; without either nothing is kept.
+    fresh : bool, default=False
+        Begin anew: what the store holds is deleted. Otherwise a sweep goes on.
+    output : path, optional
+        Where ``results.csv`` grows, and `write_tables` leaves its files in the end, with
+        ``fits.csv``. Nothing is written without.
     progress : bool, default=False
-        Whether to show a bar over all fits.
+        Whether to show a bar over all fits, with the time left.
     command : list of str, optional
         Command line for ``run.json``.
 
-    Returns
-    -------
-    SweepResult
-        ``table``, ``search``, ``run``.
-
-    Raises
-    ------
-    ValueError
-        If the corpus is unknown or too short, if a parameter is unknown or a candidate cannot be
-        built (say, heads that do not divide the width), or if every single fit or score failed.
-    OSError
-        If `output` cannot be written; before the first fit.
-    TablesNotWrittenError
-        If writing fails after the last fit nevertheless (the disk is full): it holds the result.
-
     Examples
     --------
-    >>> result = run_sweep(
-    ...     ["the cat sat on the mat. " * 20], {"timesteps": [1, 2], "heads": [1]},
+    >>> sweep = Sweep(
+    ...     {"timesteps": [1, 2], "heads": [1]}, {"cats": ["the cat sat on the mat. " * 20]},
     ...     estimator=sweep_model(length=16, max_steps=1), length=16, n_jobs=1,
     ... )
-    >>> result.table[["timesteps", "heads"]].sort_values("timesteps").to_numpy().tolist()
+    >>> sweep.run().table[["timesteps", "heads"]].sort_values("timesteps").to_numpy().tolist()
     [[1, 1], [2, 1]]
     """
-    started = time.perf_counter()
-    if n_jobs == 0:
-        raise ValueError("n_jobs must not be 0: give the number of fits at a time, or -1 for all")
-    estimator = sweep_model(length=length, clean=clean) if estimator is None else estimator
-    grid = _resolved(estimator, grid)
-    n_fits = folds * check_grid(estimator, grid)
-    name = corpus if isinstance(corpus, str | os.PathLike) else "documents"
-    text = prepare_text(corpus, clean=clean, limit=limit)
-    windows = split_windows(text, length + 1)
-    cv = WindowKFold(folds, length=length + 1)
-    list(cv.split(windows))
-    _build_every(estimator, grid, windows)
-    # Described before the first fit: nothing may go wrong between the last fit and its table.
-    story = describe_run(
-        parameters={
-            "estimator": _settings_of(estimator),
-            "grid": grid,
-            "folds": folds,
-            "length": length,
-            "limit": limit,
-            "clean": clean,
-        },
-        seed=estimator.get_params().get("random_state"),
-        corpus=describe_corpus(name, [text]),
-        command=command,
-    )
-    # The last of the checks, so that no other refusal leaves an empty folder behind.
-    folder = None if output is None else check_writable(output)
 
-    with fit_progress(language_model_scores, SCORES, n_fits, show=progress) as scorer:
-        search = GridSearchCV(
-            estimator,
+    grid: Grid | Sequence[Grid] | None = None
+    corpora: Any = "python-docs"
+    _: KW_ONLY
+    family: str = "spikedecoder"
+    estimator: Any = None
+    length: int = 64
+    limit: int | None = 80_000
+    clean: bool = True
+    folds: int = 2
+    seeds: int | Sequence[int] | None = None
+    budget: int | str | None = None
+    halving: int | None = None
+    resource: str | None = None
+    engine: str = "loky"
+    n_jobs: int | None = None
+    track: str | None = None
+    store: str | os.PathLike[str] | None = None
+    fresh: bool = False
+    output: str | os.PathLike[str] | None = None
+    progress: bool = False
+    command: Sequence[str] | None = None
+
+    def run(self) -> SweepResult:
+        """Do what is not done yet, and return everything.
+
+        Returns
+        -------
+        SweepResult
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter makes no sense, a corpus is unknown or too short, a candidate cannot be
+            built, or the store is of a newer version: before the first fit. If every single fit
+            failed.
+        ImportError, ConnectionError
+            If the engine or the tracker is not installed, or the engine does not answer: before
+            the first fit.
+        OSError
+            If `output` or the store cannot be written; before the first fit.
+        SweepInterrupted
+            On Ctrl-C. ``results.csv`` holds the candidates that are done.
+        TablesNotWrittenError
+            If writing fails after the last fit nevertheless (the disk is full).
+        """
+        started = time.perf_counter()
+        budget = Budget(self.budget)
+        ledger = Ledger(self._store())
+        plan = self._plan()
+        standings = Standings(plan.seeds, plan.folds, halving=self.halving is not None)
+        # Described before the first fit: nothing may go wrong between the last fit and its table.
+        story = self._describe(plan)
+        # The last of the checks, so that no other refusal leaves an empty folder behind.
+        folder = None if self.output is None else check_writable(self.output)
+        ledger.open(fresh=self.fresh)
+        bar = tqdm(
+            total=plan.n_fits, unit="fit", desc="sweep", smoothing=0, disable=not self.progress
+        )
+
+        def prepare(fit: Fit) -> None:
+            if ledger.folder is not None:
+                set_final(fit.model, memory=str(ledger.folder))
+            if self.track is not None:
+                follow(fit.model, self.track, folder, fit.name)
+
+        def report(fit: Fit | None) -> None:
+            if fit is None:  # what is taken over tells nothing of the time to come
+                bar.n = bar.initial = standings.n_done
+                bar.refresh()
+            else:
+                bar.update()
+            if folder is not None and (fit is None or standings.is_done(fit.row)):
+                _stream(standings, folder)
+
+        runner = Runner(plan, standings, ledger, budget, prepare, report)
+        with bar:
+            try:
+                runner.run(self.engine, self.n_jobs)
+            except KeyboardInterrupt as error:
+                raise SweepInterrupted(self._way_on(standings, plan)) from error
+        best = standings.best_row
+        result = SweepResult(
+            table=standings.table(),
+            fits=standings.fits(),
+            best=None if best is None else plan.model(standings.rows[best]),
+            run=story
+            | {"duration_seconds": round(time.perf_counter() - started, 3)}
+            | {"fits": {"done": standings.n_done, "taken_over": runner.taken_over}}
+            | {"complete": runner.complete},
+        )
+        _check_scores(standings)
+        if folder is not None:
+            _write(result, folder)
+        return result
+
+    def _plan(self) -> Plan:
+        """Make the plan, after everything that can be refused without it."""
+        if self.n_jobs == 0:
+            raise ValueError("n_jobs must not be 0: give the number of fits at a time, or -1")
+        if self.track == "tensorboard" and self.output is None:
+            raise ValueError('track="tensorboard" needs an output folder for its files')
+        if self.track is not None:
+            check_tracker(self.track)
+        model = self.estimator
+        if model is None:
+            model = sweep_model(family=self.family, length=self.length, clean=self.clean)
+        grid = DEFAULT_GRIDS[self.family] if self.grid is None else self.grid
+        grid = resolve_grid(model, grid)
+        check_grid(model, grid)
+        check_engine(self.engine)
+        return Plan(
+            model,
             grid,
-            scoring=scorer,
-            refit="neg_perplexity" if refit else False,
-            cv=cv,
-            n_jobs=_jobs(estimator, n_fits) if n_jobs is None else n_jobs,
+            load_texts(self.corpora, clean=self.clean, limit=self.limit),
+            length=self.length,
+            folds=self.folds,
+            seeds=self.seeds,
+            halving=self.halving,
+            resource=self.resource,
         )
-        _fit(search, windows)
-        _check_any_score(search, scorer)
-    # The counter's file is gone; later calls of the search's `score` need none.
-    search.scoring = search.scorer_ = language_model_scores
 
-    table = results_table(search)
-    run = story | {"duration_seconds": round(time.perf_counter() - started, 3)}
-    result = SweepResult(table, search, run)
-    if folder is not None:
-        _write(result, folder)
-    return result
+    def _store(self) -> Path | None:
+        if self.store is not None:
+            return Path(self.store)
+        return None if self.output is None else Path(self.output, STORE)
 
-
-def sweep_model(
-    preset: str | None = None,
-    *,
-    family: str = "spikedecoder",
-    length: int = 64,
-    clean: bool = True,
-    **parameters: Any,
-) -> LanguageModel:
-    """Make the small language model that sweeps compare by default.
-
-    Two layers and 150 small, large steps: a fit of seconds, long enough for differences to show.
-
-    Parameters
-    ----------
-    preset : str, optional
-        A recipe of the estimator's `PRESETS` to start from instead.
-    family : {"spikedecoder", "spikegpt"}, default="spikedecoder"
-    length : int, default=64
-        Tokens in a window.
-    clean : bool, default=True
-        Whether the text will be cleaned: then the alphabet is SpikeDecoder's, else it is learned.
-    **parameters
-        Parameters of the estimator, or their short names (``blocks=4``).
-
-    Returns
-    -------
-    SpikeDecoderLM or SpikeGPTLM
-        Not fitted.
-
-    Raises
-    ------
-    ValueError
-        If there is no such family, preset or parameter.
-
-    Examples
-    --------
-    >>> sweep_model(blocks=3).get_params()["module__blocks"]
-    3
-    """
-    kind = language_model(family)
-    tokenizer = CharTokenizer("spikedecoder") if clean else "char"
-    base: dict[str, Any] = {"tokenizer": tokenizer, "random_state": 0}
-    if preset is None:
-        model = kind(**base, **_SMALL[family], max_steps=150, batch_size=8)
-    else:
-        model = kind.from_preset(preset, **base)
-    return set_parameters(model, {kind.WINDOW: length, **parameters})
-
-
-def prepare_text(
-    corpus: str | os.PathLike[str] | Sequence[str], *, clean: bool = True, limit: int | None = None
-) -> str:
-    """Load a corpus, clean it if wanted, and join its documents to one text.
-
-    Parameters
-    ----------
-    corpus : str, path or list of str
-        What `load_corpus` takes, or the documents themselves.
-    clean : bool, default=True
-        Whether to reduce the text to SpikeDecoder's 30 symbols.
-    limit : int, optional
-        Characters to keep.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If there is no such corpus, or nothing is left of it.
-
-    Examples
-    --------
-    >>> prepare_text(["To be!", "Or 2 not?"], limit=12)
-    'to be. or no'
-    """
-    if isinstance(corpus, str | os.PathLike):
-        name, documents = os.fspath(corpus), load_corpus(os.fspath(corpus))
-    else:
-        name, documents = "the documents", check_documents(corpus)
-    if clean:
-        documents = TextCleaner("spikedecoder").transform(documents)
-    text = "\n".join(documents) if not clean else " ".join(one.strip() for one in documents)
-    if not text.strip():
-        raise ValueError(
-            f"nothing is left of {name} after cleaning, "
-            "which keeps Latin letters alone: use other text, or do not clean it"
+    def _describe(self, plan: Plan) -> dict[str, Any]:
+        corpora = list(plan.descriptions.values())
+        return describe_run(
+            parameters={
+                "estimator": _settings_of(plan.estimator),
+                "grid": plan.grid,
+                "folds": self.folds,
+                "length": self.length,
+                "limit": self.limit,
+                "clean": self.clean,
+                "seeds": plan.seeds,
+                "halving": self.halving,
+                "engine": self.engine,
+            },
+            seed=plan.seeds[0],
+            corpus=corpora[0] if len(corpora) == 1 else {"corpora": corpora},
+            command=self.command,
         )
-    return text[:limit]
+
+    def _way_on(self, standings: Standings, plan: Plan) -> str:
+        told = f"interrupted with {standings.n_done} of {plan.n_fits} fits done"
+        if self.output is not None:
+            told += f", see {Path(self.output, 'results.csv')}"
+        store = self._store()
+        if store is None:
+            return f"{told}; nothing is kept: give an output folder to be able to go on"
+        return f"{told}; run the same again to go on from there"
 
 
-def _resolved(estimator: Any, grid: Any) -> Any:
-    if isinstance(grid, Mapping):
-        return resolve_parameters(estimator, grid)
-    return [resolve_parameters(estimator, one) for one in grid]
+def _stream(standings: Standings, folder: Path) -> None:
+    """Write what is known so far; a reader never sees half a file."""
+    replace_file(folder / "results.csv", standings.table().to_csv(index=False).encode())
+    replace_file(folder / "fits.csv", standings.fits().to_csv(index=False).encode())
 
 
-def _build_every(estimator: Any, grid: Any, windows: list[str]) -> None:
-    """Build each candidate's module: what is impossible is refused in a second, not in an hour."""
-    if not isinstance(estimator, LanguageModel):
+def _check_scores(standings: Standings) -> None:
+    """Refuse to call a table full of gaps a success, and tell of single ones."""
+    failures = standings.failures
+    if not failures:
         return
-    for candidate in ParameterGrid(grid):
-        try:
-            clone(estimator).set_params(**candidate).check(windows)
-        except (ValueError, TypeError) as error:
-            names = short_names(candidate)
-            chosen = ", ".join(map("{}={!r}".format, names, candidate.values()))
-            raise ValueError(
-                f"the grid holds an impossible candidate, {chosen}: {error}"
-            ) from error
-
-
-def _jobs(estimator: Any, n_fits: int) -> int:
-    """One fit a core; a GPU is shared badly."""
-    on_gpu = str(resolve_device(estimator.get_params().get("device", "cpu"))).startswith("cuda")
-    return 1 if on_gpu else min(joblib.cpu_count(), n_fits)
-
-
-def _fit(search: GridSearchCV, windows: list[str]) -> None:
-    """Fit; say in one sentence what scikit-learn quotes tracebacks for."""
-    with warnings.catch_warnings(record=True) as caught:
-        try:
-            search.fit(windows)
-        except ValueError as error:
-            if "fits failed" not in str(error):
-                raise
-            raise ValueError(f"every fit of the sweep failed: {_last_line(error)}") from error
-    for warning in caught:
-        if warning.category is FitFailedWarning:
-            warnings.warn(
-                "some fits failed, their candidates stand last in the table with gaps: "
-                f"{_last_line(warning.message)}",
-                FitFailedWarning,
-                stacklevel=3,
-            )
-        elif "non-finite" not in str(warning.message):
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
-
-
-def _check_any_score(search: GridSearchCV, scorer: CountedScorer) -> None:
-    """Refuse to call a table full of gaps a success."""
-    means = [v for key, v in search.cv_results_.items() if key.startswith("mean_test_")]
-    if not np.isfinite(np.array(means, dtype=float)).any():
-        reason = scorer.last_failure or "no figure is finite"
-        raise ValueError(f"no candidate of the sweep could be scored: {reason}")
+    if len(failures) == standings.n_done:
+        raise ValueError(f"every fit of the sweep failed: {failures[-1]}")
+    warnings.warn(
+        f"{len(failures)} of {standings.n_done} fits failed, their candidates stand last in the "
+        f"table with the reason: {failures[-1]}",
+        FitFailedWarning,
+        stacklevel=3,
+    )
 
 
 def _write(result: SweepResult, folder: Path) -> None:
     try:
+        replace_file(folder / "fits.csv", result.fits.to_csv(index=False).encode())
         write_tables(result.table, folder, run=result.run)
     except Exception as error:
         raise TablesNotWrittenError(
             f"the sweep is done, but its tables could not be written into {folder}: {error}", result
         ) from error
-
-
-def _last_line(message: Any) -> str:
-    """Return the last line of a traceback, which is the error."""
-    return str(message).strip().splitlines()[-1]
 
 
 def _settings_of(estimator: Any) -> dict[str, Any]:

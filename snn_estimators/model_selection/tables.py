@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 
 from snn_estimators.model_selection.scoring import final_estimator
 
-__all__ = ["parameter_columns", "pareto_front", "results_table", "short_names"]
+__all__ = ["parameter_columns", "pareto_front", "plain", "results_table", "short_names"]
 
 QUALITY = "perplexity"
 COST = "energy_per_token_nj"
@@ -31,7 +31,8 @@ _METRICS = (
     "score",
     "fit_time",
 )
-_BOOKKEEPING = ("rank", "iteration", "n_resources", "pareto")
+_COMPARED = ("difference", "difference_se", "p_value")
+_BOOKKEEPING = ("rank", "iteration", "n_resources", *_COMPARED, "pareto", "failure")
 _SEARCH_COLUMN = re.compile(r"(?:(mean|std)_)?(test|train)_(.+)")
 
 
@@ -296,14 +297,20 @@ def _ranked(table: pd.DataFrame, cv_results: Mapping[str, Any]) -> pd.DataFrame:
 
 def _column(candidates: Sequence[Mapping[str, Any]], name: str) -> pd.Series:
     """Gather a parameter's values; gaps do not turn whole numbers into 2.0."""
-    values = [_plain(one[name]) if name in one else np.nan for one in candidates]
+    values = [plain(one[name]) if name in one else np.nan for one in candidates]
     column = pd.Series(values)
     gaps_in_integers = column.dtype == float and any(isinstance(one, int) for one in values)
     return pd.Series(values, dtype=object) if gaps_in_integers and column.hasnans else column
 
 
-def _plain(value: Any) -> Any:
-    """Reduce a parameter's value to a number, a truth value or short text that fits a cell."""
+def plain(value: Any) -> Any:
+    """Reduce a parameter's value to a number, a truth value or short text that fits a cell.
+
+    Examples
+    --------
+    >>> [plain(value) for value in (np.float64(0.5), None, dict)]
+    [0.5, 'none', 'dict']
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bool | int | float | str):

@@ -1,0 +1,158 @@
+"""The command ``sweep``: its options, and what it prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from snn_estimators._options import (
+    Clean,
+    Device,
+    Epochs,
+    Kind,
+    Length,
+    Limit,
+    Preset,
+    Seed,
+    Set,
+    Steps,
+    read_settings,
+)
+from snn_estimators._terminal import show
+
+__all__ = ["sweep"]
+
+
+def _axis(default: str) -> Any:
+    """Make the option of a parameter that is compared unless --set fixes it."""
+    return typer.Option(metavar="V1,V2", help="SpikeDecoder's values to try.", show_default=default)
+
+
+def sweep(
+    corpora: Annotated[
+        list[str] | None,
+        typer.Argument(help="Corpora (see `corpora`), text files, or folders of them."),
+    ] = None,
+    timesteps: Annotated[str | None, _axis("1,2,4")] = None,
+    heads: Annotated[str | None, _axis("1,5")] = None,
+    encoding: Annotated[str | None, _axis("learned,two-hot")] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=V1,V2", help="Any other parameter's values; repeatable."),
+    ] = None,
+    fixed: Set = None,
+    kind: Annotated[Kind, typer.Option("--model", help="What to compare.")] = Kind.spikedecoder,
+    folds: Annotated[int, typer.Option(min=2, help="Contiguous cross-validation folds.")] = 2,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Seeds for each candidate, from --seed on.")
+    ] = None,
+    halving: Annotated[
+        int | None,
+        typer.Option(min=2, metavar="N", help="Train all a little, the best 1/N N times as long."),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Stop after so many fits, or a time such as 30min or 2h.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Fits at a time; default: one a core.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="loky, dask, dask://HOST:PORT, ray or ray://HOST:PORT.")
+    ] = "loky",
+    epochs: Epochs = None,
+    steps: Steps = None,
+    length: Length = 64,
+    limit: Limit = 80_000,
+    clean: Clean = True,
+    preset: Preset = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    track: Annotated[
+        str | None, typer.Option(help="Follow each fit: tensorboard or mlflow.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for tables and plots.")] = Path(
+        "results/sweep"
+    ),
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of the fits; default: .store in --output.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh/--resume", help="Begin anew, or go on with what is stored.")
+    ] = False,
+) -> None:
+    """Grid-search parameters on real text; leave a perplexity and energy table.
+
+    Interrupted or killed, the same command goes on where it stopped.
+    """
+    from snn_estimators.model_selection import (
+        Sweep,
+        SweepInterrupted,
+        TablesNotWrittenError,
+        present,
+        sweep_model,
+    )
+
+    axes = {"timesteps": timesteps, "heads": heads, "encoding": encoding}
+    listed = [f"{name}={values}" for name, values in axes.items() if values is not None]
+    if listed and kind is not Kind.spikedecoder:
+        raise ValueError(
+            "--timesteps, --heads and --encoding are SpikeDecoder's: "
+            f"with --model {kind} use --grid NAME=V1,V2"
+        )
+    settings = read_settings(fixed, epochs, steps)
+    recipe: dict[str, Any] = {"device": device, "random_state": seed} | settings
+    model = sweep_model(preset, family=kind, length=length, clean=clean, **recipe)
+    plan = Sweep(
+        _grid(model, kind, [*listed, *(grid or [])], settings),
+        corpora or "python-docs",
+        family=kind,
+        estimator=model,
+        length=length,
+        limit=limit,
+        clean=clean,
+        folds=folds,
+        seeds=seeds,
+        budget=budget,
+        halving=halving,
+        engine=engine,
+        n_jobs=jobs,
+        track=track,
+        store=store,
+        fresh=fresh,
+        output=output,
+        progress=True,
+        command=["snn-estimators", *sys.argv[1:]],
+    )
+    try:
+        result = plan.run()
+    except SweepInterrupted as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(130) from error
+    except TablesNotWrittenError as error:
+        show(present(error.result.table, brief=True))
+        raise
+    show(present(result.table, brief=True))
+    counts = result.run["fits"]
+    if counts["taken_over"]:
+        typer.echo(
+            f"{counts['taken_over']} of {counts['done']} fits are those of earlier runs "
+            "(--fresh begins anew)"
+        )
+    typer.echo(f"Tables, plots and run.json are in {output}")
+    if not result.complete:
+        typer.echo("The budget is spent before the end: run the same command again to go on")
+
+
+def _grid(model: Any, family: str, listed: list[str], fixed: Iterable[str]) -> dict[str, Any]:
+    """Join what is listed by hand with the default axes that are neither listed nor fixed."""
+    from snn_estimators.model_selection import DEFAULT_GRIDS
+    from snn_estimators.model_selection.grids import parse_grid, resolve_parameters
+
+    chosen = resolve_parameters(model, parse_grid(listed))
+    settled = resolve_parameters(model, dict.fromkeys(fixed))
+    for name in chosen.keys() & settled.keys():
+        raise ValueError(f"{name!r} is fixed and has values to try, too: give one of the two")
+    axes = resolve_parameters(model, DEFAULT_GRIDS[family])
+    return {name: values for name, values in axes.items() if name not in settled} | chosen

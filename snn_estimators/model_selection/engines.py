@@ -1,0 +1,241 @@
+"""What runs the fits of a sweep: processes of this machine, or a Dask or Ray cluster."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import joblib
+from joblib import Parallel, parallel_config
+
+__all__ = ["check_engine", "claimed_gpu", "gpu_order", "open_engine", "threads_per_worker"]
+
+ANSWER_WITHIN = 5.0  # seconds
+_PORTS = {"dask": 8786, "ray": 10001}
+_EXTRAS = {"dask": "distributed", "ray": "ray"}
+
+
+def check_engine(engine: str) -> None:
+    """Refuse an engine that is unknown, not installed, or does not answer.
+
+    Parameters
+    ----------
+    engine : str
+        "loky", "dask", "dask://HOST:PORT", "ray" or "ray://HOST:PORT".
+
+    Raises
+    ------
+    ValueError
+        If there is no such engine.
+    ImportError
+        If its package is not installed.
+    ConnectionError
+        If nothing answers at the address within a few seconds.
+
+    Examples
+    --------
+    >>> check_engine("loky")
+    >>> check_engine("spark")
+    Traceback (most recent call last):
+    ...
+    ValueError: there is no engine 'spark': choose loky, dask, dask://HOST:PORT, ray or ...
+    """
+    kind, address = _parse(engine)
+    if kind == "loky":
+        return
+    try:
+        importlib.import_module(_EXTRAS[kind])
+    except ImportError as error:
+        raise ImportError(
+            f"the engine {engine!r} needs a package that is not installed: "
+            f"pip install 'snn-estimators[{kind}]'"
+        ) from error
+    if address is None:
+        return
+    try:
+        socket.create_connection(address, timeout=ANSWER_WITHIN).close()
+    except OSError as error:
+        raise _no_answer(engine, error) from error
+
+
+@contextmanager
+def open_engine(
+    engine: str, n_jobs: int | None, shared: Sequence[Any]
+) -> Iterator[Callable[[Iterable[Any]], Iterator[Any]]]:
+    """Start or reach the engine, and stop what was started at the end of the block.
+
+    Parameters
+    ----------
+    engine : str
+        As in `check_engine`.
+    n_jobs : int or None
+        Fits at a time. A cluster has as many as it has threads, whatever this says.
+    shared : sequence of ndarrays
+        Arguments of many tasks, brought to each worker once.
+
+    Yields
+    ------
+    callable
+        Takes joblib's delayed calls, each of which returns a number and an outcome, and yields
+        what they return as it comes.
+    """
+    kind, _ = _parse(engine)
+    with ExitStack() as stack:
+        if kind == "dask":
+            backend = _dask_backend(engine, n_jobs, shared, stack)
+            stack.enter_context(parallel_config(backend=backend))
+        elif kind == "ray":
+            _reach_ray(engine, stack)
+            stack.enter_context(parallel_config(backend="ray", n_jobs=n_jobs or -1))
+        else:
+            threads = {"inner_max_num_threads": threads_per_worker(n_jobs)}
+            stack.enter_context(parallel_config(backend="loky", n_jobs=n_jobs, **threads))
+        # One task at a time to each worker: results come as they are, and a budget is kept.
+        yield lambda calls: Parallel(
+            return_as="generator_unordered",
+            batch_size=1,
+            pre_dispatch="n_jobs" if kind == "loky" else "2*n_jobs",
+            max_nbytes=1,  # arrays travel as memory maps however small they are
+        )(calls)
+
+
+def threads_per_worker(n_jobs: int | None, cores: int | None = None) -> int:
+    """Return how many threads each of `n_jobs` processes may use without crowding the cores.
+
+    Examples
+    --------
+    >>> [threads_per_worker(jobs, cores=8) for jobs in (1, 2, 3, 8, 20, -1)]
+    [8, 4, 2, 1, 1, 1]
+    """
+    cores = joblib.cpu_count() if cores is None else cores
+    jobs = 1 if n_jobs is None else n_jobs
+    jobs = max(1, cores + 1 + jobs) if jobs < 0 else jobs
+    return max(1, cores // jobs)
+
+
+# GPUs
+
+_last_gpu: int | None = None
+
+
+def gpu_order(number: int, n_gpus: int) -> list[str]:
+    """Name the GPUs in the order in which a task should try to get one: round robin.
+
+    Examples
+    --------
+    >>> [gpu_order(number, 2)[0] for number in range(3)]
+    ['cuda:0', 'cuda:1', 'cuda:0']
+    >>> gpu_order(4, 3)
+    ['cuda:1', 'cuda:2', 'cuda:0']
+    """
+    return [f"cuda:{(number + step) % n_gpus}" for step in range(n_gpus)]
+
+
+@contextmanager
+def claimed_gpu(number: int, n_gpus: int, folder: Path) -> Iterator[str]:
+    """Keep a GPU from the other processes while the block runs.
+
+    A process comes back to the GPU that it had before, as long as that is free: what it once
+    allocated there would lie idle.
+
+    Parameters
+    ----------
+    number : int
+        Of the task: where to begin in a process that had no GPU yet.
+    n_gpus : int
+    folder : Path
+        Where the processes keep their locks.
+
+    Yields
+    ------
+    str
+        Such as ``"cuda:1"``. With more processes than GPUs some share one.
+    """
+    global _last_gpu
+    order = gpu_order(number if _last_gpu is None else _last_gpu, n_gpus)
+    with ExitStack() as stack:
+        free = (name for name in order if stack.enter_context(_lock(folder / name)))
+        device = next(free, order[0])
+        _last_gpu = int(device.partition(":")[2])
+        yield device
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[bool]:
+    """Try to lock a file; the system unlocks it when the process dies."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield True
+        return
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+# Clusters
+
+
+def _parse(engine: str) -> tuple[str, tuple[str, int] | None]:
+    """Split ``dask://host:port`` into its kind and its address."""
+    kind, has_address, rest = str(engine).partition("://")
+    host, _, port = rest.rpartition(":") if ":" in rest else (rest, "", str(_PORTS.get(kind)))
+    if kind not in ("loky", *_PORTS) or (has_address and (kind == "loky" or not host)):
+        raise ValueError(
+            f"there is no engine {engine!r}: choose loky, dask, dask://HOST:PORT, ray or "
+            "ray://HOST:PORT"
+        )
+    if not has_address:
+        return kind, None
+    if not port.isdecimal():
+        raise ValueError(f"the engine {engine!r} has no port: write {kind}://HOST:PORT")
+    return kind, (host.strip("[]"), int(port))
+
+
+def _no_answer(engine: str, error: BaseException) -> ConnectionError:
+    return ConnectionError(
+        f"the engine {engine} does not answer ({str(error) or type(error).__name__}): check the "
+        "address, and that it was started"
+    )
+
+
+def _dask_backend(engine: str, n_jobs: int | None, shared: Sequence[Any], stack: ExitStack) -> Any:
+    """Connect to a Dask cluster, or start one of this machine's cores."""
+    from snn_estimators.model_selection.dask_backend import DaskBackend
+
+    dask = importlib.import_module("distributed")
+    _, address = _parse(engine)
+    if address is None:
+        workers = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
+        cluster = dask.LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0
+        )
+        client = stack.enter_context(dask.Client(stack.enter_context(cluster)))
+    else:
+        place = f"tcp://{address[0]}:{address[1]}"
+        try:
+            client = stack.enter_context(dask.Client(place, timeout=ANSWER_WITHIN))
+            client.wait_for_workers(1, timeout=ANSWER_WITHIN)
+        except OSError as error:  # a TimeoutError, too
+            raise _no_answer(engine, error) from error
+    return DaskBackend(client=client, scatter=list(shared))
+
+
+def _reach_ray(engine: str, stack: ExitStack) -> None:
+    """Connect to a Ray cluster, or start one on this machine; and tell joblib of it."""
+    ray = importlib.import_module("ray")
+    if not ray.is_initialized():
+        try:
+            ray.init(address=engine if "://" in engine else None, log_to_driver=False)
+        except (ConnectionError, OSError) as error:
+            raise _no_answer(engine, error) from error
+        stack.callback(ray.shutdown)
+    importlib.import_module("ray.util.joblib").register_ray()

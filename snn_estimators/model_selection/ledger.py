@@ -1,0 +1,127 @@
+"""The store of a sweep: what became of each fit, kept from one run to the next."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from snn_estimators._files import replace_file
+from snn_estimators.estimators.identity import identity
+from snn_estimators.estimators.memory import Memory
+from snn_estimators.estimators.memory import fit_key as key_of_model
+from snn_estimators.model_selection.fits import Outcome
+from snn_estimators.model_selection.scoring import SCORES, final_estimator
+
+__all__ = ["Ledger", "fit_key"]
+
+
+_SCORES = "scores"
+
+
+class Ledger:
+    """Outcomes by key, one small file each, in the folder that is the estimators' memory, too.
+
+    Any number of sweeps may share it.
+
+    Parameters
+    ----------
+    folder : path or None
+        None keeps nothing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the folder is no memory, or that of a newer version.
+
+    Examples
+    --------
+    >>> ledger = Ledger(None)
+    >>> ledger.note("key", Outcome(1.5, {"accuracy": 0.5}))
+    >>> ledger.recall("key") is None
+    True
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None) -> None:
+        self._memory = None if folder is None else Memory(folder)
+        self.folder = None if self._memory is None else self._memory.folder
+
+    def open(self, *, fresh: bool = False) -> None:
+        """Make the folder, unless it is there; or make it anew.
+
+        Raises
+        ------
+        OSError
+            If that is impossible.
+        """
+        if self._memory is None or self.folder is None:
+            return
+        if fresh and self.folder.exists():
+            shutil.rmtree(self.folder)
+        self._memory.open()
+        (self.folder / _SCORES).mkdir(exist_ok=True)
+        # Models and figures of every fit are nothing to commit beside the tables.
+        replace_file(self.folder / ".gitignore", b"*\n")
+
+    def note(self, key: str, outcome: Outcome) -> None:
+        """Keep the outcome of a fit that was scored; one that failed may be tried again."""
+        if self.folder is None or outcome.scores is None:
+            return
+        content = {"fit_time": outcome.fit_time, "scores": outcome.scores}
+        text = json.dumps({"content": content, "sha256": _digest(content)})
+        replace_file(self.folder / _SCORES / f"{key}.json", text.encode())
+
+    def recall(self, key: str) -> Outcome | None:
+        """Return what was noted under a key; None, with a warning, if its file is damaged."""
+        if self.folder is None:
+            return None
+        path = self.folder / _SCORES / f"{key}.json"
+        try:
+            record = json.loads(path.read_text("utf-8"))
+            if record["sha256"] != _digest(record["content"]):
+                raise ValueError("its checksum is wrong")
+            return Outcome(record["content"]["fit_time"], record["content"]["scores"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            warnings.warn(f"{path} is damaged ({error}): the fit is done again", stacklevel=2)
+            return None
+
+
+def fit_key(model: Any, **data: Any) -> str:
+    """Return what finds a fit again: equal for equal models, data and versions.
+
+    Parameters
+    ----------
+    model : language model, or Pipeline that ends in one
+        Not fitted.
+    **data
+        What else the fit depends on, as JSON has it.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    TypeError
+        If a parameter's value cannot be told from others.
+
+    Examples
+    --------
+    >>> from snn_estimators.model_selection.recipes import sweep_model
+    >>> fit_key(sweep_model(heads=1), fold=0) == fit_key(sweep_model(heads=1), fold=0)
+    True
+    >>> fit_key(sweep_model(heads=1), fold=0) == fit_key(sweep_model(heads=5), fold=0)
+    False
+    """
+    before = [identity(step) for step in model[:-1]] if hasattr(model, "steps") else []
+    return key_of_model(final_estimator(model), data | {"scores": SCORES, "before": before}, {})
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,220 @@
+"""What a sweep is about to do; whatever can be refused is refused here, before the first fit."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn.base import clone
+from sklearn.model_selection import ParameterGrid
+
+from snn_estimators.estimators import LanguageModel
+from snn_estimators.model_selection.fits import Fit, final_stem, set_final
+from snn_estimators.model_selection.grids import Grid, check_grid, resolve_parameters
+from snn_estimators.model_selection.halving import Rung, plan_rungs
+from snn_estimators.model_selection.labels import text_of
+from snn_estimators.model_selection.ledger import fit_key
+from snn_estimators.model_selection.provenance import describe_corpus
+from snn_estimators.model_selection.recipes import prepare_text
+from snn_estimators.model_selection.scoring import final_estimator
+from snn_estimators.model_selection.seeds import check_seeds
+from snn_estimators.model_selection.standings import Row
+from snn_estimators.model_selection.tables import short_names
+from snn_estimators.text import WindowKFold, split_windows
+
+__all__ = ["Plan", "load_texts", "resolve_grid"]
+
+_RESOURCES = ("max_steps", "max_epochs")
+
+
+@dataclass
+class Plan:
+    """Estimator, candidates, texts, seeds, folds and rungs that fit together.
+
+    Attributes
+    ----------
+    estimator : estimator
+    grid : dict or list of dicts
+        Under full names.
+    texts : dict of str to str
+        By the names of the corpora.
+    length, folds : int
+        Tokens that a model sees; parts of each text.
+    seeds : int, list of int, or None
+        Turned into a list.
+    halving : int or None
+        The factor.
+    resource : str or None
+        What the rungs have more and more of.
+    """
+
+    estimator: Any
+    grid: Any
+    texts: Mapping[str, str]
+    length: int
+    folds: int
+    seeds: Any = None
+    halving: int | None = None
+    resource: str | None = None
+
+    def __post_init__(self) -> None:
+        check_grid(self.estimator, self.grid)
+        self.candidates: list[dict[str, Any]] = list(ParameterGrid(self.grid))
+        self._seed = f"{final_stem(self.estimator)}random_state"
+        self._check_seeds()
+        self.rungs = self._plan_rungs()
+        self.descriptions = {
+            name: describe_corpus(name, [text]) for name, text in self.texts.items()
+        }
+        for name, text in self.texts.items():
+            self._try_every_candidate(name, text)
+
+    @property
+    def n_fits(self) -> int:
+        """How many fits there are, all rungs together."""
+        rows = sum(rung.candidates for rung in self.rungs)
+        return rows * len(self.texts) * len(self.seeds) * self.folds
+
+    def row(self, corpus: str, candidate: int, rung: int) -> Row:
+        """Return a row of the table."""
+        resources = self.rungs[rung].resources if self.halving else None
+        return Row(corpus, candidate, self.candidates[candidate], rung, resources)
+
+    def fits(self, number: int, row: Row) -> list[Fit]:
+        """Return the fits of a row."""
+        fits = []
+        for seed in self.seeds:
+            model = clone(self.estimator).set_params(**clone(row.parameters, safe=False))
+            if self._seed not in row.parameters:
+                set_final(model, random_state=seed)
+            if row.resources is not None:
+                self._limit(model, row.resources)
+            for fold in range(self.folds):
+                text = self.descriptions[row.corpus]["sha256"]
+                place = {"text": text, "length": self.length, "folds": self.folds, "fold": fold}
+                name = f"{self._name(row)},seed={seed},fold={fold}"
+                key = fit_key(model, **place)
+                fits.append(Fit(name, number, row.corpus, seed, fold, model, key))
+        return fits
+
+    def _name(self, row: Row) -> str:
+        names = short_names(row.parameters)
+        values = [text_of(getattr(v, "__name__", v), 40) for v in row.parameters.values()]
+        words = [row.corpus, *map("{}={}".format, names, values)]
+        if row.resources is not None:
+            words.append(f"{self.resource}={row.resources}")
+        return re.sub(r"[^\w.,=+-]+", "_", ",".join(words))
+
+    def model(self, row: Row) -> Any:
+        """Return the estimator of a row, with the first seed."""
+        return self.fits(0, row)[0].model
+
+    # Refusals
+
+    def _check_seeds(self) -> None:
+        if not isinstance(final_estimator(self.estimator), LanguageModel):
+            raise TypeError(
+                "a sweep compares language models such as SpikeDecoderLM, or a Pipeline that ends "
+                f"in one, got {type(final_estimator(self.estimator)).__name__}"
+            )
+        if self.seeds is not None and any(self._seed in one for one in self.candidates):
+            raise ValueError("seeds and the grid's random_state say the same thing: give one")
+        first = getattr(final_estimator(self.estimator), "random_state", None)
+        self.seeds = check_seeds(self.seeds, first)
+
+    def _plan_rungs(self) -> list[Rung]:
+        if self.halving is None:
+            if self.resource is not None:
+                raise ValueError("resource is what halving has more of: set halving, too")
+            return [Rung(len(self.candidates), 0)]
+        if not isinstance(self.halving, int) or isinstance(self.halving, bool) or self.halving < 2:
+            raise ValueError(f"halving must be a whole number from 2 on, got {self.halving!r}")
+        model = final_estimator(self.estimator)
+        if self.resource is None:
+            self.resource = "max_epochs" if model.max_steps is None else "max_steps"
+        if self.resource not in _RESOURCES or getattr(model, self.resource) is None:
+            raise ValueError(
+                f"resource must be max_steps or max_epochs, and set in the estimator, got "
+                f"{self.resource!r}"
+            )
+        stem = final_stem(self.estimator)
+        for name in _RESOURCES:
+            if any(f"{stem}{name}" in one for one in self.candidates):
+                raise ValueError(f"halving decides on {name} itself: take it out of the grid")
+        return plan_rungs(len(self.candidates), self.halving, getattr(model, self.resource))
+
+    def _limit(self, model: Any, resources: int) -> None:
+        steps = {"max_steps": None} if self.resource == "max_epochs" else {}
+        set_final(model, **{str(self.resource): resources}, **steps)
+
+    def _try_every_candidate(self, corpus: str, text: str) -> None:
+        """Build each candidate's module: the impossible is refused in a second, not in an hour."""
+        windows = split_windows(text, self.length + 1)
+        list(WindowKFold(self.folds, length=self.length + 1).split(windows))
+        for candidate in self.candidates:
+            model = clone(self.estimator).set_params(**candidate)
+            try:
+                last, seen = model, windows
+                if hasattr(model, "steps"):
+                    last = final_estimator(model)
+                    seen = model[:-1].fit_transform(windows) if len(model.steps) > 1 else windows
+                last.check(seen)
+                fit_key(model)
+            except (ValueError, TypeError) as error:
+                names = short_names(candidate)
+                chosen = ", ".join(map("{}={!r}".format, names, candidate.values()))
+                of = f" for {corpus}" if len(self.texts) > 1 else ""
+                raise ValueError(
+                    f"the grid holds an impossible candidate{of}, {chosen}: {error}"
+                ) from error
+
+
+def resolve_grid(estimator: Any, grid: Grid | Sequence[Grid]) -> Any:
+    """Replace short parameter names by full ones in a grid or a list of grids."""
+    if isinstance(grid, Mapping):
+        return resolve_parameters(estimator, grid)
+    return [resolve_parameters(estimator, one) for one in grid]
+
+
+def load_texts(corpora: Any, *, clean: bool, limit: int | None) -> dict[str, str]:
+    """Load one corpus or several, each under the name that tables give it.
+
+    Parameters
+    ----------
+    corpora : str, path, list of those, or dict
+        A dict has names for keys, and what `prepare_text` takes for values.
+    clean : bool
+    limit : int or None
+        Both as in `prepare_text`.
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is none, or two have one name.
+
+    Examples
+    --------
+    >>> load_texts({"tale": ["To be!"]}, clean=True, limit=None)
+    {'tale': 'to be.'}
+    """
+    if isinstance(corpora, str | os.PathLike):
+        corpora = [corpora]
+    if not isinstance(corpora, Mapping):
+        listed = list(corpora)
+        if not all(isinstance(one, str | os.PathLike) for one in listed):
+            raise TypeError(
+                "corpora must be a name, a path, a list of those, or a dict of names to documents"
+            )
+        corpora = {str(describe_corpus(one, [])["name"]): one for one in listed}
+        if len(corpora) < len(listed):
+            raise ValueError("two corpora have one name: give a dict with names of your own")
+    if not corpora:
+        raise ValueError("there is no corpus: name at least one")
+    return {str(name): prepare_text(one, clean=clean, limit=limit) for name, one in corpora.items()}

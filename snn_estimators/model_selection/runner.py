@@ -1,0 +1,198 @@
+"""The loop of a sweep: fits out to workers, outcomes back into store and standings."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import joblib
+import torch
+from joblib import delayed
+from joblib.externals.loky.process_executor import BrokenProcessPool
+
+from snn_estimators.estimators.base import resolve_device
+from snn_estimators.model_selection.budget import Budget
+from snn_estimators.model_selection.engines import open_engine, threads_per_worker
+from snn_estimators.model_selection.fits import (
+    Fit,
+    Outcome,
+    Surroundings,
+    fit_and_score,
+    to_bytes,
+)
+from snn_estimators.model_selection.ledger import Ledger
+from snn_estimators.model_selection.plan import Plan
+from snn_estimators.model_selection.scoring import final_estimator
+from snn_estimators.model_selection.standings import Standings
+
+__all__ = ["Runner"]
+
+_DIED = "the process of this fit died, as it does when the system is out of memory"
+
+
+class Runner:
+    """Does what a plan asks for, and tells whoever wants to know.
+
+    scikit-learn's searches tell nothing before their last fit, take a failing score for their own
+    failure, and know neither corpora nor seeds: hence a loop of our own over its smallest part.
+
+    Parameters
+    ----------
+    plan : Plan
+    standings : Standings
+        Where outcomes go.
+    ledger : Ledger
+        Where they are kept.
+    budget : Budget
+    prepare : callable
+        Called with a fit before it is sent off.
+    report : callable
+        Called with the fit after each outcome; with None when a rung begins, after what earlier
+        runs have done was taken over.
+
+    Attributes
+    ----------
+    taken_over : int
+        Number of fits that the ledger knew.
+    complete : bool
+        Whether `run` came to the end of the last rung.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        standings: Standings,
+        ledger: Ledger,
+        budget: Budget,
+        prepare: Callable[[Fit], None],
+        report: Callable[[Fit | None], None],
+    ) -> None:
+        self.plan = plan
+        self.standings = standings
+        self.ledger = ledger
+        self.budget = budget
+        self.prepare = prepare
+        self.report = report
+        self.taken_over = 0
+        self.complete = False
+        self._texts = {name: to_bytes(text) for name, text in plan.texts.items()}
+
+    def run(self, engine: str, n_jobs: int | None) -> None:
+        """Climb the rungs, of which there is one without halving, as far as the budget goes.
+
+        Parameters
+        ----------
+        engine : str
+        n_jobs : int or None
+            Both as in `Sweep`.
+        """
+        climbing: dict[str, Sequence[int]] = {
+            name: range(len(self.plan.candidates)) for name in self.plan.texts
+        }
+        for rung in range(len(self.plan.rungs)):
+            numbers = {
+                corpus: [
+                    self.standings.add_row(self.plan.row(corpus, candidate, rung))
+                    for candidate in candidates
+                ]
+                for corpus, candidates in climbing.items()
+            }
+            rows = [number for part in numbers.values() for number in part]
+            fits = [fit for n in rows for fit in self.plan.fits(n, self.standings.rows[n])]
+            left = self._recall(fits)
+            self.report(None)
+            self._work(left, engine, n_jobs)
+            if self.budget.spent:
+                return
+            if rung + 1 == len(self.plan.rungs):
+                break
+            count = self.plan.rungs[rung + 1].candidates
+            climbing = {
+                corpus: [self.standings.rows[n].candidate for n in self.standings.best(part, count)]
+                for corpus, part in numbers.items()
+            }
+        self.complete = True
+
+    def _recall(self, fits: Iterable[Fit]) -> list[Fit]:
+        """Take over what earlier runs have done, and return the fits that are left."""
+        left = []
+        for fit in fits:
+            outcome = self.ledger.recall(fit.key)
+            if outcome is None:
+                left.append(fit)
+            else:
+                self.taken_over += 1
+                self.standings.note(fit, outcome)
+        return left
+
+    def _work(self, fits: Sequence[Fit], engine: str, n_jobs: int | None) -> None:
+        """Do the fits.
+
+        A worker that is killed takes the others of its pool with it. The fits that were running
+        are then done one by one: the one that dies again has failed.
+        """
+        if not fits:
+            return
+        waiting = dict(enumerate(fits))
+        gpus, on_gpu = _gpus(self.plan.estimator)
+        if n_jobs is None and engine == "loky":
+            n_jobs = min(gpus if on_gpu else joblib.cpu_count(), len(fits))
+        with (
+            tempfile.TemporaryDirectory(prefix="snn-estimators-") as folder,
+            open_engine(engine, n_jobs, list(self._texts.values())) as work,
+        ):
+            around = Surroundings(self.plan.length + 1, self.plan.folds)
+            if engine == "loky":
+                threads = None if n_jobs == 1 else threads_per_worker(n_jobs)
+                around = Surroundings(around.length, around.folds, threads, gpus, Path(folder))
+            while waiting and not self.budget.spent:
+                try:
+                    self._collect(waiting, work(self._calls(waiting, around)))
+                except BrokenProcessPool:
+                    for number in _unfinished(Path(folder)):
+                        if number in waiting:
+                            self._try_alone(waiting, number, work, around)
+
+    def _calls(self, fits: dict[int, Fit], around: Surroundings) -> Iterator[Any]:
+        for number, fit in list(fits.items()):
+            if not self.budget.take():
+                return
+            self.prepare(fit)
+            yield delayed(fit_and_score)(number, fit, self._texts[fit.corpus], around)
+
+    def _try_alone(
+        self, waiting: dict[int, Fit], number: int, work: Any, around: Surroundings
+    ) -> None:
+        try:
+            self._collect(waiting, work(self._calls({number: waiting[number]}, around)))
+        except BrokenProcessPool:
+            self._note(waiting.pop(number), Outcome(float("nan"), failure=_DIED))
+
+    def _collect(self, waiting: dict[int, Fit], outcomes: Iterator[tuple[int, Outcome]]) -> None:
+        for number, outcome in outcomes:
+            fit = waiting.pop(number)
+            self.ledger.note(fit.key, outcome)
+            self._note(fit, outcome)
+
+    def _note(self, fit: Fit, outcome: Outcome) -> None:
+        self.standings.note(fit, outcome)
+        self.report(fit)
+
+
+def _gpus(estimator: Any) -> tuple[int, bool]:
+    """Return how many GPUs there are to choose from, and whether the model runs on one at all."""
+    device = resolve_device(final_estimator(estimator).device)
+    if device.type != "cuda":
+        return 0, False
+    return torch.cuda.device_count() if device.index is None else 1, True
+
+
+def _unfinished(folder: Path) -> list[int]:
+    """Return the numbers of the fits whose workers never got to strike them out."""
+    notes = sorted(folder.glob("running-*"))
+    numbers = [int(note.name.rpartition("-")[2]) for note in notes]
+    for note in notes:
+        note.unlink()
+    return numbers
