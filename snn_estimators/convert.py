@@ -7,7 +7,8 @@ their constructor arguments. Nothing is unpickled here: load with ``weights_only
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -88,7 +89,8 @@ def from_spikedecoder(
     positions are learned and tokens fixed, and PSDconfig's `attention_scale` (always 0.125).
     """
     options = _translate(config, state_dict)
-    return _fill(SpikingDecoder(**options), _rename(state_dict, options), "config")
+    hint = "does config belong to the checkpoint?"
+    return _fill(SpikingDecoder(**options), _rename(state_dict, options), hint)
 
 
 def from_spikegpt(
@@ -123,47 +125,70 @@ def from_spikegpt(
     ValueError: emb.weight is missing in the checkpoint...
     """
     embedding = state_dict.get("emb.weight")
-    if embedding is None or embedding.dim() != 2:
+    if not isinstance(embedding, Tensor) or embedding.dim() != 2:
         raise ValueError(
             "emb.weight is missing in the checkpoint or no matrix: is it one of SpikeGPT's, a "
             "state_dict and not a file of something else?"
         )
     layers = {int(m[1]) for name in state_dict if (m := re.match(r"blocks\.(\d+)\.", name))}
+    if layers != set(range(len(layers))) or not layers:
+        gap = next(layer for layer in range(len(layers) + 1) if layer not in layers)
+        raise ValueError(f"blocks.{gap} is missing in the checkpoint, which has {len(layers)}.")
     vocab_size, n_embd = embedding.shape
     module = SpikeGPT(
         vocab_size,
         ctx_len=ctx_len,
         model_type=model_type,
-        n_layer=max(layers, default=0) + 1,
+        n_layer=len(layers),
         n_embd=n_embd,
     )
-    tensors = {}
-    for name, tensor in state_dict.items():
-        for pattern, replacement in _SPIKEGPT_NAMES:
-            name = re.sub(pattern, replacement, name)
-        tensors[name] = tensor.reshape(-1) if ".mix_" in name else tensor
-    return _fill(module, tensors, "model_type")
+    tensors = {k: v.reshape(-1) if ".time_mix_" in k else v for k, v in state_dict.items()}
+    hint = f"the sizes are those of emb.weight, {vocab_size} x {n_embd}; model_type={model_type!r}"
+    return _fill(module, tensors, hint, partial(_spikegpt_name, model_type=model_type))
+
+
+_SPIKEGPT_NAMES = [
+    (r"^embedding\.", "emb."),
+    (r"^embedding_norm\.", "blocks.0.ln0."),
+    (r"^output_norm\.", "ln_out."),
+    (r"\.mixing_norm\.", ".ln1."),
+    (r"\.channel_norm\.", ".ln2."),
+    (r"\.channel_mixing\.", ".ffn."),
+    (r"\.mixing\.", ".att."),
+    (r"\.mix_([kvr])\w+$", r".time_mix_\1"),
+    (r"\.linear\.weight$", ".weight"),
+]
+
+
+def _spikegpt_name(name: str, model_type: str) -> str:
+    """Return what the reference calls a tensor of ours."""
+    for pattern, replacement in _SPIKEGPT_NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name.replace("blocks.0.att.", "blocks.0.ffnPre.") if "ffnPre" in model_type else name
 
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
-def _fill(module: _Module, tensors: Mapping[str, Tensor], options: str) -> _Module:
-    """Load tensors that have our names already; `options` is what describes the model."""
-    expected = module.state_dict()
+def _fill(
+    module: _Module,
+    tensors: Mapping[str, Tensor],
+    hint: str,
+    named: Callable[[str], str] = lambda name: name,
+) -> _Module:
+    """Load tensors; `named` gives a tensor of the module its name among them."""
+    expected = {named(name): (name, tensor) for name, tensor in module.state_dict().items()}
     for name in sorted(expected.keys() | tensors.keys()):
-        if name not in tensors or name not in expected:
-            place = f"the model that {options} describes"
-            where = "the checkpoint" if name not in tensors else place
+        if name not in tensors:
+            raise ValueError(f"{name} is missing in the checkpoint; {hint}")
+        if name not in expected:
+            raise ValueError(f"{name} is in the checkpoint, but missing in the model; {hint}")
+        found, wanted = tuple(tensors[name].shape), tuple(expected[name][1].shape)
+        if found != wanted:
             raise ValueError(
-                f"{name} is missing in {where}; does {options} belong to the checkpoint?"
+                f"{name} has shape {found} in the checkpoint, but should have {wanted}; {hint}"
             )
-        if tensors[name].shape != expected[name].shape:
-            raise ValueError(
-                f"{name} has shape {tuple(tensors[name].shape)} in the checkpoint, but {options} "
-                f"asks for {tuple(expected[name].shape)}; does {options} belong to the checkpoint?"
-            )
-    module.load_state_dict(tensors)
+    module.load_state_dict({ours: tensors[name] for name, (ours, _) in expected.items()})
     return module.eval()
 
 
@@ -269,21 +294,6 @@ _NAMES = [
     (r"\.running_phi$", ".running_moment"),
     (r"\.ema_gz$", ".running_gradient"),
     (r"\.iters$", ".steps"),
-]
-
-
-_SPIKEGPT_NAMES = [
-    (r"^emb\.", "embedding."),
-    (r"^blocks\.0\.ln0\.", "embedding_norm."),
-    (r"^ln_out\.", "output_norm."),
-    (r"\.ln1\.", ".mixing_norm."),
-    (r"\.ln2\.", ".channel_norm."),
-    (r"\.(att|ffnPre)\.", ".mixing."),
-    (r"\.ffn\.", ".channel_mixing."),
-    (r"\.time_mix_k$", ".mix_key"),
-    (r"\.time_mix_v$", ".mix_value"),
-    (r"\.time_mix_r$", ".mix_receptance"),
-    (r"(^head|\.(?:key|value|receptance|output))\.weight$", r"\1.linear.weight"),
 ]
 
 

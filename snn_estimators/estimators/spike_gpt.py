@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -170,7 +171,8 @@ stride, batch_size, train_split, callbacks, device, random_state, verbose
         ctx_len : int, default=1024
             Length of scoring windows.
         **parameters
-            Further parameters of the estimator, such as ``device``.
+            Further parameters of the estimator, such as ``device``; of the module's own only
+            ``module__dropout``, as the others are the checkpoint's.
 
         Returns
         -------
@@ -185,6 +187,9 @@ stride, batch_size, train_split, callbacks, device, random_state, verbose
             If the file is damaged, holds anything but tensors, or its tensors make no SpikeGPT; if
             the tokenizer was not fitted or has more tokens than the model.
         """
+        fixed = sorted(k for k in parameters if k.startswith("module") and k != "module__dropout")
+        if fixed:
+            raise ValueError(f"{fixed[0]} is the checkpoint's: leave it out.")
         tensors = _read_tensors(Path(path))
         is_ffn_pre = any(name.startswith("blocks.0.ffnPre.") for name in tensors)
         model_type = "RWKV-ffnPre" if is_ffn_pre else "RWKV"
@@ -199,6 +204,10 @@ stride, batch_size, train_split, callbacks, device, random_state, verbose
             "module__n_embd": module.n_embd,
         }
         if tokenizer is not None:
+            if not isinstance(tokenizer, BaseTokenizer):
+                raise TypeError(
+                    f"tokenizer must be a fitted tokenizer, or None for ids, got {tokenizer!r}."
+                )
             check_is_fitted(tokenizer, "vocabulary_")
             sizes["tokenizer"] = clone(tokenizer)
             if tokenizer.n_tokens_ > module.vocab_size:
@@ -239,14 +248,23 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of PyTorch, about formats that are refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds more than tensors, and reading that would execute it: save the "
             "state_dict alone, torch.save(model.state_dict(), path), where you trust the file."
         ) from error
     except (EOFError, RuntimeError, ValueError, OSError) as error:
-        raise ValueError(f"{path} is damaged or no PyTorch file: {error}.") from error
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ValueError(f"{path} holds no state_dict, a dictionary of tensors.")
+        told = str(error) or type(error).__name__
+        raise ValueError(f"{path} is damaged or no PyTorch file: {told}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors.")
+    for name, tensor in content.items():
+        if not isinstance(tensor, Tensor) or tensor.is_complex():
+            raise ValueError(
+                f"{path} is to hold real tensors alone, but {name!r} is none: save the model's "
+                "state_dict itself, torch.save(model.state_dict(), path)."
+            )
     return {str(name): tensor.float() for name, tensor in content.items()}

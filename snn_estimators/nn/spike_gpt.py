@@ -18,7 +18,14 @@ from snn_estimators.nn.rwkv import (
     Synapses,
     TimeMixing,
 )
-from snn_estimators.nn.validation import check_choices, check_shares, check_sizes
+from snn_estimators.nn.validation import (
+    check_choices,
+    check_flags,
+    check_numbers,
+    check_optional_numbers,
+    check_shares,
+    check_sizes,
+)
 from snn_estimators.ops import spike
 
 CHOICES: dict[str, Sequence[str]] = {
@@ -182,6 +189,10 @@ class SpikeGPT(nn.Module):
         check_sizes(vocab_size=vocab_size, ctx_len=ctx_len, n_layer=n_layer, n_embd=n_embd)
         check_choices(CHOICES, model_type=model_type, spikes=spikes, initialization=initialization)
         check_shares(dropout=dropout)
+        check_flags(detach_reset=detach_reset)
+        check_numbers(tau=tau, v_threshold=v_threshold)
+        check_numbers(input_tau=input_tau, input_threshold=input_threshold)
+        check_optional_numbers(v_reset=v_reset, surrogate_alpha=surrogate_alpha)
         self.vocab_size, self.ctx_len, self.n_embd = vocab_size, ctx_len, n_embd
         lif = partial(
             TokenLIF,
@@ -191,13 +202,14 @@ class SpikeGPT(nn.Module):
             surrogate_alpha=surrogate_alpha,
         )
 
+        # Made in any case, so that options which make no neuron are refused in any case.
         def behind_mixing() -> TokenLIF | None:
-            return None if spikes == "none" else lif(tau=tau, v_threshold=v_threshold)
+            neuron = lif(tau=tau, v_threshold=v_threshold)
+            return None if spikes == "none" else neuron
 
         def before_linear() -> TokenLIF | None:
-            if spikes != "everywhere":
-                return None
-            return lif(tau=input_tau, v_threshold=input_threshold)
+            neuron = lif(tau=input_tau, v_threshold=input_threshold)
+            return neuron if spikes == "everywhere" else None
 
         def block(layer: int) -> SpikeGPTBlock:
             is_plain = layer > 0 or model_type == "RWKV"
@@ -317,9 +329,20 @@ class SpikeGPT(nn.Module):
             raise ValueError(
                 "tokens hold padding, which a stream cannot skip; stream them one by one."
             )
+        if state is not None:
+            self._check_state(state, len(tokens))
         hidden, blocks = self._hidden(tokens, state)
         logits, membrane = self.head(hidden, None if state is None else state.head_membrane)
         return logits, SpikeGPTState(blocks, membrane)
+
+    def _check_state(self, state: SpikeGPTState, n_sequences: int) -> None:
+        shape = tuple(state.blocks[0].mixing.last.shape)
+        if len(state.blocks) != len(self.blocks) or shape != (n_sequences, 1, self.n_embd):
+            raise ValueError(
+                f"state is that of {len(state.blocks)} layers and {shape[0]} sequences of width "
+                f"{shape[2]}, but there are {len(self.blocks)} layers and {n_sequences} sequences "
+                f"of width {self.n_embd}: give what the previous call returned."
+            )
 
     def _hidden(
         self, tokens: Tensor, state: SpikeGPTState | None

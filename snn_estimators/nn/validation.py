@@ -53,12 +53,8 @@ def check_decoder_options(**options: Any) -> None:
         if not isinstance(options[name], Integral) or options[name] < 0:
             raise ValueError(f"{name}={options[name]!r} must be a number of tokens, from 0 on.")
     check_shares(**{name: options[name] for name in DROPOUTS})
-    for name in (*NUMBERS, *OPTIONAL_NUMBERS):
-        value = options[name]
-        if value is None and name in OPTIONAL_NUMBERS:
-            continue
-        if not _is_finite(value):
-            raise ValueError(f"{name}={value!r} must be a finite number.")
+    check_numbers(**{name: options[name] for name in NUMBERS})
+    check_optional_numbers(**{name: options[name] for name in OPTIONAL_NUMBERS})
     _check_encoding(**options)
     _check_spiking(**options)
 
@@ -82,6 +78,25 @@ def check_shares(**options: Any) -> None:
     for name, value in options.items():
         if not _is_finite(value) or not 0 <= value < 1:
             raise ValueError(f"{name}={value!r} must be a number in [0, 1).")
+
+
+def check_numbers(**options: Any) -> None:
+    """Raise ValueError for a value that is no finite number."""
+    for name, value in options.items():
+        if not _is_finite(value):
+            raise ValueError(f"{name}={value!r} must be a finite number.")
+
+
+def check_optional_numbers(**options: Any) -> None:
+    """Raise ValueError for a value that is neither None nor a finite number."""
+    check_numbers(**{name: value for name, value in options.items() if value is not None})
+
+
+def check_flags(**options: Any) -> None:
+    """Raise ValueError for a value that is neither True nor False."""
+    for name, value in options.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}={value!r} must be True or False.")
 
 
 def _is_finite(value: Any) -> bool:

@@ -185,9 +185,20 @@ def test_it_takes_a_tokenizer_that_fits(reference):
     assert len(model.generate("ABC", 5, random_state=0)) == 5
     with pytest.raises(NotFittedError):
         SpikeGPTLM.from_reference(path, tokenizer=CharTokenizer())
+    with pytest.raises(TypeError, match="tokenizer must be a fitted tokenizer"):
+        SpikeGPTLM.from_reference(path, tokenizer="char")
     too_many = CharTokenizer().fit(["".join(map(chr, range(40, 100)))])
     with pytest.raises(ValueError, match="61 tokens, but the vocabulary of"):
         SpikeGPTLM.from_reference(path, tokenizer=too_many)
+
+
+def test_the_module_is_the_checkpoints(reference):
+    path, _ = reference
+    for contradiction in ({"module__spikes": "none"}, {"module__n_embd": 7}):
+        with pytest.raises(ValueError, match=r"module__\w+ is the checkpoint's"):
+            SpikeGPTLM.from_reference(path, tokenizer=None, **contradiction)
+    model = SpikeGPTLM.from_reference(path, tokenizer=None, module__dropout=0.5)
+    assert model.module_.blocks[0].dropout.p == 0.5
 
 
 class Malice:
@@ -217,10 +228,16 @@ def test_what_is_no_checkpoint_is_refused(reference, tmp_path):
     with pytest.raises(ValueError, match=r"text\.pth"):
         SpikeGPTLM.from_reference(text, tokenizer=None)
     torch.save([1, 2], cut)
-    with pytest.raises(ValueError, match="no state_dict"):
+    with pytest.raises(ValueError, match="holds a list, not a dictionary"):
+        SpikeGPTLM.from_reference(cut, tokenizer=None)
+    torch.save({"state_dict": case["state_dict"]}, cut)
+    with pytest.raises(ValueError, match="'state_dict' is none"):
+        SpikeGPTLM.from_reference(cut, tokenizer=None)
+    cut.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"damaged or no PyTorch file: .*[a-z]"):
         SpikeGPTLM.from_reference(cut, tokenizer=None)
     torch.save({**case["state_dict"], "head.weight": torch.zeros(3, 3)}, cut)
-    with pytest.raises(ValueError, match=r"head\.linear\.weight has shape \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"head\.weight has shape \(3, 3\)"):
         SpikeGPTLM.from_reference(cut, tokenizer=None)
     with pytest.raises(FileNotFoundError, match="There is no file"):
         SpikeGPTLM.from_reference(tmp_path / "nowhere.pth", tokenizer=None)

@@ -171,6 +171,11 @@ def test_features_feed_the_head():
         ({"tau": 0.5}, "tau=0.5 must be at least 1"),
         ({"v_threshold": 0.0}, "v_threshold=0.0 must lie above"),
         ({"surrogate": "relu"}, "surrogate='relu' is unknown"),
+        ({"tau": "x"}, "tau='x' must be a finite number"),
+        ({"tau": float("inf")}, "tau=inf must be a finite number"),
+        ({"v_reset": float("nan")}, "v_reset=nan must be a finite number"),
+        ({"input_tau": 0}, "tau=0 must be at least 1"),
+        ({"detach_reset": "no"}, "detach_reset='no' must be True or False"),
     ],
 )
 def test_bad_options_are_named(options, message):
@@ -194,3 +199,10 @@ def test_bad_tokens_are_named(tokens, message):
 def test_a_stream_takes_no_padding():
     with pytest.raises(ValueError, match="padding"):
         build().stream(torch.tensor([[1, -1]]))
+
+
+def test_a_stream_takes_its_own_state_alone():
+    _, state = build(n_layer=3).stream(some_tokens())
+    for module, batch in ((build(), 3), (build(n_layer=3), 2), (build(n_layer=3, n_embd=8), 3)):
+        with pytest.raises(ValueError, match="state is that of 3 layers and 3 sequences"):
+            module.stream(some_tokens(batch), state)
