@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from snn_estimators.energy import EnergyMeter, summarize
+from snn_estimators.energy import EnergyMeter, spike_rates, summarize
 from snn_estimators.estimators.data import IGNORED, Ids, TokenWindows
 from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.text import BaseTokenizer
@@ -116,8 +116,10 @@ class Evaluation(TrainedNet):
         n_characters = sum(map(len, documents))
         if n_characters == 0:
             raise ValueError("There is nothing to score: X holds no characters.")
-        total = self._log_likelihoods(self._tokens_to_score(documents)).sum()
-        return float(-total / math.log(2) / n_characters)
+        tokens = self._tokens_to_score(documents)
+        if not any(len(ids) > 1 for ids in tokens):
+            raise ValueError("There is nothing to score: no document has two tokens.")
+        return float(-self._log_likelihoods(tokens).sum() / math.log(2) / n_characters)
 
     # Predictions
 
@@ -159,11 +161,11 @@ class Evaluation(TrainedNet):
         return self.evaluate(X)["energy"]
 
     def spike_rates(self, X: Any) -> pd.DataFrame:
-        """Return the share of spikes among the inputs of each layer that takes spikes."""
-        table = self.energy(X)
-        return table.loc[table["spike_rate"].notna(), ["layer", "kind", "spike_rate"]].reset_index(
-            drop=True
-        )
+        """Return the share of spikes wherever all values are spikes; see `snn_estimators.energy`.
+
+        That is in the input of linear maps and attention, and in what encodings and neurons emit.
+        """
+        return spike_rates(self.energy(X))
 
     def evaluate(self, X: Any) -> dict[str, Any]:
         """Return every figure of one pass over X: quality and cost together.

@@ -8,10 +8,11 @@ user's own by their code. Which objects are shared makes no difference.
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import os
 import sys
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping
 from enum import Enum
 from functools import partial
 from inspect import isclass, isroutine
@@ -30,8 +31,8 @@ from snn_estimators.text import BaseTokenizer
 
 __all__ = ["identity", "identity_of_documents", "identity_of_source"]
 
-_KNOWN = sys.stdlib_module_names | {"numpy", "sklearn", "skorch", "snn_estimators", "torch"}
-"""Packages whose code changes with their versions alone."""
+_KNOWN = sys.stdlib_module_names | {"snn_estimators"}
+_INSTALLED = ("dist-packages", "site-packages")
 
 _OF_ANY_MODULE = frozenset(vars(nn.Module()))
 _TOLD_BY_REPR = (complex, range, slice, type(...), torch.device, torch.dtype)
@@ -189,16 +190,13 @@ class _Teller:
             return self._pairs({k: v for k, v in inside if v or k not in _OF_ANY_MODULE})
         if hasattr(value, "to_numpy"):  # pandas
             return self.tell(value.to_numpy())
-        if type(value).__module__ != "builtins" and hasattr(value, "__dict__"):
-            items = value.items() if isinstance(value, Mapping) else value
-            has_items = isinstance(value, Mapping | Sequence | Set)
-            return [self._pairs(vars(value)), self.tell(list(items) if has_items else None)]
         return self._reduced(value)
 
     def _reduced(self, value: Any) -> Any:
         """Tell an object by what would be pickled of it."""
         try:
-            reduced = value.__reduce_ex__(4)
+            reduce = copyreg.dispatch_table.get(type(value))
+            reduced = reduce(value) if reduce else value.__reduce_ex__(4)
         except Exception as error:
             raise TypeError(f"nobody can tell a {type(value).__name__} by its content") from error
         if isinstance(reduced, str):
@@ -207,7 +205,12 @@ class _Teller:
 
 
 def _is_known(value: Any) -> bool:
-    return (getattr(value, "__module__", None) or "").partition(".")[0] in _KNOWN
+    """Tell what belongs to a package with versions from what the user may edit any minute."""
+    name = getattr(value, "__module__", None) or ""
+    if name.partition(".")[0] in _KNOWN:
+        return True
+    file = getattr(sys.modules.get(name), "__file__", None) or ""
+    return name != "__main__" and any(place in Path(file).parts for place in _INSTALLED)
 
 
 def _name(value: Any) -> str:

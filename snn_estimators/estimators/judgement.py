@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from snn_estimators.energy import EnergyMeter
+from snn_estimators.energy import EnergyMeter, spike_rates
 from snn_estimators.estimators.data import Ids
 from snn_estimators.estimators.labelled import LabelledDocuments, Labels
 from snn_estimators.estimators.text_net import TextNet
@@ -95,11 +95,11 @@ class Judgement(TextNet):
         return meter.table()
 
     def spike_rates(self, X: Any) -> pd.DataFrame:
-        """Return the share of spikes among the inputs of each layer that takes spikes."""
-        table = self.energy(X)
-        return table.loc[table["spike_rate"].notna(), ["layer", "kind", "spike_rate"]].reset_index(
-            drop=True
-        )
+        """Return the share of spikes wherever all values are spikes; see `energy`.
+
+        That is in the input of linear maps and attention, and in what encodings and neurons emit.
+        """
+        return spike_rates(self.energy(X))
 
     # Passes
 

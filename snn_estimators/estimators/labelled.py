@@ -75,8 +75,15 @@ def check_labels(y: Any, n_documents: int, owner: str, classes: Any = None) -> L
         raise ValueError(
             f"y holds no label (None or NaN) for document {missing[0]}: label it or drop it."
         )
-    check_classification_targets(labels)
-    known = np.unique(labels if classes is None else column_or_1d(classes))
+    if labels.dtype.kind in "mM":
+        raise ValueError(f"y holds {labels.dtype} values: write them as strings to have classes.")
+    try:
+        check_classification_targets(labels)
+        known = np.unique(labels if classes is None else column_or_1d(classes))
+    except TypeError as error:
+        raise ValueError(
+            f"y holds labels of kinds that have no order ({error}): write all as strings, say."
+        ) from error
     if len(known) < 2:
         raise ValueError(
             f"y holds one class only, {known.tolist()}: a classifier needs at least two classes."

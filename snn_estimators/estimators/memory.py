@@ -81,7 +81,7 @@ class Memory:
                 )
         elif self.folder.is_dir():
             visible = (path.name for path in self.folder.iterdir() if path.name[0] != ".")
-            if {*visible} - {_FITS}:
+            if {*visible} - {_FITS, _STORE}:  # the latter from a moment ago
                 raise ValueError(
                     f"memory={str(self.folder)!r} holds other things: choose another folder, or "
                     "one that is not there yet."
@@ -112,6 +112,11 @@ class Memory:
     def unfinished(self, key: str) -> Path:
         """Return the file of the newest state of an unfinished fit."""
         return self._fits / f"{key}.unfinished.safetensors"
+
+    def forget(self, key: str) -> None:
+        """Delete what there is of a fit."""
+        for path in (self.finished(key), self.unfinished(key)):
+            path.unlink(missing_ok=True)
 
     @contextmanager
     def held(self, key: str) -> Iterator[None]:
@@ -191,11 +196,6 @@ class RememberedFit(SavedFit):
         # JSON has no tuples.
         tokenizer = type(self._tokenizer).from_dict(content)
         return tokenizer.set_params(**self._tokenizer.get_params(deep=False))
-
-    def begin_anew(self) -> Self:
-        """Take up nothing that was saved."""
-        self.saved = None
-        return self
 
     # What the fit tells
 

@@ -152,6 +152,9 @@ class TextClassifier(ClassifierMixin, Judgement, Persistence):
     def _new_tokenizer(self) -> BaseTokenizer:
         return make_tokenizer("word") if self.tokenizer == "auto" else super()._new_tokenizer()
 
+    def _tokenizer_to_fit(self) -> BaseTokenizer | None:
+        return None if self.pretrained is not None else super()._tokenizer_to_fit()
+
     def _check_parameters(self, fit_params: Mapping[str, Any]) -> None:
         super()._check_parameters(fit_params)
         if self.decision not in DECISIONS:

@@ -110,11 +110,11 @@ class TextNet(TrainedNet):
 
     def _learn_tokens(self, documents: Any) -> tuple[BaseTokenizer | None, Sequence[Ids]]:
         """Fit a tokenizer, settle the size of the vocabulary, and return the ids."""
-        if self.tokenizer is None:
-            tokenizer, tokens = None, documents
+        tokenizer = self._tokenizer_to_fit()
+        if tokenizer is None:
+            tokens = documents
             n_tokens = 1 + _largest(tokens)
         else:
-            tokenizer = self._tokenizer_to_fit()
             tokens = tokenizer.fit(documents).transform(documents)
             n_tokens = tokenizer.n_tokens_
         size = self.get_params_for("module").get("vocab_size", n_tokens)
@@ -166,19 +166,21 @@ class TextNet(TrainedNet):
                 stacklevel=4,
             )
             return fit(None)
-        tokenizer = None if self.tokenizer is None else self._tokenizer_to_fit()
-        key = fit_key(self, tell(), fit_params)
-        with RememberedFit(Memory(self.memory), key, tokenizer) as keeper:
-            try:
+        memory, key = Memory(self.memory), fit_key(self, tell(), fit_params)
+        tokenizer = self._tokenizer_to_fit()
+        try:
+            with RememberedFit(memory, key, tokenizer) as keeper:
                 return fit(keeper)
-            except CannotGoOnError as error:
-                warnings.warn(
-                    f"memory={str(self.memory)!r}: the fit begins anew, as it cannot go on from "
-                    f"its state there. {error}",
-                    UserWarning,
-                    stacklevel=4,
-                )
-                return fit(keeper.begin_anew())
+        except CannotGoOnError as error:
+            warnings.warn(
+                f"memory={str(self.memory)!r}: the fit begins anew, as it cannot go on from its "
+                f"state there. {error}",
+                UserWarning,
+                stacklevel=4,
+            )
+        memory.forget(key)
+        with RememberedFit(memory, key, tokenizer) as keeper:
+            return fit(keeper)
 
     def _key_of_fit(self, X: Any, y: Any, fit_params: Mapping[str, Any]) -> str | None:
         """Return the key of a fit in the memory, None if that would not keep it."""
@@ -191,7 +193,10 @@ class TextNet(TrainedNet):
         """Check the data of a fit, and return what tells them from others."""
         raise NotImplementedError
 
-    def _tokenizer_to_fit(self) -> BaseTokenizer:
+    def _tokenizer_to_fit(self) -> BaseTokenizer | None:
+        """Return a new tokenizer as the parameters want it, None if there is none to fit."""
+        if self.tokenizer is None:
+            return None
         return self._new_tokenizer().set_params(**self.get_params_for("tokenizer"))
 
     def _new_tokenizer(self) -> BaseTokenizer:
