@@ -34,7 +34,7 @@ sums, differences of token shifts, and the exponentials, divisions and roots ins
 gates, GELU, codes and norms, with the maxima and differences that keep exponentials finite.
 """
 
-from snn_estimators.energy.meter import EnergyMeter, measure, summarize
+from snn_estimators.energy.meter import EnergyMeter, measure, spike_rates, summarize
 from snn_estimators.energy.profiles import HOROWITZ_45NM, PROFILES, EnergyProfile
 from snn_estimators.energy.published import SpikeRates, theoretical
 from snn_estimators.energy.twin import ann_twin, rwkv_twin, spike_gpt_twins
@@ -49,6 +49,7 @@ __all__ = [
     "measure",
     "rwkv_twin",
     "spike_gpt_twins",
+    "spike_rates",
     "summarize",
     "theoretical",
 ]

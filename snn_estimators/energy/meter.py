@@ -295,6 +295,21 @@ def summarize(table: pd.DataFrame) -> pd.Series:
     )
 
 
+def spike_rates(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a table of `measure` that have a spike rate: layer, kind and the rate.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+
+    Returns
+    -------
+    pandas.DataFrame
+    """
+    rows = table["spike_rate"].notna()
+    return table.loc[rows, ["layer", "kind", "spike_rate"]].reset_index(drop=True)
+
+
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
     """Put a module into evaluation mode, and each of its parts back into its own."""

@@ -87,6 +87,11 @@ class PretrainedTokenizer(BackendTokenizer):
         self.local_files_only = local_files_only
 
     def _make_backend(self, documents: list[str]) -> tuple[Any, int | None]:
+        if not os.fspath(self.name_or_path):
+            raise ValueError(
+                "name_or_path='': there is no such tokenizer; give a name on the hub, a folder or "
+                "a file."
+            )
         path = Path(self.name_or_path).expanduser()
         if path.is_file():
             return self._read_file(path)

@@ -156,3 +156,9 @@ def test_rare_words_are_meant_to_be_unknown(texts, recwarn):
     assert not recwarn
     with pytest.warns(UserWarning, match=r"75\.0% of the tokens"):
         model.score(["the rest is silence"])
+
+
+def test_nothing_to_predict_has_no_score(fitted):
+    for method in ("score", "perplexity", "bits_per_character", "energy"):
+        with pytest.raises(ValueError, match="nothing to score"):
+            getattr(fitted, method)(["", "a"])

@@ -90,3 +90,15 @@ def test_classes_may_be_known_before():
     assert check_labels(["b"], 1, "Me", classes=["c", "b", "a"]).codes.tolist() == [1]
     with pytest.raises(ValueError, match="label 'd'"):
         check_labels(["b", "d"], 2, "Me", classes=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.array(["a", 2] * 4, dtype=object), "write all as strings"),
+        (np.array(["2026-01-01", "2026-01-02"] * 4, "M8[D]"), "write them as strings"),
+    ],
+)
+def test_labels_that_make_no_classes(y, message):
+    with pytest.raises(ValueError, match=message):
+        check_labels(y, 8, "Me")
