@@ -87,7 +87,7 @@ def fit(
 ) -> None:
     """Train a model on text, and save it; the last tenth of the text is held out to score it."""
     from snn_estimators import estimators
-    from snn_estimators.estimators.folders import models_home
+    from snn_estimators.estimators.folders import models_home, resolve_name
     from snn_estimators.estimators.named_fit import refuse_taken_name
     from snn_estimators.model_selection import prepare_text
     from snn_estimators.model_selection.grids import set_parameters
@@ -96,18 +96,17 @@ def fit(
     if output is None and name is None:
         raise ValueError("say where to save the model: --output FOLDER, or --name NAME")
     if name is not None:
-        refuse_taken_name(name, resume)  # now, not after hours of training
+        run = refuse_taken_name(name, resume)  # now, not after hours of training
+        if output is not None and resolve_name(output).resolve() == run.folder.resolve():
+            raise ValueError(f"--name {name} saves there already: leave --output out")
     if output is not None:
         _check_place(output)
     text = prepare_text(corpus, clean=clean, limit=limit)
-    estimator, of_length = {
-        Kind.spikedecoder: (estimators.SpikeDecoderLM, "max_len"),
-        Kind.spikegpt: (estimators.SpikeGPTLM, "ctx_len"),
-    }[kind]
+    estimator = estimators.language_model(kind.value)
     model = estimator() if preset is None else estimator.from_preset(preset)
     recipe = {
         "tokenizer": CharTokenizer("spikedecoder") if clean else "char",
-        of_length: length,
+        estimator.WINDOW: length,
         "device": device,
         "random_state": seed,
         "verbose": 1,
@@ -229,9 +228,15 @@ def _check_place(output: str) -> None:
 
 
 def _load(model: str, device: str) -> Any:
+    from snn_estimators.estimators import LanguageModel
     from snn_estimators.estimators.persistence import load_pretrained
 
     fitted = load_pretrained(model, device=device)
+    if not isinstance(fitted, LanguageModel):
+        raise ValueError(
+            f"{model} is a {type(fitted).__name__}, not a language model: use it from Python, "
+            f"{type(fitted).__name__}.from_pretrained({model!r}).predict(texts)"
+        )
     if fitted.tokenizer is None:
         raise ValueError(f"{model} knows token ids, not text: use it from Python")
     return fitted

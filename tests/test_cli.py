@@ -470,3 +470,20 @@ def test_names_that_make_no_sense(run, tale, home, options, message):
     assert code == 2
     assert message in errors
     assert not home.exists() or not any(home.iterdir())
+
+
+def test_classifiers_are_refused_in_words(run, tale, tmp_path):
+    from snn_estimators import SpikeGPTClassifier
+
+    model = SpikeGPTClassifier(module__n_layer=1, module__n_embd=4, max_steps=1, device="cpu")
+    model.fit(["good", "bad"] * 4, [1, 0] * 4).save_pretrained(tmp_path / "judge")
+    for command in ("score", "energy", "generate"):
+        code, _, err = run(command, tmp_path / "judge", tale)
+        assert code == 2
+        assert "is a SpikeGPTClassifier, not a language model" in err
+
+
+def test_one_place_is_not_given_twice(run, tale, home):
+    code, _, err = run("fit", tale, "--name", "GPT-1", "--output", "GPT-1", "--steps", "1")
+    assert code == 2
+    assert "leave --output out" in err

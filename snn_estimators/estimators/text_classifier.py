@@ -367,11 +367,13 @@ class TextClassifier(ClassifierMixin, Judgement, Persistence):
         _, kept = labelled_part(split.train)
         lost = np.setdiff1d(codes, kept)
         if len(lost):
-            name = X.labels.classes.tolist()[lost[0]]
+            name, n_documents = X.labels.classes.tolist()[lost[0]], int((codes == lost[0]).sum())
+            remedy = "leave it out, or label another one so"
+            if n_documents > 1:
+                remedy = "choose a stratified one, such as ValidSplit(5, stratified=True)"
             raise ValueError(
                 f"train_split leaves no document of the class {name!r} to train on, of "
-                f"{(codes == lost[0]).sum()} in all: choose a stratified one, such as "
-                "ValidSplit(5, stratified=True), or leave out classes with too few documents."
+                f"{n_documents} in all: {remedy}."
             )
         return split
 
