@@ -21,7 +21,12 @@ if TYPE_CHECKING:
         SpikeGPTClassifier,
         SpikeGPTLM,
     )
-    from snn_estimators.model_selection import language_model_scores, results_table, write_tables
+    from snn_estimators.model_selection import (
+        Sweep,
+        language_model_scores,
+        results_table,
+        write_tables,
+    )
     from snn_estimators.nn import SpikeGPT, SpikingDecoder
     from snn_estimators.text import (
         BPETokenizer,
@@ -44,6 +49,7 @@ __all__ = [
     "SpikeGPTClassifier",
     "SpikeGPTLM",
     "SpikingDecoder",
+    "Sweep",
     "TextCleaner",
     "WindowKFold",
     "WordTokenizer",
