@@ -7,10 +7,13 @@
         checkpoints/step-00000200/
         log.csv                       a row a step
         error.log                     if an exception ended the fit
+
+Weights and history are in the model's files alone; the state has those files' checksums.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import shutil
@@ -20,18 +23,38 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from pathlib import Path
 
+import safetensors.torch
+
 from snn_estimators.estimators.folders import (
+    CARD,
+    HISTORY,
+    WEIGHTS,
     is_name,
     models_home,
     read_json,
+    require,
     write_folder,
     write_json,
 )
 from snn_estimators.estimators.locks import lock
+from snn_estimators.estimators.model_files import check_keys
+from snn_estimators.estimators.resumption import TrainingState
 
-__all__ = ["ERRORS", "LOG", "STATE", "Run", "Summary", "check_name", "is_run", "other_steps"]
+__all__ = [
+    "ERRORS",
+    "LOG",
+    "STATE",
+    "Run",
+    "Summary",
+    "check_name",
+    "is_run",
+    "other_steps",
+    "read_state",
+    "write_state",
+]
 
 STATE, SUMMARY, LOG, ERRORS = "training.safetensors", "checkpoint.json", "log.csv", "error.log"
 _LOCK = ".lock"
@@ -85,6 +108,44 @@ class Summary:
         if not is_sound:
             raise ValueError(f"{path} is damaged: it is no summary of a checkpoint.")
         return cls(**content)
+
+
+_MODULE = "module_/"  # before the names of weights among a state's tensors
+
+
+def write_state(state: TrainingState, folder: Path) -> None:
+    """Write the state of a training into the folder of its model's files, for `read_state`."""
+    files = {path.name: _sha256(path) for path in folder.iterdir() if path.name != CARD}
+    content = {**state.content, "history": [], "files": files}
+    others = {name: t for name, t in state.tensors.items() if not name.startswith(_MODULE)}
+    TrainingState(content, others).write(folder / STATE)
+
+
+def read_state(folder: Path) -> TrainingState:
+    """Read what `write_state` wrote, with weights and history from the model's files.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If one is damaged, the model's included.
+    """
+    state = TrainingState.read(folder / STATE)
+    check_keys(state.content, {"files": dict}, folder / STATE)
+    for name, told in {HISTORY: "", WEIGHTS: "", **state.content["files"]}.items():
+        require(folder / name)
+        if _sha256(folder / name) != told:
+            raise ValueError(f"{folder / name} is damaged: it is not what was saved.")
+    state.content["history"] = read_json(folder / HISTORY)
+    weights = safetensors.torch.load_file(folder / WEIGHTS)
+    state.tensors.update({f"{_MODULE}{name}": tensor for name, tensor in weights.items()})
+    return state
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_name(name: object) -> None:
@@ -178,7 +239,7 @@ class Run:
                     f"choose 'latest' or a step, of which there are {steps}."
                 )
             return self.checkpoint(best[1])
-        if isinstance(checkpoint, bool) or not isinstance(checkpoint, int):
+        if isinstance(checkpoint, bool) or not isinstance(checkpoint, Integral):
             raise ValueError(
                 f"checkpoint must be 'latest', 'best' or a step, got {checkpoint!r}: there are the "
                 f"steps {steps}."
@@ -193,9 +254,31 @@ class Run:
     # What is written
 
     def save(self, step: int, write: Callable[[Path], None], keep: int) -> None:
-        """Let `write` fill the folder of a checkpoint; then delete those not to be kept."""
-        write_folder(self.checkpoint(step), write)
+        """Let `write` fill the folder of a checkpoint; then delete those not to be kept.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written. The others stay.
+        """
+        try:
+            write_folder(self.checkpoint(step), write)
+        except OSError as error:
+            raise self._not_saved(step, error) from error
         self._prune(step, keep)
+
+    def _not_saved(self, step: int, error: OSError) -> OSError:
+        """Return an error that tells what there is, and what to do."""
+        whole = [other for other in self.steps() if other < step]
+        remedy = (
+            f"step {whole[-1]} is whole: free space, and go on by fit(X, resume=True)."
+            if whole
+            else "nothing is: free space, and begin again."
+        )
+        told = (
+            f"Step {step} could not be saved in {self.folder} ({error.strerror or error}); {remedy}"
+        )
+        return OSError(told) if error.errno is None else OSError(error.errno, told)
 
     def _prune(self, newest: int, keep: int) -> None:
         """Keep so many newest checkpoints, and the best; those beyond `newest` were damaged."""
@@ -237,8 +320,11 @@ class Run:
                     f"Another fit named {self.name!r} is at work in {self.folder}: wait for its "
                     "end, or choose another name."
                 )
+            # What a kill left:
             for draft in (*self.checkpoints.glob(".*.new"), *self.checkpoints.glob(".*.old")):
-                shutil.rmtree(draft, ignore_errors=True)  # left by a kill
+                shutil.rmtree(draft, ignore_errors=True)
+            for half in self.folder.glob(".*.tmp"):
+                half.unlink(missing_ok=True)
             try:
                 yield
             finally:

@@ -199,9 +199,9 @@ def _holds_model(folder: Path) -> bool:
     return isinstance(config, dict) and {"format", "estimator"} <= config.keys()
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, *, indent: int | None = 1) -> None:
     """Write what JSON knows, and numpy's and PyTorch's counterparts of it."""
-    path.write_text(json.dumps(content, indent=1, default=to_plain) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=indent, default=to_plain) + "\n", encoding="utf-8")
 
 
 def to_plain(value: Any) -> Any:

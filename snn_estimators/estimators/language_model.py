@@ -162,7 +162,7 @@ class LanguageModel(TextNet, Evaluation, Generation, Persistence):
         run = refuse_taken_name(self.name, self.resume if resume is None else resume)
         documents = self._check_X(X, reset=True)
         with NamedFit(self, run) as keeper:
-            return self._fit_anew(documents, fit_params, keeper)
+            return keeper.carry_out(partial(self._fit_anew, documents, fit_params))
 
     def _fit_anew(
         self, documents: Any, fit_params: dict[str, Any], keeper: SavedFit | None

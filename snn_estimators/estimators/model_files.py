@@ -74,7 +74,7 @@ def write_model(estimator: Any, folder: Path, title: str, argument: str) -> None
     module = plain(estimator.module_)
     weights = {k: v.detach().cpu().clone() for k, v in module.state_dict().items()}
     write_json(folder / CONFIG, config)
-    write_json(folder / HISTORY, estimator.history.to_list())
+    write_json(folder / HISTORY, estimator.history.to_list(), indent=None)  # it is long
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
     if estimator.tokenizer is not None:
         estimator.tokenizer_.save(folder / TOKENIZER)

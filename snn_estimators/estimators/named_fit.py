@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from torch.utils.data import Dataset
 
-from snn_estimators.estimators.checkpoints import LOG, STATE, Run, Summary, check_name
+from snn_estimators.estimators.checkpoints import (
+    LOG,
+    STATE,
+    Run,
+    Summary,
+    check_name,
+    read_state,
+    write_state,
+)
 from snn_estimators.estimators.data import IGNORED, Ids
 from snn_estimators.estimators.fingerprints import describe_parameters, differences, digest
 from snn_estimators.estimators.folders import OtherKindError, models_home
@@ -21,7 +29,7 @@ from snn_estimators.estimators.model_files import (
     read_tokenizer,
     write_model,
 )
-from snn_estimators.estimators.resumption import TrainingState, unkept_attributes
+from snn_estimators.estimators.resumption import CannotGoOnError, TrainingState, unkept_attributes
 from snn_estimators.estimators.saved_fit import Saved, SavedFit, versions
 from snn_estimators.estimators.steplog import StepLog
 
@@ -41,7 +49,7 @@ def refuse_taken_name(name: str, resume: bool) -> Run:
     """
     check_name(name)
     run = Run(models_home() / name)
-    remedy = "choose another name"
+    remedy = "choose another name; in a search or a cross-validation leave name=None"
     if run.folder.exists() and not run.checkpoints.is_dir():
         raise ValueError(f"The name {name!r} is taken by {run.folder}, no named fit: {remedy}.")
     if run.steps() and not resume:
@@ -50,6 +58,10 @@ def refuse_taken_name(name: str, resume: bool) -> Run:
             f"{run.steps()[-1]}. Go on with it by resume=True, or {remedy}."
         )
     return run
+
+
+class _UnfitStateError(CannotGoOnError):
+    """A checkpoint is whole, but not of such a net."""
 
 
 class NamedFit(SavedFit):
@@ -81,6 +93,7 @@ class NamedFit(SavedFit):
         self._about |= {"parameters": describe_parameters(estimator), "versions": versions()}
         self._log: StepLog | None = None
         self._told: set[tuple[str, str, str]] = set()
+        self._problems: dict[int, str] = {}  # of checkpoints that cannot be used
         self._improved = False
         self._validated_at = -1  # a step
         self._valid_loss: float | None = None
@@ -96,10 +109,20 @@ class NamedFit(SavedFit):
 
     # Going on
 
+    def carry_out(self, fit: Callable[[Self], Any]) -> Any:
+        """Call `fit` with this keeper; again with an older checkpoint if one fits no such net."""
+        while True:
+            try:
+                return fit(self)
+            except _UnfitStateError:
+                self.saved = self._newest()
+
     def _newest(self) -> Saved | None:
-        """Read the newest checkpoint that is whole, and warn of those that are not."""
-        problems = []
+        """Read the newest checkpoint that can be used, and warn of those that cannot."""
+        problems = self._problems
         for step in reversed(self.run.steps()):
+            if step in problems:
+                continue
             try:
                 saved = self._read(self.run.checkpoint(step))
             except OtherKindError as error:
@@ -107,27 +130,27 @@ class NamedFit(SavedFit):
                     f"The fit {self.run.name!r} cannot go on here: {error} Choose another name."
                 ) from error
             except (OSError, ValueError) as error:
-                problems.append(f"{error}")
+                problems[step] = str(error)
                 continue
             if problems:
                 warnings.warn(
                     f"The fit {self.run.name!r} goes on from step {step}, as what is newer cannot "
-                    f"be read: {' '.join(problems)}",
+                    f"be used: {' '.join(problems.values())}",
                     UserWarning,
                     stacklevel=5,
                 )
             return saved
         if problems:
             raise ValueError(
-                f"No checkpoint of the fit {self.run.name!r} can be read; delete {self.run.folder} "
-                f"to begin again. {' '.join(problems)}"
+                f"No checkpoint of the fit {self.run.name!r} can be used; delete {self.run.folder} "
+                f"to begin again. {' '.join(problems.values())}"
             )
         return None
 
     def _read(self, folder: Path) -> Saved:
         config = read_config(folder, type(self._estimator).__name__)
         size = config["vocab_size"]
-        state = TrainingState.read(folder / STATE)
+        state = read_state(folder)
         check_keys(state.about, _ABOUT, folder / STATE)
         summary = Summary.read(folder)
         return Saved(
@@ -197,11 +220,22 @@ class NamedFit(SavedFit):
                 UserWarning,
                 stacklevel=8,
             )
-        try:
+        with self._telling_of_unfit(saved.step):
             saved.state.restore(net)
-        except ValueError as error:
-            checkpoint = self.run.checkpoint(saved.step)
-            raise ValueError(f"{error} Delete {checkpoint} to go on without it.") from error
+
+    def restore_finished(self, net: Any) -> Any:
+        """Make an initialized net what it was at the end of the fit, and return it."""
+        assert self.saved is not None
+        with self._telling_of_unfit(self.saved.step):
+            return super().restore_finished(net)
+
+    @contextmanager
+    def _telling_of_unfit(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except CannotGoOnError as error:
+            self._problems[step] = f"{self.run.checkpoint(step) / STATE}: {error}"
+            raise _UnfitStateError(str(error)) from error
 
     # What the fit tells
 
@@ -242,7 +276,7 @@ class NamedFit(SavedFit):
 
     def fit_failed(self, net: Any, error: BaseException) -> None:
         """Leave the exception's traceback in error.log."""
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and not isinstance(error, _UnfitStateError):
             self.run.log_error(error, net._position.steps)
 
     def way_on(self) -> str:
@@ -265,12 +299,14 @@ class NamedFit(SavedFit):
     def _save(self, net: Any, *, finished: bool = False) -> None:
         step = net._position.steps
         net._take_stock()
-        batches = [row for row in net.history[-1]["batches"] if "train_loss" in row]
+        losses = (
+            row["train_loss"] for row in reversed(net.history[-1]["batches"]) if "train_loss" in row
+        )
         summary = Summary(
             step=step,
             planned_steps=net.planned_steps_,
             finished=finished,
-            train_loss=batches[-1]["train_loss"] if batches else None,
+            train_loss=next(losses, None),
             valid_loss=self._valid_loss if self._validated_at == step else None,
         )
         state = TrainingState.capture(net, self._about)
@@ -279,7 +315,7 @@ class NamedFit(SavedFit):
         def write(draft: Path) -> None:
             argument = f'"{self.run.name}", checkpoint={step}'
             write_model(net, draft, f"{self.run.name}, step {step}", argument)
-            state.write(draft / STATE)
+            write_state(state, draft)
             summary.write(draft)
 
         self.run.save(step, write, net.keep_checkpoints)

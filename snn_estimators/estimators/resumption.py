@@ -35,7 +35,7 @@ __all__ = [
     "unpack",
 ]
 
-FORMAT = 2
+FORMAT = 3
 _CONTENT = "content.json"  # a tensor of bytes: the header of a safetensors file has a limit
 _CHECKSUM = "sha256"
 
@@ -183,16 +183,18 @@ class TrainingState:
         data = path.read_bytes()
         try:
             tensors = safetensors.torch.load(data)
-            if _told_checksum(data) != _checksum(tensors):
-                raise ValueError("what it holds is not what was written")
+            told, found = _told_checksum(data), _checksum(tensors)
             content = json.loads(tensors.pop(_CONTENT).numpy().tobytes())
-            found = content["format"]
-        except (SafetensorError, LookupError, TypeError, ValueError) as error:
+            is_ours = content["format"] == FORMAT
+            # The first format had no checksum.
+            if told != found and (told is not None or is_ours):
+                raise ValueError("what it holds is not what was written")
+        except (SafetensorError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged or no state of a training: {error}.") from error
-        if found != FORMAT:
+        if not is_ours:
             raise OtherKindError(
-                f"{path} is in format {found}, this version of snn_estimators reads {FORMAT}: use "
-                "the version that wrote it."
+                f"{path} is in format {content['format']}, this version of snn_estimators reads "
+                f"{FORMAT}: use the version that wrote it."
             )
         missing = {"about", "position", "parts", "callbacks", "history"} - content.keys()
         if missing:
@@ -209,10 +211,10 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def _told_checksum(data: bytes) -> str:
-    """Return the checksum in the header of a safetensors file."""
+def _told_checksum(data: bytes) -> str | None:
+    """Return the checksum in the header of a safetensors file, if there is one."""
     end = 8 + int.from_bytes(data[:8], "little")
-    return json.loads(data[8:end])["__metadata__"][_CHECKSUM]
+    return json.loads(data[8:end]).get("__metadata__", {}).get(_CHECKSUM)
 
 
 def _parts(net: Any) -> Iterator[tuple[str, Any]]:

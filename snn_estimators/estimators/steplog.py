@@ -55,8 +55,15 @@ class StepLog:
             return
         row, self._pending = self._pending, None
         row[2] = "" if valid_loss is None else valid_loss
-        self._file.write(_lines([row]))
-        self._file.flush()
+        try:
+            self._file.write(_lines([row]))
+            self._file.flush()
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"The row of step {row[0]} could not be added to {self.path} ({error.strerror}): "
+                "free space, and go on by fit(X, resume=True)",
+            ) from error
 
     def close(self) -> None:
         """Write the last row, and close the file."""
@@ -68,8 +75,12 @@ class StepLog:
     def __enter__(self) -> StepLog:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self.close()
+        except OSError:
+            if kind is None:  # otherwise what ended the fit is worth more
+                raise
 
 
 def read_log(path: Path) -> list[list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
@@ -140,9 +140,8 @@ class TrainedNet(SklearnNet):
 
     def _take_stock(self) -> None:
         """Count what was done, and note where the random numbers stand."""
-        batches = [batch for epoch in self.history for batch in epoch["batches"]]
         self.n_iter_ = len(self.history)
-        self.n_steps_ = sum("train_loss" in batch for batch in batches)
+        self.n_steps_ = sum(map(_n_steps, self.history))
         self._states_after_training = self._generator_states()
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
@@ -312,6 +311,12 @@ class TrainedNet(SklearnNet):
                 f"evaluate_every_n_steps={every} needs data to evaluate on: set train_split, "
                 "such as skorch's ValidSplit(10)."
             )
+
+
+def _n_steps(epoch: Mapping[str, Any]) -> int:
+    """Return the number of an epoch's steps, told or, of one that was cut off, to be counted."""
+    told = epoch.get("train_batch_count")
+    return sum("train_loss" in batch for batch in epoch["batches"]) if told is None else told
 
 
 def is_whole(value: Any, least: int) -> bool:

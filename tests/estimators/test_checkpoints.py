@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -11,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from skorch.callbacks import Callback
 from skorch.dataset import ValidSplit
 from tiny_language_model import TEXTS, tiny_model
 
 from snn_estimators.estimators import SpikeDecoderLM, SpikeGPTLM
-from snn_estimators.estimators.checkpoints import STATE, Run, Summary
+from snn_estimators.estimators.checkpoints import STATE, Run, Summary, read_state, write_state
 from snn_estimators.estimators.persistence import load_pretrained
 from snn_estimators.estimators.resumption import TrainingState
 from snn_estimators.estimators.steplog import StepLog
@@ -193,8 +195,9 @@ def test_the_class_of_a_model_is_found(run, fitted, tmp_path, home):
 
 def test_a_taken_name(run, model, texts, fitted, monkeypatch):
     monkeypatch.setattr(SpikeDecoderLM, "_check_X", lambda *_, **__: pytest.fail("work was done"))
-    with pytest.raises(ValueError, match=r"'GPT-1' is taken.*at step 6.*resume=True"):
+    with pytest.raises(ValueError, match=r"'GPT-1' is taken.*at step 6.*resume=True") as caught:
         model.fit(texts)
+    assert "in a search or a cross-validation leave name=None" in str(caught.value)
     with pytest.raises(ValueError, match="is taken"):
         model.check(texts)
     with pytest.raises(ValueError, match="is taken"):
@@ -292,8 +295,16 @@ def test_other_versions_are_told(run, model, texts, monkeypatch):
     with pytest.warns(UserWarning, match="goes on with .*99.*may not equal"):
         model.fit(texts, resume=True)
     monkeypatch.setattr("snn_estimators.estimators.resumption.FORMAT", 99)
-    with pytest.raises(ValueError, match=r"cannot go on here: .* in format 2"):
+    with pytest.raises(ValueError, match=r"cannot go on here: .* in format 3"):
         model.fit(texts, resume=True)
+
+
+def test_what_a_kill_left_is_swept_up(home, texts):
+    (home / "a" / "checkpoints" / ".step-00000003.0a.new").mkdir(parents=True)
+    (home / "a" / ".log.csv.123.tmp").write_text("half")
+    with pytest.raises(ValueError, match="heads=5"):
+        tiny_model(name="a", module__heads=5).fit(texts)
+    assert not (home / "a").exists()
 
 
 def test_two_fits_of_one_name(home, texts):
@@ -326,8 +337,13 @@ DAMAGES = {
 }
 
 
+ESSENTIAL = [
+    STATE, "config.json", "tokenizer.json", "checkpoint.json", "model.safetensors", "history.json",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", [STATE, "config.json", "tokenizer.json", "checkpoint.json"])
+@pytest.mark.parametrize("name", ESSENTIAL)
 def test_a_damaged_checkpoint_is_passed_over(
     run, whole, model, texts, tmp_path, monkeypatch, name, damage
 ):
@@ -344,6 +360,35 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert not Path("exploded").exists()
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "history.json"])
+def test_resuming_repairs_a_finished_fit(run, whole, model, texts, name):
+    sound = (run.checkpoint(6) / name).read_bytes()
+    DAMAGES["cut short"](run.checkpoint(6) / name)
+    with pytest.warns(UserWarning, match=f"goes on from step 5.*{name} is damaged"):
+        model.fit(texts, resume=True)
+    assert weights(SpikeDecoderLM.from_pretrained("GPT-1")) == weights(whole[1])
+    if name == "model.safetensors":  # the other one has times
+        assert (run.checkpoint(6) / name).read_bytes() == sound
+
+
+def test_a_single_bit_is_damage(run, model, texts):
+    path = run.checkpoint(6) / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match="model.safetensors is damaged: it is not what was saved"):
+        model.fit(texts, resume=True)
+
+
+def test_weights_and_history_are_stored_once(run):
+    state = TrainingState.read(run.checkpoint(6) / STATE)
+    assert state.content["history"] == []
+    assert not [name for name in state.tensors if name.startswith("module_")]
+    whole = read_state(run.checkpoint(6))
+    assert len(whole.content["history"]) == 2
+    assert [name for name in whole.tensors if name.startswith("module_")]
+
+
 def test_damaged_checkpoints_do_not_displace_sound_ones(run, model, texts):
     for step in (4, 5, 6):
         DAMAGES["cut short"](run.checkpoint(step) / STATE)
@@ -356,7 +401,7 @@ def test_damaged_checkpoints_do_not_displace_sound_ones(run, model, texts):
 def test_nothing_but_damaged_checkpoints(run, model, texts):
     for step in run.steps():
         DAMAGES["cut short"](run.checkpoint(step) / STATE)
-    with pytest.raises(ValueError, match="No checkpoint of the fit 'GPT-1' can be read; delete"):
+    with pytest.raises(ValueError, match="No checkpoint of the fit 'GPT-1' can be used; delete"):
         model.fit(texts, resume=True)
     assert run.steps() == [1, 2, 3, 4, 5, 6]
 
@@ -381,17 +426,62 @@ def test_a_state_that_says_nothing_of_itself(run, model, texts):
         model.fit(texts, resume=True)
 
 
-def test_a_state_of_other_sizes(run, model, texts):
-    cut_at(run, 5)
-    state = TrainingState.read(run.checkpoint(5) / STATE)
-    name = next(name for name in state.tensors if name.startswith("module_/"))
-    state.tensors[name] = torch.zeros(3, 3, 3)
-    state.write(run.checkpoint(5) / STATE)
-    with pytest.raises(ValueError, match=r"does not fit this .*size mismatch.*Delete .*00005 to"):
+def resize_a_weight(folder):
+    """Write a sound checkpoint of another net."""
+    state = read_state(folder)
+    path = folder / "model.safetensors"
+    tensors = safetensors.torch.load(path.read_bytes())
+    tensors[next(iter(tensors))] = torch.zeros(3, 3, 3)
+    path.write_bytes(safetensors.torch.save(tensors))
+    for name in (STATE, "checkpoint.json"):
+        (folder / name).rename(folder.parent / name)
+    write_state(state, folder)
+    (folder.parent / STATE).unlink()
+    (folder.parent / "checkpoint.json").rename(folder / "checkpoint.json")
+
+
+@pytest.mark.parametrize("step", [5, 6], ids=["unfinished", "finished"])
+def test_a_state_of_other_sizes(run, whole, model, texts, step):
+    cut_at(run, step)
+    resize_a_weight(run.checkpoint(step))
+    told = rf"from step {step - 1},.*step-0000000{step}/{STATE}: .* does not fit .*size mismatch"
+    with pytest.warns(UserWarning, match=told):
         model.fit(texts, resume=True)
+    assert weights(model) == weights(whole[1])
+    assert weights(SpikeDecoderLM.from_pretrained("GPT-1")) == weights(whole[1])
+    assert not (run.folder / "error.log").exists()
+
+
+def test_nothing_but_states_of_other_sizes(run, model, texts):
+    cut_at(run, 2)
+    for step in (1, 2):
+        resize_a_weight(run.checkpoint(step))
+    with (
+        pytest.warns(UserWarning, match="from step 1"),
+        pytest.raises(ValueError, match=r"No checkpoint of .* can be used.*00002/.*00001/"),
+    ):
+        model.fit(texts, resume=True)
+
+
+def test_a_summary_of_no_step(run, model, texts):
+    cut_at(run, 5)
     path = run.checkpoint(5) / "checkpoint.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "step": "five"}))
     with pytest.warns(UserWarning, match="from step 4.*checkpoint.json is damaged"):
+        model.fit(texts, resume=True)
+
+
+def test_older_formats_are_told_from_damage(run, model, texts):
+    path = run.checkpoint(6) / STATE
+    state = TrainingState.read(path)
+    state.content["format"] = 1
+    tensors = safetensors.torch.load(state.to_bytes())
+    path.write_bytes(safetensors.torch.save(tensors))  # it had no checksum
+    with pytest.raises(ValueError, match=r"in format 1, .*use the version that wrote it"):
+        model.fit(texts, resume=True)
+    state.content["format"] = 3
+    path.write_bytes(safetensors.torch.save(safetensors.torch.load(state.to_bytes())))
+    with pytest.warns(UserWarning, match="damaged or no state of a training"):
         model.fit(texts, resume=True)
 
 
@@ -445,10 +535,13 @@ def test_a_full_disk_in_the_middle_of_a_save(run, whole, model, texts):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
     try:
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(OSError, match="File too large") as caught:
             model.fit(texts, resume=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.errno == caught.value.__cause__.errno == errno.EFBIG
+    told = f"Step 3 could not be saved in {run.folder} (File too large); step 2 is whole: free"
+    assert told in str(caught.value)
     assert run.steps() == [1, 2]
     assert [path.name for path in run.checkpoints.iterdir() if path.name.startswith(".")] == []
     assert "File too large" in (run.folder / "error.log").read_text()
@@ -456,7 +549,31 @@ def test_a_full_disk_in_the_middle_of_a_save(run, whole, model, texts):
     assert weights(model.fit(texts, resume=True)) == weights(whole[1])
 
 
+def test_a_full_disk_before_the_first_save(home, texts, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("snn_estimators.estimators.named_fit.write_model", full)
+    with pytest.raises(OSError, match=r"Step 3 .*\(No space left .*nothing is: .*begin again"):
+        tiny_model(name="a").fit(texts)
+    monkeypatch.undo()
+    monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(home.parent))
+    assert tiny_model(name="a").fit(texts).n_steps_ == 6
+
+
 # The log
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk at hand")
+def test_a_full_disk_under_the_log(tmp_path):
+    log = StepLog(tmp_path / "log.csv")
+    log._file.close()
+    log._file = Path("/dev/full").open("a")  # noqa: SIM115
+    log.add(7, 1.0, 0.1, 10.0)
+    with pytest.raises(OSError, match=r"row of step 7 .*log.csv \(No space left .*resume=True"):
+        log.complete()
+    with pytest.raises(ZeroDivisionError), log:
+        raise ZeroDivisionError
 
 
 def test_rows_of_steps_to_be_done_again_are_cut_off(tmp_path):
