@@ -19,7 +19,7 @@ from snn_estimators.nn.encodings import build_encoding
 from snn_estimators.nn.feed_forward import FeedForward, SpikingFeedForward
 from snn_estimators.nn.neurons import LIF
 from snn_estimators.nn.norms import NORMALIZATIONS
-from snn_estimators.nn.validation import check_decoder_options
+from snn_estimators.nn.validation import check_decoder_options, check_tokens, refuse_padding
 
 
 class BlockState(NamedTuple):
@@ -399,10 +399,7 @@ class SpikingDecoder(nn.Module):
         >>> torch.allclose(torch.cat([start, rest], 1), decoder(tokens), atol=1e-5)
         True
         """
-        if bool((tokens < 0).any()):
-            raise ValueError(
-                "tokens hold padding, which a stream cannot skip; stream them one by one."
-            )
+        refuse_padding(tokens)
         hidden, state = self._run(tokens, state, None)
         return self.head(hidden), state
 
@@ -410,21 +407,13 @@ class SpikingDecoder(nn.Module):
         self, tokens: Tensor, state: DecoderState | None, valid: Tensor | None
     ) -> tuple[Tensor, DecoderState]:
         """Map tokens to what the head sees, shape [time, batch, sequence, width]."""
-        if tokens.dim() != 2 or tokens.numel() == 0:
-            raise ValueError(
-                f"tokens must have the shape [batch, sequence] and hold at least one, got "
-                f"{tuple(tokens.shape)}."
-            )
+        check_tokens(tokens, self.vocab_size)
         start = 0 if state is None else state.position
         stop = start + tokens.shape[1]
         if stop > self.max_len:
             raise ValueError(
                 f"tokens reach position {stop}, but positions are encoded up to max_len="
                 f"{self.max_len}; cut the sequence or build the module with a greater max_len."
-            )
-        if int(tokens.max()) >= self.vocab_size:
-            raise ValueError(
-                f"token id {int(tokens.max())} is not below vocab_size={self.vocab_size}."
             )
         x = self.encoding(tokens, torch.arange(start, stop, device=tokens.device))
         x = x.to(self.head.linear.weight.dtype)

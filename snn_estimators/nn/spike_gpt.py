@@ -25,6 +25,8 @@ from snn_estimators.nn.validation import (
     check_optional_numbers,
     check_shares,
     check_sizes,
+    check_tokens,
+    refuse_padding,
 )
 from snn_estimators.ops import spike
 
@@ -325,10 +327,7 @@ class SpikeGPT(nn.Module):
         >>> torch.allclose(torch.cat([start, rest], 1), module(tokens), atol=1e-5)
         True
         """
-        if bool((tokens < 0).any()):
-            raise ValueError(
-                "tokens hold padding, which a stream cannot skip; stream them one by one."
-            )
+        refuse_padding(tokens)
         if state is not None:
             self._check_state(state, len(tokens))
         hidden, blocks = self._hidden(tokens, state)
@@ -348,15 +347,7 @@ class SpikeGPT(nn.Module):
         self, tokens: Tensor, state: SpikeGPTState | None
     ) -> tuple[Tensor, tuple[SpikeGPTBlockState, ...]]:
         """Map tokens to what the head sees, and give the state behind each block."""
-        if tokens.dim() != 2 or tokens.numel() == 0:
-            raise ValueError(
-                f"tokens must have the shape [batch, sequence] and hold at least one, got "
-                f"{tuple(tokens.shape)}."
-            )
-        if int(tokens.max()) >= self.vocab_size:
-            raise ValueError(
-                f"token id {int(tokens.max())} is not below vocab_size={self.vocab_size}."
-            )
+        check_tokens(tokens, self.vocab_size)
         x = self.embedding_norm(self.embedding(tokens.clamp_min(0)))
         states = []
         for index, block in enumerate(self.blocks):

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+from torch import Tensor
+
 CHOICES: dict[str, Sequence[Any]] = {
     "encoding": ("one-hot", "two-hot", "binary", "learned"),
     "position_encoding": ("linear", "binary", "static", "learned"),
@@ -97,6 +99,26 @@ def check_flags(**options: Any) -> None:
     for name, value in options.items():
         if not isinstance(value, bool):
             raise ValueError(f"{name}={value!r} must be True or False.")
+
+
+def check_tokens(tokens: Tensor, vocab_size: int) -> None:
+    """Raise ValueError unless there are tokens, [batch, sequence], of this vocabulary.
+
+    Negative ids are padding.
+    """
+    if tokens.dim() != 2 or tokens.numel() == 0:
+        raise ValueError(
+            f"tokens must have the shape [batch, sequence] and hold at least one, got "
+            f"{tuple(tokens.shape)}."
+        )
+    if int(tokens.max()) >= vocab_size:
+        raise ValueError(f"token id {int(tokens.max())} is not below vocab_size={vocab_size}.")
+
+
+def refuse_padding(tokens: Tensor) -> None:
+    """Raise ValueError if there is padding, which no state can skip."""
+    if bool((tokens < 0).any()):
+        raise ValueError("tokens hold padding, which a stream cannot skip; stream them one by one.")
 
 
 def _is_finite(value: Any) -> bool:
