@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snn_estimators.nn.decoder import Head
+from snn_estimators.nn.head import Head
 from snn_estimators.nn.neurons import LIF
 
 

@@ -25,8 +25,8 @@ from snn_estimators.energy.rwkv_counters import (
 )
 from snn_estimators.nn.attention import Projection, SoftmaxCore, SpikingCore
 from snn_estimators.nn.classifier import SequenceClassifier
-from snn_estimators.nn.decoder import Head
 from snn_estimators.nn.encodings import InputEncoding, JointOneHot
+from snn_estimators.nn.head import Head
 from snn_estimators.nn.neurons import LIF, TokenLIF
 from snn_estimators.nn.norms import PowerNorm
 from snn_estimators.nn.rwkv import ChannelMixing, Synapses, TimeMixing

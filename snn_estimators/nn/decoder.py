@@ -17,6 +17,7 @@ from snn_estimators.nn.attention import (
 )
 from snn_estimators.nn.encodings import build_encoding
 from snn_estimators.nn.feed_forward import FeedForward, SpikingFeedForward
+from snn_estimators.nn.head import Head
 from snn_estimators.nn.neurons import LIF
 from snn_estimators.nn.norms import NORMALIZATIONS
 from snn_estimators.nn.validation import check_decoder_options, check_tokens, refuse_padding
@@ -68,56 +69,6 @@ class Block(nn.Module):
         x = self.middle_neuron(x + self.attended_neuron(attended))
         fed_forward, past = self.feed_forward(x, past, valid)
         return x + fed_forward, BlockState(after, past)
-
-
-class Head(nn.Module):
-    """Spikes to logits: neurons, a reading over the timesteps, one linear map.
-
-    Parameters
-    ----------
-    width, vocab_size, timesteps : int
-    readout : {"average", "accumulate", "concatenate", "final"}
-    neuron : callable
-        ``nn.Identity`` makes the head real-valued.
-    read_first : bool, default=False
-        Read real numbers over the timesteps and let the neurons fire once on the result.
-    """
-
-    def __init__(
-        self,
-        width: int,
-        vocab_size: int,
-        timesteps: int,
-        readout: str,
-        neuron: Neuron,
-        read_first: bool = False,
-    ) -> None:
-        super().__init__()
-        self.readout, self.read_first = readout, read_first
-        self.neuron = neuron()
-        self.linear = nn.Linear(width * (timesteps if readout == "concatenate" else 1), vocab_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [time, batch, sequence, width] to [batch, sequence, vocab_size]."""
-        return self.linear(self.features(x))
-
-    def features(self, x: Tensor) -> Tensor:
-        """Give what the linear map reads, [batch, sequence, its inputs]."""
-        if self.read_first:
-            return self.neuron(self.read(x)[None])[0]
-        return self.read(self.neuron(x))
-
-    def read(self, x: Tensor) -> Tensor:
-        """Reduce [time, ...] over the timesteps."""
-        match self.readout:
-            case "average":
-                return x.mean(0)
-            case "accumulate":
-                return x.sum(0)
-            case "concatenate":
-                return x.movedim(0, -2).flatten(-2)
-            case _:
-                return x[-1]
 
 
 class DecoderState(NamedTuple):

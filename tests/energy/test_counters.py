@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from snn_estimators.energy import HOROWITZ_45NM, measure, summarize
 from snn_estimators.nn import LIF
 from snn_estimators.nn.attention import SoftmaxCore, SpikingCore
-from snn_estimators.nn.decoder import Head
+from snn_estimators.nn.head import Head
 from snn_estimators.nn.norms import BatchNorm, LayerNorm, PowerNorm
 
 TIMESTEPS, WIDTH = 2, 4
