@@ -24,9 +24,11 @@ def parse_arguments(file: str, description: str | None) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def write_benchmark(file: str, tables: Sequence[pd.DataFrame], seconds: float) -> None:
-    """Print tables of times and leave them with the story of the run in ``results/``."""
-    folder = check_writable(f"results/{Path(file).stem}")
+def write_benchmark(
+    file: str, tables: Sequence[pd.DataFrame], seconds: float, output: str | None = None
+) -> None:
+    """Print tables and leave them with the story of the run, in ``results/`` if nowhere else."""
+    folder = check_writable(output or f"results/{Path(file).stem}")
     text = "\n\n".join(table.to_markdown(index=False, floatfmt=".1f") for table in tables)
     run = describe_run(parameters={"threads": 1}, duration=seconds, command=["python", *sys.argv])
     (folder / "results.md").write_text(f"{text}\n", "utf-8")

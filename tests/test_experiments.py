@@ -21,7 +21,7 @@ ROWS = {
     "spikedecoder_spikegpt": 6,
 }
 OTHERS = {"update_readme", "movie_reviews", "benchmark_lif", "benchmark_decoder"}
-OTHERS |= {"benchmark_spikegpt"}
+OTHERS |= {"benchmark_spikegpt", "faults"}
 
 
 def run(name, output, *options):
@@ -52,6 +52,15 @@ def test_movie_reviews(shared, tmp_path):
     assert len(table) == 8
     assert table["accuracy"].between(0.3, 1).all()
     assert abs(table.set_index("model").loc["majority vote", "accuracy"] - 0.5) < 0.01
+    for file in ("results.md", "run.json"):
+        assert (tmp_path / file).stat().st_size > 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+def test_faults(tmp_path):
+    table = run("faults", tmp_path)
+    assert len(table) == 7
+    assert (table[["lost", "repeated", "differing"]] == 0).all(axis=None)
     for file in ("results.md", "run.json"):
         assert (tmp_path / file).stat().st_size > 0
 
