@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from snn_estimators.estimators.checkpoints import ERRORS, STATE, Run, Summary, is_run
 from snn_estimators.estimators.folders import (
@@ -81,20 +81,27 @@ _COLUMNS = {
 
 
 def _row(folder: Path) -> dict[str, Any]:
-    files = [path.stat() for path in folder.rglob("*") if path.is_file()]
-    row: dict[str, Any] = {
-        "name": folder.name,
-        "kind": "fit" if is_run(folder) else "model" if (folder / CONFIG).exists() else "unknown",
-        "megabytes": sum(file.st_size for file in files) / 1e6,
-        "saved": datetime.fromtimestamp(max(f.st_mtime for f in [folder.stat(), *files])),
-    }
+    row: dict[str, Any] = {"name": folder.name, "kind": "unknown"}
     try:
-        tell = {"fit": _of_run, "model": _of_model, "unknown": _of_neither}[row["kind"]]
-        for told in tell(folder):
+        for told in _told(folder):
             row |= told
-    except (OSError, ValueError, SafetensorError) as error:
+    except Exception as error:  # whatever is in one folder, the others are listed
         row["state"] = f"damaged: {error}"
     return row
+
+
+def _told(folder: Path) -> Any:
+    """Yield what is told of a folder, piece by piece, as far as it can be read."""
+    tell = _of_run if is_run(folder) else _of_model if (folder / CONFIG).exists() else _of_neither
+    yield {"kind": _KINDS[tell]}
+    files = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    yield {"megabytes": sum(file.st_size for file in files) / 1e6}
+    yield {"saved": datetime.fromtimestamp(max(f.st_mtime for f in [folder.stat(), *files]))}
+    for told in tell(folder):
+        for name, value in told.items():
+            if isinstance(value, int) and abs(value) >= 2**63:
+                raise ValueError(f"{name} is {value:.3g}.")
+        yield told
 
 
 def _of_neither(folder: Path) -> list[dict[str, Any]]:
@@ -129,6 +136,9 @@ def _of_run(folder: Path) -> Any:
     require(newest / STATE)
     if summary.finished:
         yield {"state": "finished"}
+
+
+_KINDS = {_of_run: "fit", _of_model: "model", _of_neither: "unknown"}
 
 
 def _unfinished(run: Run) -> str:

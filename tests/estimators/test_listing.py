@@ -4,9 +4,11 @@ import os
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from tiny_language_model import TEXTS, tiny_model
 
+from snn_estimators._terminal import show
 from snn_estimators.estimators.checkpoints import STATE, Run
 from snn_estimators.estimators.listing import saved_models
 
@@ -69,6 +71,32 @@ def test_damaged_models_are_listed_as_such(home, fitted, name):
     assert row("cats")["state"].startswith("damaged: ")
     (folder / name).unlink()
     assert row("cats")["state"].startswith("damaged: ")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", "[" * 100_000),
+        ("config.json", '{"format": 1, "estimator": ["list"]}'),
+        ("checkpoints/step-00000001/checkpoint.json", "[" * 100_000),
+        ("checkpoints/step-99999999999999999999/config.json", "{}"),
+    ],
+)
+def test_an_odd_folder_hides_no_other(home, fitted, file, content):
+    fitted.save_pretrained("cats")
+    path = home / "odd" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    assert row("odd")["state"].startswith("damaged: ")
+    assert row("cats")["state"] == "saved"
+
+
+def test_brackets_are_no_markup(capsys):
+    show(pd.DataFrame({"name [b]": ["odd name [red]", "[/red]"]}))
+    told = capsys.readouterr().out
+    assert "odd name [red]" in told
+    assert "[/red]" in told
+    assert "name [b]" in told
 
 
 def test_strangers(home):
