@@ -33,6 +33,7 @@ from snn_estimators.estimators.folders import (
     HISTORY,
     WEIGHTS,
     is_name,
+    make_folder,
     models_home,
     read_json,
     require,
@@ -312,8 +313,10 @@ class Run:
         ------
         ValueError
             If another fit is at work there.
+        OSError
+            If the folder cannot be written.
         """
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        make_folder(self.checkpoints)
         with (self.folder / _LOCK).open("a") as file:
             if not lock(file):
                 raise ValueError(

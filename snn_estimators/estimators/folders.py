@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from snn_estimators._files import replace_file
+from snn_estimators.estimators.locks import passing_lock
 
 __all__ = [
     "CARD",
@@ -23,8 +26,11 @@ __all__ = [
     "TOKENIZER",
     "WEIGHTS",
     "OtherKindError",
+    "alone_at",
     "is_name",
     "load_argument",
+    "make_folder",
+    "mend",
     "model_folders",
     "models_home",
     "not_there",
@@ -32,6 +38,7 @@ __all__ = [
     "refuse_other_content",
     "require",
     "resolve_name",
+    "stamp",
     "to_plain",
     "write_file",
     "write_folder",
@@ -40,21 +47,53 @@ __all__ = [
 
 
 class OtherKindError(ValueError):
-    """What is in a file is whole, but of another class or format than is asked for."""
+    """What is in a file is whole, but of another class, format or size than is asked for."""
 
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 HISTORY, CARD = "history.json", "README.md"
 _FILES = frozenset({CONFIG, WEIGHTS, TOKENIZER, HISTORY, CARD})
+_HOME = "SNN_ESTIMATORS_HOME"
 
 
 def models_home() -> Path:
     """Return the folder where names resolve, ``models`` in $SNN_ESTIMATORS_HOME.
 
-    Without that variable it is ``~/.snn_estimators/models``.
+    Without that variable it is ``~/.snn_estimators/models``. It need not be there.
+
+    Raises
+    ------
+    ValueError
+        If there can be no such folder, because there is a file in its way.
     """
-    home = os.environ.get("SNN_ESTIMATORS_HOME") or "~/.snn_estimators"
-    return Path(home).expanduser() / "models"
+    home = os.environ.get(_HOME) or "~/.snn_estimators"
+    folder = Path(home).expanduser() / "models"
+    there = next(filter(os.path.exists, (folder, *folder.parents)), folder.parents[-1])
+    if not os.path.isdir(there):
+        raise ValueError(f"{_HOME}={home!r} cannot hold models, as {there} is no folder: set it.")
+    return folder
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, unless it is there.
+
+    Raises
+    ------
+    OSError
+        If that is impossible, or the folder cannot be written; under `models_home` it says which
+        variable to set.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    except OSError as error:
+        if models_home() not in (folder, *folder.parents):
+            raise
+        raise OSError(
+            error.errno,
+            f"{folder} cannot be written ({error.strerror}): set {_HOME} to a folder that can",
+        ) from error
 
 
 def resolve_name(name_or_path: str | os.PathLike[str]) -> Path:
@@ -129,9 +168,13 @@ def _quoted(text: str) -> str:
 
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a sibling folder, then put it in the place of `folder`."""
+    """Let `write` fill a sibling folder, then put it in the place of `folder`.
+
+    For a moment between two renames there is none. Who may not be alone there uses `alone_at`, and
+    readers `mend` and `stamp`.
+    """
     folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     mark = uuid.uuid4().hex[:8]
     draft = folder.with_name(f".{folder.name}.{mark}.new")
     former = folder.with_name(f".{folder.name}.{mark}.old")
@@ -144,13 +187,58 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
             folder.rename(former)
         draft.rename(folder)
         _sync(folder.parent)
-    except BaseException:
+    except BaseException as error:
         if former.exists() and not folder.exists():
             former.rename(folder)
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            error.filename = str(folder)  # a full disk names no file
         raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
+
+
+@contextmanager
+def alone_at(folder: Path) -> Iterator[None]:
+    """Keep other writers of a folder waiting, and sweep up what a killed one left.
+
+    Where the file system knows no locks nobody waits.
+    """
+    folder = folder.resolve()
+    make_folder(folder.parent)
+    with passing_lock(folder.with_name(f".{folder.name}.lock")):
+        formers = sorted(_leftovers(folder, "old"), key=os.path.getmtime)
+        if formers and not folder.exists():
+            formers.pop().rename(folder)
+        for rest in (*formers, *_leftovers(folder, "new")):
+            shutil.rmtree(rest, ignore_errors=True)
+        yield
+
+
+def mend(folder: Path) -> None:
+    """Put back what a writer killed between two renames had moved away; wait for one at work."""
+    folder = folder.resolve()
+    if not folder.exists() and _leftovers(folder, "old"):
+        with suppress(OSError), alone_at(folder):  # it may be somebody else's
+            pass
+
+
+def _leftovers(folder: Path, kind: str) -> list[Path]:
+    pattern = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{8}}\.{kind}")
+    return [p for p in _inside(folder.parent) if pattern.fullmatch(p.name)]
+
+
+def _inside(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def stamp(folder: Path) -> tuple[int, ...] | None:
+    """Return what changes if another folder takes the place of this one; None if there is none."""
+    try:
+        about = folder.stat()
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino, about.st_mtime_ns
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -193,7 +281,7 @@ def refuse_other_content(folder: Path) -> None:
 
 def _holds_model(folder: Path) -> bool:
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG)
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and {"format", "estimator"} <= config.keys()
@@ -216,7 +304,7 @@ def read_json(path: Path) -> Any:
     require(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}.") from error
 
 
@@ -229,8 +317,10 @@ def require(path: Path) -> None:
 def model_folders() -> list[Path]:
     """Return the folders under `models_home`, of saved models and of named fits."""
     home = models_home()
-    folders = home.iterdir() if home.is_dir() else ()
-    return sorted(f for f in folders if f.is_dir() and not f.name.startswith("."))
+    for path in _inside(home):
+        if left := re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.old", path.name):
+            mend(home / left[1])
+    return sorted(f for f in _inside(home) if f.is_dir() and not f.name.startswith("."))
 
 
 def not_there(name_or_path: str | os.PathLike[str], folder: Path) -> str:

@@ -195,13 +195,15 @@ def read_config(folder: Path, estimator: str | None = None) -> dict[str, Any]:
     """
     path = folder / CONFIG
     config = read_json(path)
-    check_keys(config, {"format": object, "estimator": object}, path)
-    estimator = config["estimator"] if estimator is None else estimator
-    if (config["estimator"], config["format"]) != (estimator, FORMAT):
+    check_keys(config, {"format": object, "estimator": str}, path)
+    if config["format"] != FORMAT:
         raise OtherKindError(
-            f"{folder} holds a {config['estimator']} in format {config['format']}, "
-            f"not a {estimator} in format {FORMAT}."
+            f"{path} is in format {config['format']}, this version of snn_estimators reads "
+            f"{FORMAT}: use the version that wrote it."
         )
+    found = config["estimator"]
+    if estimator not in (None, found):
+        raise OtherKindError(f"{folder} holds a {found}, no {estimator}: use the class {found}.")
     check_keys(config, _CONFIG, path)
     fitted = config["fitted"]
     if not fitted.keys() <= _FITTED.keys():
@@ -262,7 +264,10 @@ def read_tokenizer(folder: Path, vocab_size: int) -> BaseTokenizer:
 
 
 def load_weights(module: nn.Module, folder: Path) -> None:
-    """Read model.safetensors into a module, with a ValueError unless each tensor fits."""
+    """Read model.safetensors into a module, with a ValueError unless each tensor fits.
+
+    If the file is whole, it is an `OtherKindError`.
+    """
     path = folder / WEIGHTS
     require(path)
     try:
@@ -272,13 +277,13 @@ def load_weights(module: nn.Module, folder: Path) -> None:
     own = module.state_dict()
     if own.keys() != weights.keys():
         odd = sorted(own.keys() ^ weights.keys())
-        raise ValueError(
+        raise OtherKindError(
             f"{path} does not fit a {type(module).__name__} with these parameters: {len(odd)} "
             f"tensors are in one of them only, such as {odd[0]}."
         )
     for name, tensor in weights.items():
         if own[name].shape != tensor.shape:
-            raise ValueError(
+            raise OtherKindError(
                 f"{path} does not fit a {type(module).__name__} with these parameters: {name} has "
                 f"shape {tuple(tensor.shape)} there and {tuple(own[name].shape)} here."
             )

@@ -22,7 +22,7 @@ from snn_estimators.estimators.checkpoints import (
 )
 from snn_estimators.estimators.data import IGNORED, Ids
 from snn_estimators.estimators.fingerprints import describe_parameters, differences, digest
-from snn_estimators.estimators.folders import OtherKindError, models_home
+from snn_estimators.estimators.folders import OtherKindError, mend, models_home
 from snn_estimators.estimators.model_files import (
     check_keys,
     read_config,
@@ -49,6 +49,7 @@ def refuse_taken_name(name: str, resume: bool) -> Run:
     """
     check_name(name)
     run = Run(models_home() / name)
+    mend(run.folder)
     remedy = "choose another name; in a search or a cross-validation leave name=None"
     if run.folder.exists() and not run.checkpoints.is_dir():
         raise ValueError(f"The name {name!r} is taken by {run.folder}, no named fit: {remedy}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,11 +13,15 @@ from snn_estimators.estimators.checkpoints import Run, is_run, other_steps
 from snn_estimators.estimators.folders import (
     CONFIG,
     HISTORY,
+    OtherKindError,
+    alone_at,
     load_argument,
+    mend,
     not_there,
     read_json,
     refuse_other_content,
     resolve_name,
+    stamp,
     write_folder,
 )
 from snn_estimators.estimators.model_files import (
@@ -34,6 +39,9 @@ from snn_estimators.estimators.training import TrainedNet
 
 __all__ = ["Persistence", "build", "load_pretrained", "model_folder"]
 
+_OF_A_FIT = frozenset({"name", "resume", "save_every_n_steps"})
+"""Parameters of how a fit saves itself, no part of the model."""
+
 
 class Persistence(TrainedNet):
     """The saving and loading methods of a language model."""
@@ -46,7 +54,9 @@ class Persistence(TrainedNet):
         name_or_path : str or path
             A name, which resolves under ``$SNN_ESTIMATORS_HOME/models`` (without that variable
             ``~/.snn_estimators/models``), or a path (``./models/tolstoy``, an absolute one, or a
-            `pathlib.Path`). An older model there is replaced.
+            `pathlib.Path`). An older model there is replaced: whoever reads meanwhile gets the one
+            or the other, two writers take turns (where the file system knows locks), and if one is
+            killed the next reader or writer of that name puts the older model back.
 
         Returns
         -------
@@ -72,9 +82,10 @@ class Persistence(TrainedNet):
                 f"{folder} is the folder of a named fit and its checkpoints: choose another name "
                 "or path."
             )
-        refuse_other_content(folder)
         title, argument = folder.resolve().name, load_argument(name_or_path)
-        write_folder(folder, lambda draft: write_model(self, draft, title, argument))
+        with alone_at(folder):
+            refuse_other_content(folder)
+            write_folder(folder, lambda draft: write_model(self, draft, title, argument))
         return folder
 
     @classmethod
@@ -97,14 +108,16 @@ class Persistence(TrainedNet):
         **overrides
             Parameters that differ from the saved ones, such as ``device``. Parameters that JSON
             cannot hold (callbacks, classes other than the defaults) are not saved, and are given
-            here if need be; config.json lists them under ``left_out``.
+            here if need be; config.json lists them under ``left_out``. A `module` of one's own has
+            to be given.
 
         Returns
         -------
         estimator
             Fitted; its scores are those of the one that was saved. `partial_fit` goes on with a
             fresh optimizer. `interrupted_` is False, as no fit was interrupted here; the model
-            card tells of one that was.
+            card tells of one that was. `name`, `resume`, `save_every_n_steps` and `memory` are the
+            defaults again unless they are given: what is fitted anew is another fit.
 
         Raises
         ------
@@ -113,20 +126,18 @@ class Persistence(TrainedNet):
         ValueError
             If a file is damaged, or the files do not fit each other, this class, or the overrides.
         """
-        folder = model_folder(name_or_path, checkpoint)
-        try:
-            return cls._from_folder(folder, overrides)
-        except (FileNotFoundError, ValueError) as error:
-            others = other_steps(folder)
-            if not others:
-                raise
-            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-            raise kind(f"{error} Other checkpoints of this fit are at steps {others}.") from error
+        return _read(name_or_path, checkpoint, lambda folder: cls._from_folder(folder, overrides))
 
     @classmethod
     def _from_folder(cls, folder: Path, overrides: dict[str, Any]) -> Self:
         config = read_config(folder, cls.__name__)
-        parameters = {k: untuple(v) for k, v in config["parameters"].items()}
+        if "module" in config["left_out"] and "module" not in overrides:
+            raise OtherKindError(
+                f"The model in {folder} was made with a module of its own, which is not saved: "
+                "pass module=..., the same class, or an instance built the same way."
+            )
+        saved = config["parameters"].items()
+        parameters = {k: untuple(v) for k, v in saved if k not in _OF_A_FIT}
         tokenizer = None
         if config["has_tokenizer"]:
             tokenizer = read_tokenizer(folder, config["vocab_size"])
@@ -139,8 +150,8 @@ class Persistence(TrainedNet):
                 estimator.classes_ = classes
             build(estimator, config["vocab_size"])
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            given = f" with {overrides}" if overrides else ""
-            raise ValueError(
+            given = f" with the given {', '.join(overrides)}" if overrides else ""
+            raise (OtherKindError if overrides else ValueError)(
                 f"The parameters in {folder / CONFIG}{given} make no {cls.__name__}: {error}"
             ) from error
         load_weights(plain(estimator.module_), folder)
@@ -173,16 +184,42 @@ def load_pretrained(
     FileNotFoundError, ValueError
         As `Persistence.from_pretrained`, and if there is no such class.
     """
-    folder = model_folder(name_or_path, checkpoint)
-    config = read_json(folder / CONFIG)
-    check_keys(config, {"format": object, "estimator": str}, folder / CONFIG)
-    classes = _subclasses(Persistence)
-    if config["estimator"] not in classes:
-        raise ValueError(
-            f"{folder} holds a {config['estimator']!r}, and there are only {sorted(classes)}: "
-            "import the module that defines it."
-        )
-    return classes[config["estimator"]].from_pretrained(folder, **overrides)
+
+    def read(folder: Path) -> Any:
+        config = read_json(folder / CONFIG)
+        check_keys(config, {"format": object, "estimator": str}, folder / CONFIG)
+        classes = _subclasses(Persistence)
+        if config["estimator"] not in classes:
+            raise OtherKindError(
+                f"{folder} holds a {config['estimator']!r}, and there are only {sorted(classes)}: "
+                "import the module that defines it."
+            )
+        return classes[config["estimator"]]._from_folder(folder, overrides)
+
+    return _read(name_or_path, checkpoint, read)
+
+
+def _read(
+    name_or_path: str | os.PathLike[str],
+    checkpoint: str | int | None,
+    read: Callable[[Path], Any],
+) -> Any:
+    """Let `read` read the folder of a model; again if it was replaced or deleted meanwhile."""
+    while True:
+        folder = model_folder(name_or_path, checkpoint)
+        before = stamp(folder)
+        try:
+            model = read(folder)
+        except (FileNotFoundError, ValueError) as error:
+            if stamp(folder) != before:
+                continue
+            others = other_steps(folder)
+            if not others or isinstance(error, OtherKindError):
+                raise
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"{error} Other checkpoints of this fit are at steps {others}.") from error
+        if stamp(folder) in (before, None):
+            return model
 
 
 def _subclasses(base: Any) -> dict[str, Any]:
@@ -206,6 +243,7 @@ def model_folder(name_or_path: str | os.PathLike[str], checkpoint: str | int | N
     folder = resolve_name(name_or_path)
     if is_run(folder):
         return Run(folder).choose("latest" if checkpoint is None else checkpoint)
+    mend(folder)
     if not folder.is_dir():
         raise FileNotFoundError(not_there(name_or_path, folder))
     if checkpoint is not None:

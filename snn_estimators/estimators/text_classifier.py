@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, clone
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from snn_estimators.estimators.data import Ids, equal_length_batches
@@ -80,6 +80,7 @@ class TextClassifier(ClassifierMixin, Judgement, Persistence):
     warmup_tokens = None  # documents have no usual length
     _start: _Start | None = None
     _built_with: dict[str, Any] | None = None  # of a module that was taken over
+    _was_ready = False  # that module had been given as an instance: nobody knows how it was built
 
     def __init__(
         self,
@@ -328,6 +329,8 @@ class TextClassifier(ClassifierMixin, Judgement, Persistence):
         other.pretrained = None
         other._nested = {k: v for k, v in self._nested.items() if not k.startswith("tokenizer__")}
         other._nested |= {f"module__{name}": value for name, value in self._built_with.items()}
+        if self._was_ready:
+            other.module = self.module_.backbone
         if self.tokenizer is not None:
             other.tokenizer = clone(self.tokenizer_)
         return other
@@ -351,6 +354,7 @@ class TextClassifier(ClassifierMixin, Judgement, Persistence):
             own = self.get_params_for("module")
             backbone = adopt_backbone(pretrained, self.module, own)
             self._built_with = {**pretrained.get_params_for("module"), **own}
+            self._was_ready = isinstance(pretrained.module, nn.Module)
         self.module_ = SequenceClassifier(backbone, n_classes, self.decision)
         return self
 

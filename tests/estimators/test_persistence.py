@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,9 @@ import safetensors.torch
 import torch
 from tiny_language_model import tiny_model
 
-from snn_estimators.estimators import SpikeDecoderLM
-from snn_estimators.estimators.folders import resolve_name
+from snn_estimators.estimators import SpikeDecoderClassifier, SpikeDecoderLM
+from snn_estimators.estimators.folders import model_folders, resolve_name
+from snn_estimators.nn import SpikingDecoder
 from snn_estimators.text import WordTokenizer
 
 
@@ -131,12 +134,106 @@ def test_files_that_do_not_fit(fitted, texts, tmp_path):
         SpikeDecoderLM.from_pretrained(folder)
 
 
+class Own(SpikingDecoder):
+    """A module of one's own."""
+
+
+@pytest.mark.parametrize("ready", [False, True], ids=["class", "instance"])
+def test_a_module_of_ones_own_is_asked_for(fitted, texts, home, ready):
+    nested = {k: v for k, v in fitted.get_params().items() if k.startswith("module__")}
+    built_with = {k.removeprefix("module__"): v for k, v in nested.items()}
+    module = SpikingDecoder(20, **built_with) if ready else Own
+    parameters = {"module": module, "max_steps": 1} | ({} if ready else nested)
+    model = SpikeDecoderLM(**parameters).fit(texts)
+    classifier = SpikeDecoderClassifier(
+        module=SpikingDecoder if ready else Own, pretrained=model, max_steps=1
+    ).fit(texts, [0, 1, 0, 1])
+    for saved in (model, classifier):
+        saved.save_pretrained("own")
+        with pytest.raises(ValueError, match=r"models/own was made .* pass module=\.\.\."):
+            type(saved).from_pretrained("own")
+    again = SpikeDecoderClassifier.from_pretrained("own", module=module)
+    assert again.predict_proba(texts).tolist() == classifier.predict_proba(texts).tolist()
+    model.save_pretrained("own")
+    assert SpikeDecoderLM.from_pretrained("own", module=module).score(texts) == model.score(texts)
+
+
+# Replacing
+
+
+def test_two_writers_and_a_reader(fitted, texts, home):
+    """Whoever reads gets a whole model of one writer's, whatever the others do."""
+    sizes = (1, 2, 3)
+    models = [tiny_model(module__blocks=n, max_steps=1).fit(texts) for n in sizes]
+    fitted.save_pretrained("cats")
+    enough = threading.Event()
+
+    def write(model):
+        while not enough.is_set():
+            model.save_pretrained("cats")
+
+    with ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(write, model) for model in models[1:]]
+        try:
+            for _ in range(30):
+                model = SpikeDecoderLM.from_pretrained("cats")
+                assert len(model.module_.blocks) == model.get_params()["module__blocks"]
+        finally:
+            enough.set()
+        for writer in writers:
+            writer.result()
+    assert [path.name for path in home.iterdir()] == ["cats"]
+
+
+@pytest.mark.parametrize("use", ["read", "write", "list", "fit"])
+def test_what_a_killed_writer_left(fitted, home, use):
+    folder = fitted.save_pretrained("cats")
+    folder.rename(home / ".cats.0123abcd.old")
+    (home / ".cats.0123abcd.new").mkdir()
+    (home / ".cats.and.0123abcd.new").mkdir()  # of somebody at work
+    if use == "read":
+        assert SpikeDecoderLM.from_pretrained("cats").n_steps_ == fitted.n_steps_
+    elif use == "write":
+        fitted.save_pretrained("cats")
+    elif use == "list":
+        assert model_folders() == [folder]
+    else:
+        with pytest.raises(ValueError, match="'cats' is taken"):
+            tiny_model(name="cats").fit(["the cat"])
+    assert sorted(path.name for path in home.iterdir()) == [".cats.and.0123abcd.new", "cats"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk at hand")
+def test_a_full_disk_is_named(fitted, tmp_path, monkeypatch):
+    write = Path.write_bytes
+
+    def full(path, content):
+        return write(Path("/dev/full") if path.name == "model.safetensors" else path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path / 'm'}'"):
+        fitted.save_pretrained(tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("place", "told"), [("file", "is no folder"), ("/proc/no", "be written")])
+def test_a_home_that_is_none(fitted, texts, tmp_path, monkeypatch, place, told):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(tmp_path / place))
+    uses = [lambda: fitted.save_pretrained("cats"), lambda: tiny_model(name="cats").fit(texts)]
+    for use in uses if place == "/proc/no" else [*uses, model_folders]:
+        with pytest.raises((OSError, ValueError), match=told) as caught:
+            use()
+        assert "SNN_ESTIMATORS_HOME" in str(caught.value)
+    assert fitted.save_pretrained(tmp_path / "cats").is_dir()
+
+
 def test_another_estimators_model(fitted, tmp_path):
     class OtherLM(SpikeDecoderLM):
         pass
 
     folder = fitted.save_pretrained(tmp_path / "m")
-    with pytest.raises(ValueError, match="holds a SpikeDecoderLM in format 1, not a OtherLM"):
+    with pytest.raises(ValueError, match="holds a SpikeDecoderLM, no OtherLM: use the class"):
         OtherLM.from_pretrained(folder)
 
 
