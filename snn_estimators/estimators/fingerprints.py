@@ -33,14 +33,34 @@ HARMLESS = frozenset(
 )
 """Parameters that change no number; a device changes their last bits at most."""
 
+_ABSENT_IF_EMPTY = ("callbacks", "train_split")
+
 
 def describe_parameters(estimator: Any) -> dict[str, Any]:
-    """Return the parameters that a fit's numbers depend on, as far as JSON can tell them apart."""
-    return {
-        name: describe(value)
-        for name, value in estimator.get_params(deep=False).items()
-        if name not in HARMLESS
-    }
+    """Return the parameters that a fit's numbers depend on, as far as JSON can tell them apart.
+
+    Defaults of the module are among them, so that one written out is the same as one left out.
+
+    Examples
+    --------
+    >>> from snn_estimators.estimators import SpikeGPTLM
+    >>> one, same = SpikeGPTLM(), SpikeGPTLM(module__dropout=0.03, callbacks=[])
+    >>> describe_parameters(one) == describe_parameters(same)
+    True
+    """
+    given = {f"module__{k}": v for k, v in _defaults(estimator.module).items()}
+    given |= estimator.get_params(deep=False)
+    for name in _ABSENT_IF_EMPTY:
+        given[name] = given[name] or None
+    return {name: describe(value) for name, value in given.items() if name not in HARMLESS}
+
+
+def _defaults(factory: Any) -> dict[str, Any]:
+    """Return the defaults of a class or function, as far as its signature tells them."""
+    if not (inspect.isclass(factory) or inspect.isroutine(factory)):
+        return {}
+    parameters = inspect.signature(factory).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def describe(value: Any) -> Any:

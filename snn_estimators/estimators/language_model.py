@@ -250,6 +250,11 @@ class LanguageModel(TextNet, Evaluation, Generation, Persistence):
             raise ValueError("resume=True needs a name to save under: set name.")
         if self.name is not None:
             check_name(self.name)
+            if self.warm_start:
+                raise ValueError(
+                    f"warm_start=True trains a fitted model on, of which nothing would be saved "
+                    f"under name={self.name!r}: leave out either."
+                )
             self._refuse_own_generator()
             if self.memory is not None:
                 raise ValueError(

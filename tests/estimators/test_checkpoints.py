@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from sklearn.base import clone
 from skorch.callbacks import Callback
 from skorch.dataset import ValidSplit
 from tiny_language_model import TEXTS, tiny_model
 
-from snn_estimators.estimators import SpikeDecoderLM, SpikeGPTLM
+from snn_estimators.estimators import SpikeDecoderLM, SpikeGPTLM, persistence
 from snn_estimators.estimators.checkpoints import STATE, Run, Summary, read_state, write_state
 from snn_estimators.estimators.persistence import load_pretrained
 from snn_estimators.estimators.resumption import TrainingState
@@ -136,7 +137,7 @@ def test_every_checkpoint_is_a_model(run, whole, texts):
     last = SpikeDecoderLM.from_pretrained("GPT-1")
     assert weights(last) == weights(whole[1])
     assert last.score(texts) == whole[1].score(texts)
-    for choice in ("latest", 6, "best", 2):
+    for choice in ("latest", 6, "best", 2, np.int64(2)):
         model = SpikeDecoderLM.from_pretrained("GPT-1", checkpoint=choice)
         step = {"latest": 6, "best": run.best()[1]}.get(choice, choice)
         assert model.n_steps_ == step
@@ -225,6 +226,7 @@ def test_what_is_no_name(name, texts, home):
         ({"save_every_n_steps": 5}, "save_every_n_steps=5 needs a name"),
         ({"name": "a", "save_every_n_steps": 0}, "save_every_n_steps must be"),
         ({"name": "a", "keep_checkpoints": 0}, "keep_checkpoints must be"),
+        ({"name": "a", "warm_start": True}, "warm_start=True .* nothing would be saved"),
         ({"evaluate_every_n_steps": 2}, "evaluate_every_n_steps=2 needs data.*train_split"),
         ({"evaluate_every_n_steps": 1.5}, "evaluate_every_n_steps must be"),
         ({"name": "a", "iterator_train__generator": torch.Generator()}, "a generator of"),
@@ -250,13 +252,18 @@ def test_resuming_with_other_parameters(run, model, texts):
     for told in (
         "lr (saved 0.01, given 0.5)",
         "max_epochs (saved 2, given 9)",
-        "module__mlp_dropout (saved nothing, given 0.1)",
+        "module__mlp_dropout (saved 0.0, given 0.1)",
         "optimizer (saved 'torch.optim.adamw.AdamW', given 'torch.optim.adam.Adam')",
         "use from_pretrained('GPT-1') and partial_fit",
     ):
         assert told in str(caught.value)
     assert "train_split" in str(caught.value)
     assert "keep_checkpoints" not in str(caught.value)
+
+
+def test_defaults_may_be_written_out(run, model, texts):
+    model.set_params(resume=True, module__mlp_dropout=0.0, callbacks=[])
+    assert model.fit(texts).n_steps_ == 6
 
 
 @pytest.mark.parametrize(
@@ -286,8 +293,41 @@ def test_resuming_on_another_split(home, texts):
 
 
 def test_resuming_as_another_class(run, texts):
-    with pytest.raises(ValueError, match=r"cannot go on here: .*holds a SpikeDecoderLM"):
+    told = r"cannot go on here: .*holds a SpikeDecoderLM, no SpikeGPTLM: use the class SpikeDec"
+    with pytest.raises(ValueError, match=told):
         SpikeGPTLM(name="GPT-1", resume=True).fit(texts)
+
+
+def test_what_another_checkpoint_would_not_cure(run):
+    for kind, overrides in (
+        (SpikeGPTLM, {}),
+        (SpikeDecoderLM, {"module__blocks": 2}),
+        (SpikeDecoderLM, {"lr": "fast"}),
+    ):
+        with pytest.raises(ValueError, match="GPT-1") as caught:
+            kind.from_pretrained("GPT-1", **overrides)
+        assert "at steps" not in str(caught.value)
+    assert "in format" not in str(caught.value)
+
+
+def test_what_is_loaded_is_no_named_fit(run, texts):
+    model = SpikeDecoderLM.from_pretrained("GPT-1", max_steps=1, train_split=None)
+    assert (model.name, model.resume, model.save_every_n_steps) == (None, False, None)
+    clone(model).set_params(evaluate_every_n_steps=None).fit(texts)
+    named = SpikeDecoderLM.from_pretrained("GPT-1", name="GPT-2", save_every_n_steps=3)
+    assert (named.name, named.save_every_n_steps) == ("GPT-2", 3)
+
+
+def test_a_checkpoint_deleted_while_it_is_read(run, monkeypatch):
+    read = persistence.read_history
+
+    def late(path):
+        if "00000006" in str(path):
+            cut_at(run, 5)
+        return read(path)
+
+    monkeypatch.setattr(persistence, "read_history", late)
+    assert SpikeDecoderLM.from_pretrained("GPT-1").n_steps_ == 5
 
 
 def test_other_versions_are_told(run, model, texts, monkeypatch):
