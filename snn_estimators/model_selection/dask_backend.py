@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from joblib._dask import DaskDistributedBackend
@@ -18,12 +19,37 @@ class _Lost(NamedTuple):
     error: BaseException
 
 
+def _itself(value: Any) -> Any:
+    return value
+
+
 class DaskBackend(DaskDistributedBackend):
-    """A backend to which a task that Dask gives up is a result, too.
+    """A backend that survives its workers.
 
     Dask moves the tasks of a worker that dies to others, and gives one up that took several
-    workers with it. joblib's backend would wait for that task for ever.
+    workers with it: here that is a result, too, where joblib's backend waits for ever. And data
+    that joblib would scatter dies with the workers that have it; the result of a task is made
+    again.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    shared : sequence of ndarrays
+        Arguments of many tasks, brought to each worker once.
     """
+
+    def __init__(self, client: Any, shared: Sequence[Any]) -> None:
+        super().__init__(client=client)
+        self._shared = shared  # known by their identities, which must stay theirs
+        self.data_futures = {id(one): client.submit(_itself, one, pure=False) for one in shared}
+
+    def __reduce__(self) -> Any:
+        """Give workers, for what tasks might run in parallel themselves, joblib's own backend."""
+        return DaskDistributedBackend, ()
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Return how many tasks go at a time: joblib would do them here if it were one."""
+        return max(2, super().effective_n_jobs(n_jobs))
 
     def submit(self, func: Any, callback: Any = None) -> Any:
         """Send off a batch of one task; part of joblib's interface."""

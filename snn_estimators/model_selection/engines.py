@@ -57,9 +57,14 @@ def check_engine(engine: str) -> None:
     if address is None:
         return
     try:
-        socket.create_connection(address, timeout=ANSWER_WITHIN).close()
+        with socket.create_connection(address, timeout=ANSWER_WITHIN) as line:
+            if kind == "dask" and not line.recv(1):  # a scheduler speaks first
+                raise ConnectionError("it is no Dask scheduler")
     except OSError as error:
         raise _no_answer(engine, error) from error
+    if kind == "dask":
+        with ExitStack() as stack:
+            _connect(engine, stack)
 
 
 @contextmanager
@@ -98,7 +103,7 @@ def open_engine(
         yield lambda calls: Parallel(
             return_as="generator_unordered",
             batch_size=1,
-            pre_dispatch="n_jobs" if kind == "loky" else "2*n_jobs",
+            pre_dispatch="n_jobs",
             max_nbytes=1,  # arrays travel as memory maps however small they are
         )(calls)
 
@@ -212,21 +217,27 @@ def _dask_backend(engine: str, n_jobs: int | None, shared: Sequence[Any], stack:
     from snn_estimators.model_selection.dask_backend import DaskBackend
 
     dask = importlib.import_module("distributed")
-    _, address = _parse(engine)
-    if address is None:
+    if "://" in engine:
+        client = _connect(engine, stack)
+    else:
         workers = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
         cluster = dask.LocalCluster(
             n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0
         )
         client = stack.enter_context(dask.Client(stack.enter_context(cluster)))
-    else:
-        place = f"tcp://{address[0]}:{address[1]}"
-        try:
-            client = stack.enter_context(dask.Client(place, timeout=ANSWER_WITHIN))
-            client.wait_for_workers(1, timeout=ANSWER_WITHIN)
-        except OSError as error:  # a TimeoutError, too
-            raise _no_answer(engine, error) from error
-    return DaskBackend(client=client, scatter=list(shared))
+    return DaskBackend(client, shared)
+
+
+def _connect(engine: str, stack: ExitStack) -> Any:
+    """Connect to a Dask cluster that has workers."""
+    dask = importlib.import_module("distributed")
+    place = engine.replace("dask://", "tcp://")
+    try:
+        client = stack.enter_context(dask.Client(place, timeout=ANSWER_WITHIN))
+        client.wait_for_workers(1, timeout=ANSWER_WITHIN)
+    except OSError as error:  # a TimeoutError, too
+        raise _no_answer(engine, error) from error
+    return client
 
 
 def _reach_ray(engine: str, stack: ExitStack) -> None:

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from joblib import delayed
+
+from snn_estimators.model_selection import engines
+from snn_estimators.model_selection.engines import (
+    check_engine,
+    claimed_gpu,
+    open_engine,
+    threads_per_worker,
+)
+
+
+def look(number, text):
+    """Return what a worker sees."""
+    return number, (type(text).__name__, text.filename, os.environ["OMP_NUM_THREADS"])
+
+
+def test_loky_maps_data_and_pins_threads(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")  # of this process, not of the workers
+    text = np.arange(50, dtype=np.uint8)
+    with open_engine("loky", 2, [text]) as work:
+        seen = dict(work(delayed(look)(number, text) for number in range(3)))
+    threads = str(threads_per_worker(2))
+    ((kind, _, pinned),) = set(seen.values())  # one file for all of them
+    assert (kind, pinned) == ("memmap", threads)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 6, 64])
+@pytest.mark.parametrize("jobs", [1, 2, 5, 100, -1, -2])
+def test_cores_are_never_crowded_by_threads(cores, jobs):
+    threads = threads_per_worker(jobs, cores)
+    processes = jobs if jobs > 0 else max(1, cores + 1 + jobs)
+    assert threads >= 1
+    assert processes * threads <= max(cores, processes)
+
+
+def test_processes_share_gpus_round_robin(tmp_path, monkeypatch):
+    """Two at a time on two GPUs never get the same one."""
+    monkeypatch.setattr(engines, "_last_gpu", None)
+    with claimed_gpu(0, 2, tmp_path) as first:
+        other = subprocess.run(
+            [sys.executable, "-c", CLAIM, str(tmp_path)], capture_output=True, text=True, check=True
+        )
+        assert {first, other.stdout.strip()} == {"cuda:0", "cuda:1"}
+    with claimed_gpu(1, 2, tmp_path) as again:
+        assert again == first
+    monkeypatch.setattr(engines, "_last_gpu", None)
+    with claimed_gpu(1, 2, tmp_path) as second:
+        assert second == "cuda:1"
+
+
+CLAIM = """
+import sys
+from pathlib import Path
+from snn_estimators.model_selection.engines import claimed_gpu
+
+with claimed_gpu(0, 2, Path(sys.argv[1])) as gpu:
+    print(gpu)
+"""
+
+
+@pytest.mark.parametrize("engine", ["dask://127.0.0.1:{port}", "dask://no-such-host.invalid:8786"])
+def test_an_address_that_does_not_answer_is_told_at_once(engine):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        engine = engine.format(port=free.getsockname()[1])
+    started = time.monotonic()
+    with pytest.raises(ConnectionError, match=r"the engine dask://.* does not answer"):
+        check_engine(engine)
+    assert time.monotonic() - started < 10
+
+
+def test_something_else_that_answers_is_told_within_seconds(monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(engines, "ANSWER_WITHIN", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        engine = f"dask://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ConnectionError, match="does not answer"):
+            check_engine(engine)
+
+
+@pytest.mark.parametrize("engine", ["", "loky://here", "dask://", "dask://host:port", "spark"])
+def test_engines_that_do_not_exist(engine):
+    with pytest.raises(ValueError, match="engine"):
+        check_engine(engine)
+
+
+@pytest.mark.parametrize(("engine", "module"), [("dask", "distributed"), ("ray", "ray")])
+def test_packages_that_are_not_installed_are_named(engine, module, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf"pip install 'snn-estimators\[{engine}\]'"):
+        check_engine(engine)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+def test_ray_runs_tasks():
+    text = np.arange(50, dtype=np.uint8)
+    with open_engine("ray", 2, [text]) as work:
+        seen = dict(work(delayed(total)(number, text) for number in range(3)))
+    assert seen == dict.fromkeys(range(3), int(text.sum()))
+
+
+def total(number, text):
+    return number, int(text.sum())
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 1, reason="no GPU")
+def test_a_gpu_is_used_by_one_process_at_a_time(tmp_path):
+    with claimed_gpu(0, 1, tmp_path) as gpu:
+        assert torch.zeros(1, device=gpu).device.type == "cuda"
+
+
+def test_cores_are_those_of_joblib():
+    assert threads_per_worker(1) == joblib.cpu_count()
