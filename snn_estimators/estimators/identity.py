@@ -186,8 +186,8 @@ class _Teller:
         if isinstance(value, np.random.Generator):
             return self.tell(value.bit_generator.state)
         if isinstance(value, nn.Module):
-            inside = vars(value).items()
-            return self._pairs({k: v for k, v in inside if v or k not in _OF_ANY_MODULE})
+            inside = {k: v for k, v in vars(value).items() if v or k not in _OF_ANY_MODULE}
+            return self._pairs({k: v for k, v in inside.items() if k != "training"})
         if hasattr(value, "to_numpy"):  # pandas
             return self.tell(value.to_numpy())
         return self._reduced(value)

@@ -113,6 +113,10 @@ def test_cycles():
     assert identity(one) == identity(one) != identity(other)
 
 
+def test_a_module_is_the_same_before_and_after_it_was_scored():
+    assert identity(module().eval()) == identity(module())
+
+
 def test_a_hook_is_part_of_a_module():
     hooked = module()
     hooked.register_forward_hook(lambda *_: None)
