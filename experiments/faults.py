@@ -5,7 +5,7 @@ SIGKILL, which nothing can catch), finds its files damaged or the disk full, or 
 with another search; then it is run (again) to its end. Counted over all searches of a kind:
 
 * lost: fits without a score at the end;
-* repeated: fits trained again, though they had been finished and their files were whole;
+* repeated: fits of which more was trained again than the steps since their newest whole state;
 * differing: scores that are not those of an undisturbed search, to the last bit;
 * made up: fits trained again because the fault took their files, as it must be;
 * steps again: the share of training steps that was done twice, for kills come between two saves.
@@ -16,13 +16,15 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import os
 import random
 import resource
 import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import groupby
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -37,24 +39,25 @@ from snn_estimators import SpikeDecoderLM
 from snn_estimators.model_selection import check_writable
 
 RATES = (0.01, 0.02, 0.03)
-STEPS = 30
+STEPS, EPOCH, SAVED = 30, 10, 5  # of a fit, of an epoch, between two states
 TEXTS = [f"the cat sat on the mat and saw {n} dogs run." for n in range(9)]  # odd: folds differ
 FITS = 2 * len(RATES)
 
 
 class Notes(Callback):
-    """Leaves a line for every step: which fit it belongs to."""
+    """Leaves a line for every step: who took it, which one it was, and of which fit."""
 
     def __init__(self, path: str) -> None:
         self.path = path
 
     def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:
         """Tell the fit by its rate and its fold by its size."""
-        self.fit_ = f"step {net.lr} {len(X.documents)}\n"
+        self.fit_ = f"{net.lr} {len(X.documents)}"
 
     def on_batch_end(self, net: Any, training: bool = False, **kwargs: Any) -> None:
         """Note a step."""
-        write_line(self.path, self.fit_)
+        step = EPOCH * (len(net.history) - 1) + len(net.history[-1, "batches"])
+        write_line(self.path, f"{os.getpid()} {step} {self.fit_}\n")
 
 
 def write_line(path: str, line: str) -> None:
@@ -68,13 +71,13 @@ def search(folder: Path, *, backwards: bool = False, number: int = 0) -> None:
     notes = str(folder / "notes.txt")
 
     def score(model: SpikeDecoderLM, X: Any, y: Any = None) -> float:
-        write_line(notes, f"done {model.lr} {len(TEXTS) - len(X)}\n")
+        write_line(notes, f"{os.getpid()} {STEPS + 1} {model.lr} {len(TEXTS) - len(X)}\n")
         return model.score(X)
 
     model = SpikeDecoderLM(
         module__max_len=16, module__blocks=1, module__heads=1, module__token_dim=12,
         module__position_dim=4, module__timesteps=2, module__mlp_dropout=0.1, max_steps=STEPS,
-        steps_per_epoch=10, batch_size=4, save_every_n_steps=5, callbacks=[Notes(notes)],
+        steps_per_epoch=EPOCH, batch_size=4, save_every_n_steps=SAVED, callbacks=[Notes(notes)],
         memory=folder / "memory", random_state=0,
     )  # fmt: skip
     rates = RATES[::-1] if backwards else RATES
@@ -198,34 +201,47 @@ FAULTS: dict[str, tuple[Callable[[Path, float], int], int]] = {
 # Counting
 
 
-def counts(fault: Callable[[Path, float], int], seconds: float, expected: dict) -> Iterator[Any]:
-    """Let a fault happen to a search, run it to its end, and yield what came of it."""
+def counts(fault: Callable[[Path, float], int], seconds: float, expected: dict) -> dict[str, int]:
+    """Let a fault happen to a search, run it to its end, and count what came of it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         taken = fault(folder, seconds)
         finish(folder)
         notes = (folder / "notes.txt").read_text().splitlines()
         scores = [json.loads(file.read_text()) for file in folder.glob("scores*.json")]
-    done: set[str] = set()
-    again: set[str] = set()
-    for line in notes:
-        kind, fit = line.split(" ", 1)
-        if kind == "done":
-            done.add(fit)
-        elif fit in done:
-            again.add(fit)
-    steps = Counter(line.split(" ", 1)[1] for line in notes if line.startswith("step"))
-    again |= {fit for fit, n in steps.items() if n >= 2 * STEPS}
+    lines = [line.split(" ", 2) for line in notes]
+    fits = [
+        [(pid, int(step)) for pid, step, own in lines if own == fit]
+        for fit in {x[2] for x in lines}
+    ]
+    again = sum(map(was_repeated, fits))
+    n_steps = sum(step <= STEPS for fit in fits for _, step in fit)
     values = [
         (found.get(fit, math.nan), score) for found in scores for fit, score in expected.items()
     ]
-    yield "fits", FITS * len(scores)
-    yield "lost", sum(math.isnan(value) for value, _ in values)
-    yield "repeated", max(0, len(again) - taken)
-    yield "differing", sum(value != score for value, score in values)
-    yield "made up", min(taken, len(again))
-    yield "steps", sum(min(n, STEPS) for n in steps.values())
-    yield "again", sum(n - STEPS for fit, n in steps.items() if fit not in again)
+    return {
+        "fits": FITS * len(scores),
+        "lost": sum(math.isnan(value) for value, _ in values),
+        "repeated": max(0, again - taken),
+        "differing": sum(value != score for value, score in values),
+        "made up": min(taken, again),
+        "steps": STEPS * len(fits),
+        "again": n_steps - STEPS * (len(fits) + again),
+    }
+
+
+def was_repeated(lines: list[tuple[str, int]]) -> bool:
+    """Tell whether steps of a fit were taken that lie before its newest state, or by two at once.
+
+    After the last step comes a line for each time that the fit was scored.
+    """
+    before = 0
+    for _, step in lines:
+        if step <= STEPS and step <= (before - 1) // SAVED * SAVED:
+            return True
+        before = max(before, step)
+    takers = [pid for pid, _ in groupby(pid for pid, step in lines if step <= STEPS)]
+    return len(set(takers)) < len(takers)
 
 
 def main() -> None:
@@ -247,7 +263,7 @@ def main() -> None:
         total: Counter[str] = Counter()
         tries = 1 if options.quick else tries
         for _ in range(tries):
-            total.update(dict(counts(fault, seconds, expected)))
+            total.update(counts(fault, seconds, expected))
         again = f"{100 * total.pop('again') / total.pop('steps'):.1f} %"
         rows.append({"fault": kind, "searches": tries, **total, "steps again": again})
         print(rows[-1], flush=True)
