@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+torch.set_num_threads(1)  # sums do not depend on the machine, nor small tests on their neighbours
 SHARED = Path(os.environ.get("SNN_ESTIMATORS_SHARED", Path(__file__).parents[2] / "shared"))
 
 

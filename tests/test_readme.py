@@ -70,7 +70,7 @@ def understand(arguments):
         "swep",
         "sweep --nonsense",
         "sweep --folds one",
-        "fit my.txt",
+        "fit",
         "sweep --grid blocks",
         "score a",
     ],

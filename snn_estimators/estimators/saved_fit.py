@@ -88,7 +88,7 @@ class SavedFit(Keeper):
 
     def fit_begun(self, net: Any, split: Sequence[Dataset | None]) -> None:
         """Put the net where the saved fit stood, and hold back Ctrl-C."""
-        self._about |= {"split": digest_of_split(split), "device": str(net._device)}
+        self._about |= {"split": digest_of_split(split), "device": _place(net._device)}
         if self.saved is not None:
             saved, self.saved = self.saved, None  # its tensors are not needed any more
             self._go_on(net, saved)
@@ -160,3 +160,11 @@ class _Interrupt:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if self.pending and exception[0] is None:
             self.happen()  # too late for a step to hear of it
+
+
+def _place(device: torch.device) -> str:
+    """Describe what the last bits of a sum depend on."""
+    if device.type != "cpu":
+        return str(device)
+    threads = torch.get_num_threads()
+    return f"{device} ({threads} thread{'s' if threads > 1 else ''})"

@@ -78,8 +78,8 @@ class SpikeDecoderLM(LanguageModel):
         Ctrl-C waits for the end of a step and saves it. A name is one fit's own: leave it out in a
         search.
     resume : bool, default=False
-        Go on with the fit of that name where it was cut off, to the bit on the same machine and
-        device, or begin it. Parameters and data must be those of its beginning, except `verbose`,
+        Go on with the fit of that name where it was cut off, to the bit on the same machine, device
+        and number of threads, or begin it. Parameters and data must be those of its beginning, except `verbose`,
         `device`, `save_every_n_steps`, `keep_checkpoints` and the iterators' ``num_workers``.
         Callbacks keep their fitted attributes (numbers, strings, tensors, containers of them, and
         what has a ``state_dict``); a warning tells of others.
