@@ -102,7 +102,7 @@ def fit(
     if output is not None:
         _check_place(output)
     text = prepare_text(corpus, clean=clean, limit=limit)
-    estimator = estimators.language_model(kind.value)
+    estimator: Any = estimators.language_model(kind.value)
     model = estimator() if preset is None else estimator.from_preset(preset)
     recipe = {
         "tokenizer": CharTokenizer("spikedecoder") if clean else "char",
