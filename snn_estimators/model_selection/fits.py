@@ -17,6 +17,7 @@ from sklearn.base import clone
 
 from snn_estimators.model_selection.engines import claimed_gpu
 from snn_estimators.model_selection.scoring import final_estimator, language_model_scores
+from snn_estimators.model_selection.tracking import follow
 from snn_estimators.text import WindowKFold, split_windows
 
 __all__ = ["Bytes", "Fit", "Outcome", "Surroundings", "fit_and_score", "to_bytes"]
@@ -63,11 +64,16 @@ class Surroundings:
     length: int
     """Characters in a window."""
     folds: int
+    memory: Path | None = None
+    """Where models are kept."""
+    track: str | None = None
+    runs: Path | None = None
+    """Both for `follow`."""
     threads: int | None = None
     """What PyTorch may use in a worker; None leaves it alone."""
     gpus: int = 0
     """GPUs to choose from, one a process; below 2 the model's own device stays."""
-    folder: Path | None = None
+    notes: Path | None = None
     """Where the workers of one machine note what they are doing."""
 
 
@@ -105,7 +111,7 @@ def fit_and_score(number: int, fit: Fit, text: Bytes, around: Surroundings) -> t
     KeyboardInterrupt
         If the fit was interrupted.
     """
-    note = None if around.folder is None else around.folder / f"running-{number}"
+    note = None if around.notes is None else around.notes / f"running-{number}"
     if note is not None:
         note.touch()
     with _TURN:
@@ -122,8 +128,8 @@ def _outcome(number: int, fit: Fit, text: Bytes, around: Surroundings) -> Outcom
     cv = WindowKFold(around.folds, length=around.length)
     train, test = list(cv.split(windows))[fit.fold]
     gpu: AbstractContextManager[str | None] = nullcontext()
-    if around.gpus > 1 and around.folder is not None:
-        gpu = claimed_gpu(number, around.gpus, around.folder)
+    if around.gpus > 1 and around.notes is not None:
+        gpu = claimed_gpu(number, around.gpus, around.notes)
     started, fit_time = time.perf_counter(), None
     with gpu as device, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Training was interrupted")  # the sweep says so itself
@@ -131,6 +137,10 @@ def _outcome(number: int, fit: Fit, text: Bytes, around: Surroundings) -> Outcom
             model = clone(fit.model)
             if device is not None:
                 set_final(model, device=device)
+            if around.memory is not None:
+                set_final(model, memory=str(around.memory))
+            if around.track is not None:
+                follow(model, around.track, around.runs, fit.name)
             model.fit([windows[i] for i in train])
             # Epochs that were trained before the fit was cut off, or all of them if it was loaded.
             before = sum(epoch.get("dur", 0.0) for epoch in final_estimator(model).history)

@@ -48,7 +48,8 @@ class Ledger:
 
     def __init__(self, folder: str | os.PathLike[str] | None) -> None:
         self._memory = None if folder is None else Memory(folder)
-        self.folder = None if self._memory is None else self._memory.folder
+        # Workers may stand elsewhere.
+        self.folder = None if self._memory is None else self._memory.folder.absolute()
 
     def open(self, *, fresh: bool = False) -> None:
         """Make the folder, unless it is there; or make it anew.

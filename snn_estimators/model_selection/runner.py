@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,12 @@ class Runner:
     ledger : Ledger
         Where they are kept.
     budget : Budget
-    prepare : callable
-        Called with a fit before it is sent off.
     report : callable
         Called with the fit after each outcome; with None when a rung begins, after what earlier
         runs have done was taken over.
+    track : str, optional
+    folder : Path, optional
+        Both as `follow` takes them.
 
     Attributes
     ----------
@@ -66,15 +68,17 @@ class Runner:
         standings: Standings,
         ledger: Ledger,
         budget: Budget,
-        prepare: Callable[[Fit], None],
         report: Callable[[Fit | None], None],
+        track: str | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.plan = plan
         self.standings = standings
         self.ledger = ledger
         self.budget = budget
-        self.prepare = prepare
         self.report = report
+        self.track = track
+        self.folder = folder
         self.taken_over = 0
         self.complete = False
         self._texts = {name: to_bytes(text) for name, text in plan.texts.items()}
@@ -143,10 +147,12 @@ class Runner:
             tempfile.TemporaryDirectory(prefix="snn-estimators-") as folder,
             open_engine(engine, n_jobs, list(self._texts.values())) as work,
         ):
-            around = Surroundings(self.plan.length + 1, self.plan.folds)
+            around = Surroundings(
+                self.plan.length + 1, self.plan.folds, self.ledger.folder, self.track, self.folder
+            )
             if engine == "loky":
                 threads = None if n_jobs == 1 else threads_per_worker(n_jobs)
-                around = Surroundings(around.length, around.folds, threads, gpus, Path(folder))
+                around = replace(around, threads=threads, gpus=gpus, notes=Path(folder))
             while waiting and not self.budget.spent:
                 try:
                     self._collect(waiting, work(self._calls(waiting, around)))
@@ -159,7 +165,6 @@ class Runner:
         for number, fit in list(fits.items()):
             if not self.budget.take():
                 return
-            self.prepare(fit)
             yield delayed(fit_and_score)(number, fit, self._texts[fit.corpus], around)
 
     def _try_alone(

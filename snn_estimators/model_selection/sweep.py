@@ -18,7 +18,7 @@ from tqdm import tqdm
 from snn_estimators._files import replace_file
 from snn_estimators.model_selection.budget import Budget
 from snn_estimators.model_selection.engines import check_engine
-from snn_estimators.model_selection.fits import Fit, set_final
+from snn_estimators.model_selection.fits import Fit
 from snn_estimators.model_selection.grids import Grid, check_grid
 from snn_estimators.model_selection.ledger import Ledger
 from snn_estimators.model_selection.plan import Plan, load_texts, resolve_grid
@@ -27,7 +27,7 @@ from snn_estimators.model_selection.recipes import DEFAULT_GRIDS, sweep_model
 from snn_estimators.model_selection.report import check_writable, write_tables
 from snn_estimators.model_selection.runner import Runner
 from snn_estimators.model_selection.standings import Standings
-from snn_estimators.model_selection.tracking import check_tracker, follow
+from snn_estimators.model_selection.tracking import check_tracker
 
 __all__ = ["Sweep", "SweepInterrupted", "SweepResult", "TablesNotWrittenError"]
 
@@ -202,17 +202,11 @@ class Sweep:
         # Described before the first fit: nothing may go wrong between the last fit and its table.
         story = self._describe(plan)
         # The last of the checks, so that no other refusal leaves an empty folder behind.
-        folder = None if self.output is None else check_writable(self.output)
+        folder = None if self.output is None else check_writable(self.output).absolute()
         ledger.open(fresh=self.fresh)
         bar = tqdm(
             total=plan.n_fits, unit="fit", desc="sweep", smoothing=0, disable=not self.progress
         )
-
-        def prepare(fit: Fit) -> None:
-            if ledger.folder is not None:
-                set_final(fit.model, memory=str(ledger.folder))
-            if self.track is not None:
-                follow(fit.model, self.track, folder, fit.name)
 
         def report(fit: Fit | None) -> None:
             if fit is None:  # what is taken over tells nothing of the time to come
@@ -223,7 +217,7 @@ class Sweep:
             if folder is not None and (fit is None or standings.is_done(fit.row)):
                 _stream(standings, folder)
 
-        runner = Runner(plan, standings, ledger, budget, prepare, report)
+        runner = Runner(plan, standings, ledger, budget, report, self.track, folder)
         with bar:
             try:
                 runner.run(self.engine, self.n_jobs)

@@ -49,7 +49,7 @@ def follow(estimator: Any, kind: str, folder: Path | None, name: str) -> None:
     Parameters
     ----------
     estimator : estimator
-        Not fitted.
+        Not fitted, and not to be cloned any more.
     kind : {"tensorboard", "mlflow"}
     folder : Path or None
         TensorBoard's runs go below it, each into a folder of its own. MLflow knows its server
@@ -65,11 +65,11 @@ def follow(estimator: Any, kind: str, folder: Path | None, name: str) -> None:
 
 
 # What a run writes to is made when training begins: nothing is left of a fit that is only read
-# back. It is no parameter, so that two runs of one fit are still the same fit to its memory.
+# back. Where it goes is no parameter, so that two runs of one fit are one to its memory.
 
 
 class _TensorBoardRun(TensorBoard):
-    not_resumed = ("writer",)
+    not_resumed = ("writer", "folder_", "name_")
     writer: Any
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class _TensorBoardRun(TensorBoard):
 
 
 class _MlflowRun(MlflowLogger):
-    not_resumed = ("run", "client", "run_", "client_")
+    not_resumed = ("run", "client", "run_", "client_", "folder_", "name_")
 
     def __init__(self) -> None:
         super().__init__(create_artifact=False)
