@@ -79,10 +79,10 @@ class SpikeDecoderLM(LanguageModel):
         search.
     resume : bool, default=False
         Go on with the fit of that name where it was cut off, to the bit on the same machine, device
-        and number of threads, or begin it. Parameters and data must be those of its beginning, except `verbose`,
-        `device`, `save_every_n_steps`, `keep_checkpoints` and the iterators' ``num_workers``.
-        Callbacks keep their fitted attributes (numbers, strings, tensors, containers of them, and
-        what has a ``state_dict``); a warning tells of others.
+        and number of threads, or begin it. Parameters and data must be those of its beginning,
+        except `verbose`, `device`, `save_every_n_steps`, `keep_checkpoints` and the iterators'
+        ``num_workers``. Callbacks keep their fitted attributes (numbers, strings, tensors,
+        containers of them, and what has a ``state_dict``); a warning tells of others.
     save_every_n_steps : int, optional
         Steps between two checkpoints; by default there is one an epoch. There is always one at the
         end, and one whenever the validation loss is the lowest so far.
