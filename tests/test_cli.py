@@ -136,12 +136,14 @@ def test_what_is_set_is_no_longer_compared(run, tale, asked):
 
 
 def test_the_default_axes_are_those_that_help_shows(run, tale, asked):
-    from snn_estimators.model_selection.recipes import DEFAULT_GRID
+    from snn_estimators.model_selection.recipes import DEFAULT_GRIDS
+
+    grid = DEFAULT_GRIDS["spikedecoder"]
 
     run("sweep", tale)
-    assert asked[0][0] == {f"module__{name}": values for name, values in DEFAULT_GRID.items()}
+    assert asked[0][0] == {f"module__{name}": values for name, values in grid.items()}
     _, text, _ = run("sweep", "--help")
-    for values in DEFAULT_GRID.values():
+    for values in grid.values():
         assert f"({','.join(map(str, values))})" in text
 
 

@@ -10,17 +10,14 @@ from snn_estimators.estimators import LanguageModel, language_model
 from snn_estimators.model_selection.grids import set_parameters
 from snn_estimators.text import CharTokenizer, TextCleaner, check_documents, load_corpus
 
-__all__ = ["DEFAULT_GRID", "DEFAULT_GRIDS", "prepare_text", "sweep_model"]
-
-DEFAULT_GRID: Mapping[str, Sequence[Any]] = {
-    "timesteps": [1, 2, 4],
-    "heads": [1, 5],
-    "encoding": ["learned", "two-hot"],
-}
-"""What a sweep of SpikeDecoder compares."""
+__all__ = ["DEFAULT_GRIDS", "prepare_text", "sweep_model"]
 
 DEFAULT_GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
-    "spikedecoder": DEFAULT_GRID,
+    "spikedecoder": {
+        "timesteps": [1, 2, 4],
+        "heads": [1, 5],
+        "encoding": ["learned", "two-hot"],
+    },
     "spikegpt": {"n_embd": [32, 64], "spikes": ["residual", "everywhere", "none"]},
 }
 """What a sweep of each family compares."""
