@@ -139,7 +139,7 @@ def read_state(folder: Path) -> TrainingState:
         if _sha256(folder / name) != told:
             raise ValueError(f"{folder / name} is damaged: it is not what was saved.")
     state.content["history"] = read_json(folder / HISTORY)
-    weights = safetensors.torch.load_file(folder / WEIGHTS)
+    weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
     state.tensors.update({f"{_MODULE}{name}": tensor for name, tensor in weights.items()})
     return state
 

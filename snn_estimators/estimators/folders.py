@@ -9,7 +9,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -215,12 +215,24 @@ def alone_at(folder: Path) -> Iterator[None]:
         yield
 
 
-def mend(folder: Path) -> None:
-    """Put back what a writer killed between two renames had moved away; wait for one at work."""
+def mend(folder: Path) -> bool:
+    """Put back what a writer killed between two renames had moved away; wait for one at work.
+
+    Returns
+    -------
+    bool
+        Whether there is such a folder, be it that the next writer has just moved it away again.
+    """
     folder = folder.resolve()
-    if not folder.exists() and _leftovers(folder, "old"):
-        with suppress(OSError), alone_at(folder):  # it may be somebody else's
-            pass
+    while not folder.is_dir():
+        if not _leftovers(folder, "old"):
+            return folder.is_dir()  # a writer may have ended between the two looks
+        try:
+            with alone_at(folder):
+                pass
+        except OSError:  # it may be somebody else's
+            return False
+    return True
 
 
 def _leftovers(folder: Path, kind: str) -> list[Path]:

@@ -270,8 +270,10 @@ def load_weights(module: nn.Module, folder: Path) -> None:
     """
     path = folder / WEIGHTS
     require(path)
+    # The file's name is used once only: a second time, another writer's file may be there, or none.
+    content = path.read_bytes()
     try:
-        weights = safetensors.torch.load_file(path)
+        weights = safetensors.torch.load(content)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or no safetensors file: {error}.") from error
     own = module.state_dict()

@@ -208,6 +208,8 @@ def _read(
     while True:
         folder = model_folder(name_or_path, checkpoint)
         before = stamp(folder)
+        if before is None:
+            continue
         try:
             model = read(folder)
         except (FileNotFoundError, ValueError) as error:
@@ -218,7 +220,7 @@ def _read(
                 raise
             kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
             raise kind(f"{error} Other checkpoints of this fit are at steps {others}.") from error
-        if stamp(folder) in (before, None):
+        if not mend(folder) or stamp(folder) == before:
             return model
 
 
@@ -243,8 +245,7 @@ def model_folder(name_or_path: str | os.PathLike[str], checkpoint: str | int | N
     folder = resolve_name(name_or_path)
     if is_run(folder):
         return Run(folder).choose("latest" if checkpoint is None else checkpoint)
-    mend(folder)
-    if not folder.is_dir():
+    if not mend(folder):
         raise FileNotFoundError(not_there(name_or_path, folder))
     if checkpoint is not None:
         raise ValueError(

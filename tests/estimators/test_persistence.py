@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import safetensors.torch
 import torch
 from tiny_language_model import tiny_model
 
-from snn_estimators.estimators import SpikeDecoderClassifier, SpikeDecoderLM
+from snn_estimators.estimators import SpikeDecoderClassifier, SpikeDecoderLM, folders
 from snn_estimators.estimators.folders import model_folders, resolve_name
+from snn_estimators.estimators.persistence import _read
 from snn_estimators.nn import SpikingDecoder
 from snn_estimators.text import WordTokenizer
 
@@ -183,6 +185,40 @@ def test_two_writers_and_a_reader(fitted, texts, home):
         for writer in writers:
             writer.result()
     assert [path.name for path in home.iterdir()] == ["cats"]
+
+
+def test_a_reader_among_hasty_writers(tmp_path, monkeypatch):
+    """Small files, replaced as fast as can be, so that a reader is often between two renames."""
+    monkeypatch.setattr(folders, "_sync", lambda path: None)
+    folder = tmp_path / "cats"
+    enough = threading.Event()
+
+    def write(who):
+        def fill(draft):
+            for name in ("one", "two"):
+                (draft / name).write_text(who)
+
+        while True:
+            with folders.alone_at(folder):
+                folders.write_folder(folder, fill)
+            if enough.is_set():
+                return
+
+    def read(folder):
+        return (folder / "one").read_text(), (folder / "two").read_text()
+
+    with ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(write, who) for who in "AB"]
+        while not folder.exists():
+            time.sleep(0.001)
+        try:
+            for _ in range(5_000):
+                one, two = _read(folder, None, read)
+                assert one == two
+        finally:
+            enough.set()
+        for writer in writers:
+            writer.result()
 
 
 @pytest.mark.parametrize("use", ["read", "write", "list", "fit"])
