@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, ClassVar
 
 from torch.nn import CrossEntropyLoss
 from torch.optim import AdamW
 
 from snn_estimators.estimators.language_model import LanguageModel
+from snn_estimators.estimators.memory import MemoryLike
 from snn_estimators.estimators.spike_decoder import SpikeDecoderLM
 from snn_estimators.estimators.spike_gpt import SpikeGPTLM
 from snn_estimators.estimators.text_classifier import TextClassifier
@@ -75,7 +75,7 @@ class SpikeDecoderClassifier(TextClassifier):
         1 shows a progress bar.
     save_every_n_steps : int, optional
         Steps between two states in the memory; about one an epoch by default.
-    memory : str or path, optional
+    memory : str, path or joblib.Memory, optional
         A folder that keeps fits; see `SpikeDecoderLM`. A pretrained model is told by its content,
         wherever it comes from.
     **kwargs
@@ -155,7 +155,7 @@ class SpikeDecoderClassifier(TextClassifier):
         random_state: Any = None,
         verbose: int = 0,
         save_every_n_steps: int | None = None,
-        memory: str | os.PathLike[str] | None = None,
+        memory: MemoryLike = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -256,7 +256,7 @@ verbose, save_every_n_steps, memory
         random_state: Any = None,
         verbose: int = 0,
         save_every_n_steps: int | None = None,
-        memory: str | os.PathLike[str] | None = None,
+        memory: MemoryLike = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(

@@ -22,8 +22,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
+import joblib
 from sklearn.base import clone
 
 from snn_estimators._files import replace_file
@@ -38,12 +39,14 @@ from snn_estimators.estimators.resumption import CannotGoOnError, TrainingState,
 from snn_estimators.estimators.saved_fit import Saved, SavedFit, versions
 from snn_estimators.text import BaseTokenizer
 
-__all__ = ["Memory", "RememberedFit", "fit_key", "holds", "identities_of_parameters"]
+__all__ = ["Memory", "MemoryLike", "RememberedFit", "fit_key", "holds", "identities_of_parameters"]
+
+MemoryLike: TypeAlias = str | os.PathLike[str] | joblib.Memory | None
 
 FORMAT = 1
 _STORE, _FITS = "store.json", "fits"
 _ABOUT = {"key": str, "step": int, "planned_steps": int, "vocab_size": int, "split": str}
-_SHARE = 0.03  # of a fit's time that may go into saving it unasked
+_SHARE = 0.01  # of a fit's time that may go into saving it unasked
 _FIRST = 0.01  # seconds that saving takes, before it is known
 
 
@@ -52,21 +55,56 @@ class Memory:
 
     Parameters
     ----------
-    folder : str or path
+    folder : Path
         It need not be there.
 
     Raises
     ------
-    TypeError, ValueError
-        If it is no path, holds other things, or is of a newer version.
+    ValueError
+        If it holds other things, or is of a newer version.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
-            raise TypeError(f"memory must be None or the path of a folder, got {folder!r}.")
-        self.folder = Path(folder).expanduser()
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._fits = self.folder / _FITS
         self._check()
+
+    @classmethod
+    def of(cls, memory: Any) -> Self | None:
+        """Return what a `memory` parameter means; None if that keeps nothing.
+
+        Parameters
+        ----------
+        memory : str, path, joblib.Memory or None
+            Of a `joblib.Memory` it is a folder beside joblib's own.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is nothing of the kind, or no folder for fits.
+
+        Examples
+        --------
+        >>> import joblib
+        >>> Memory.of("there").folder, Memory.of(joblib.Memory("there")).folder
+        (PosixPath('there'), PosixPath('there/snn_estimators'))
+        >>> Memory.of(joblib.Memory(location=None)) is None
+        True
+        """
+        is_joblib = hasattr(memory, "cache") and hasattr(memory, "location")
+        place = memory.location if is_joblib else memory
+        if place is None:
+            return None
+        if not isinstance(place, str | os.PathLike) or not os.fspath(place):
+            raise TypeError(
+                f"memory must be None, the path of a folder or a joblib.Memory, got {memory!r}."
+            )
+        if is_joblib and getattr(memory, "backend", "local") != "local":
+            raise ValueError(
+                f"memory={memory!r} keeps things elsewhere than in a folder: give the path of one."
+            )
+        folder = Path(place).expanduser()
+        return cls(folder / "snn_estimators" if is_joblib else folder)
 
     def _check(self) -> None:
         store = self.folder / _STORE
@@ -354,4 +392,5 @@ def holds(estimator: Any, X: Any, y: Any = None, **fit_params: Any) -> bool:
     """
     trial = clone(estimator)
     key = trial._key_of_fit(X, y, fit_params)
-    return key is not None and Memory(trial.memory).finished(key).is_file()
+    memory = Memory.of(trial.memory)
+    return key is not None and memory is not None and memory.finished(key).is_file()

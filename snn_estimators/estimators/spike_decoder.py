@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -10,6 +9,7 @@ from torch.nn import CrossEntropyLoss
 from torch.optim import AdamW
 
 from snn_estimators.estimators.language_model import LanguageModel
+from snn_estimators.estimators.memory import MemoryLike
 from snn_estimators.nn import SpikingDecoder
 from snn_estimators.text import BaseTokenizer
 
@@ -91,14 +91,15 @@ class SpikeDecoderLM(LanguageModel):
     evaluate_every_n_steps : int, optional
         Record the loss on the validation side of the `train_split` every so many steps, as
         ``step_valid_loss`` of the batch in `history_`.
-    memory : str or path, optional
+    memory : str, path or joblib.Memory, optional
         A folder in which fits are kept. A `fit` with the class, parameters, data, versions (of
         snn_estimators and torch), kind of device and integer `random_state` of one that is there
         is loaded instead of trained, and equal to it to the bit; what was cut off in its middle
         goes on from its newest state, which is saved every `save_every_n_steps`, or after each
-        epoch as long as that takes no more than 3 % of the time. Whatever search clones the
+        epoch as long as that takes no more than 1 % of the time. Whatever search clones the
         estimator, and however many processes share the folder: of those that want the same fit,
-        one trains and the others wait for it. What the files lack (full disk, damage) costs a
+        one trains and the others wait for it. (Of a `joblib.Memory`, it is the folder
+        ``snn_estimators`` in its location.) What the files lack (full disk, damage) costs a
         warning and time, never the fit. A loaded fit runs no callbacks. Without an integer seed,
         and on a fitted estimator (`partial_fit`), nothing is kept.
     **kwargs
@@ -197,7 +198,7 @@ class SpikeDecoderLM(LanguageModel):
         save_every_n_steps: int | None = None,
         keep_checkpoints: int = 3,
         evaluate_every_n_steps: int | None = None,
-        memory: str | os.PathLike[str] | None = None,
+        memory: MemoryLike = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(

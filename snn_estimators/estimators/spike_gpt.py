@@ -19,6 +19,7 @@ from torch.optim import Adam
 from snn_estimators.convert import from_spikegpt
 from snn_estimators.estimators.data import IGNORED
 from snn_estimators.estimators.language_model import LanguageModel
+from snn_estimators.estimators.memory import MemoryLike
 from snn_estimators.estimators.persistence import build
 from snn_estimators.estimators.training import is_number
 from snn_estimators.nn import SpikeGPT
@@ -113,7 +114,7 @@ stride, batch_size, train_split, callbacks, device, random_state, verbose
         save_every_n_steps: int | None = None,
         keep_checkpoints: int = 3,
         evaluate_every_n_steps: int | None = None,
-        memory: str | os.PathLike[str] | None = None,
+        memory: MemoryLike = None,
         **kwargs: Any,
     ) -> None:
         self.logit_penalty = logit_penalty

@@ -28,6 +28,7 @@ from snn_estimators.estimators.labelled import (
     labelled_part,
 )
 from snn_estimators.estimators.language_model import LanguageModel
+from snn_estimators.estimators.memory import MemoryLike
 from snn_estimators.estimators.persistence import Persistence
 from snn_estimators.estimators.pretrained import (
     adopt_backbone,
@@ -98,7 +99,7 @@ class TextClassifier(ClassifierMixin, Judgement, Persistence):
         max_steps: int | None,
         random_state: Any,
         save_every_n_steps: int | None = None,
-        memory: str | os.PathLike[str] | None = None,
+        memory: MemoryLike = None,
         **kwargs: Any,
     ) -> None:
         self.pretrained = pretrained

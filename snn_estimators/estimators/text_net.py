@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from snn_estimators.estimators.data import Ids, check_token_ids
 from snn_estimators.estimators.memory import (
     Memory,
+    MemoryLike,
     RememberedFit,
     fit_key,
     identities_of_parameters,
@@ -34,7 +34,7 @@ class TextNet(TrainedNet):
     tokenizer: str | BaseTokenizer | None
     tokenizer_: BaseTokenizer
     module_: Any
-    memory: str | os.PathLike[str] | None
+    memory: MemoryLike
     save_every_n_steps: int | None
     _new_vocab_size: int  # of the module that `initialize` is about to build
 
@@ -84,11 +84,11 @@ class TextNet(TrainedNet):
             raise ValueError(
                 f"save_every_n_steps must be None or a whole number from 1 on, got {every!r}."
             )
-        if every is not None and self.memory is None and getattr(self, "name", None) is None:
+        memory = Memory.of(self.memory)
+        if every is not None and memory is None and getattr(self, "name", None) is None:
             places = "a name or a memory" if "name" in self._own_names() else "a memory"
             raise ValueError(f"save_every_n_steps={every!r} needs {places} to save in: set one.")
-        if self.memory is not None:
-            Memory(self.memory)
+        if memory is not None:
             self._refuse_own_generator()
             if is_whole(self.random_state, 0):
                 identities_of_parameters(self)
@@ -156,7 +156,8 @@ class TextNet(TrainedNet):
             Returns what tells the data from others.
         fit_params : mapping
         """
-        if self.memory is None:
+        memory = Memory.of(self.memory)
+        if memory is None:
             return fit(None)
         if not is_whole(self.random_state, 0):
             warnings.warn(
@@ -166,14 +167,14 @@ class TextNet(TrainedNet):
                 stacklevel=4,
             )
             return fit(None)
-        memory, key = Memory(self.memory), fit_key(self, tell(), fit_params)
+        key = fit_key(self, tell(), fit_params)
         tokenizer = self._tokenizer_to_fit()
         try:
             with RememberedFit(memory, key, tokenizer) as keeper:
                 return fit(keeper)
         except CannotGoOnError as error:
             warnings.warn(
-                f"memory={str(self.memory)!r}: the fit begins anew, as it cannot go on from its "
+                f"memory={str(memory.folder)!r}: the fit begins anew, as it cannot go on from its "
                 f"state there. {error}",
                 UserWarning,
                 stacklevel=4,
@@ -185,7 +186,7 @@ class TextNet(TrainedNet):
     def _key_of_fit(self, X: Any, y: Any, fit_params: Mapping[str, Any]) -> str | None:
         """Return the key of a fit in the memory, None if that would not keep it."""
         self._check_parameters(fit_params)
-        if self.memory is None or not is_whole(self.random_state, 0):
+        if Memory.of(self.memory) is None or not is_whole(self.random_state, 0):
             return None
         return fit_key(self, self._told(X, y), fit_params)
 

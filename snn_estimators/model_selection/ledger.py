@@ -47,7 +47,7 @@ class Ledger:
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None) -> None:
-        self._memory = None if folder is None else Memory(folder)
+        self._memory = Memory.of(folder)
         # Workers may stand elsewhere.
         self.folder = None if self._memory is None else self._memory.folder.absolute()
 

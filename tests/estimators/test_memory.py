@@ -13,6 +13,7 @@ import warnings
 from functools import partial
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -341,6 +342,16 @@ def test_a_long_text_is_told_in_milliseconds(folder):
     assert time.process_time() - start < 0.25
 
 
+def test_a_joblib_memory(folder):
+    model = tiny_model(memory=joblib.Memory(folder, verbose=0))
+    assert not holds(model, TEXTS)
+    one = model.fit(TEXTS)
+    assert holds(clone(model), TEXTS)
+    assert holds(tiny_model(memory=folder / "snn_estimators"), TEXTS)
+    assert clone(model).fit(TEXTS).history == one.history
+    assert not holds(tiny_model(memory=joblib.Memory(None)).fit(TEXTS), TEXTS)
+
+
 # What is refused
 
 
@@ -357,8 +368,8 @@ def test_what_cannot_be_told_from_its_like(folder, tmp_path):
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
-        ({"memory": 3}, TypeError, "memory must be None or the path of a folder, got 3"),
-        ({"memory": ""}, TypeError, "memory must be None or the path"),
+        ({"memory": 3}, TypeError, "memory must be None, the path of a folder or .* got 3"),
+        ({"memory": ""}, TypeError, "memory must be None, the path"),
         ({"memory": __file__}, ValueError, "is no folder"),
         ({"memory": Path(__file__).parent}, ValueError, "holds other things"),
         ({"memory": "m", "name": "GPT-1"}, ValueError, "leave out either memory='m' or name"),
