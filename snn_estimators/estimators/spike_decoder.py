@@ -100,7 +100,8 @@ class SpikeDecoderLM(LanguageModel):
         estimator, and however many processes share the folder: of those that want the same fit,
         one trains and the others wait for it. (Of a `joblib.Memory`, it is the folder
         ``snn_estimators`` in its location.) What the files lack (full disk, damage) costs a
-        warning and time, never the fit. A loaded fit runs no callbacks. Without an integer seed,
+        warning and time, never the fit. A loaded fit runs no callbacks. Ctrl-C, which otherwise
+        ends the training alone, leaves `fit` as a KeyboardInterrupt. Without an integer seed,
         and on a fitted estimator (`partial_fit`), nothing is kept.
     **kwargs
         Parameters of components (``module__heads``, ``tokenizer__alphabet``,

@@ -155,6 +155,12 @@ class TextNet(TrainedNet):
         tell : callable
             Returns what tells the data from others.
         fit_params : mapping
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If a fit that goes on from its memory was interrupted: skorch swallows Ctrl-C, and a
+            search would score what is half done, and begin with the next candidate.
         """
         memory = Memory.of(self.memory)
         if memory is None:
@@ -170,8 +176,7 @@ class TextNet(TrainedNet):
         key = fit_key(self, tell(), fit_params)
         tokenizer = self._tokenizer_to_fit()
         try:
-            with RememberedFit(memory, key, tokenizer) as keeper:
-                return fit(keeper)
+            return self._fit_remembered(fit, RememberedFit(memory, key, tokenizer))
         except CannotGoOnError as error:
             warnings.warn(
                 f"memory={str(memory.folder)!r}: the fit begins anew, as it cannot go on from its "
@@ -180,8 +185,15 @@ class TextNet(TrainedNet):
                 stacklevel=4,
             )
         memory.forget(key)
-        with RememberedFit(memory, key, tokenizer) as keeper:
-            return fit(keeper)
+        return self._fit_remembered(fit, RememberedFit(memory, key, tokenizer))
+
+    @staticmethod
+    def _fit_remembered(fit: Callable[[SavedFit | None], Self], remembered: RememberedFit) -> Self:
+        with remembered as keeper:
+            fitted = fit(keeper)
+            if fitted.interrupted_:
+                raise KeyboardInterrupt(f"The fit was interrupted.{keeper.way_on()}")
+        return fitted
 
     def _key_of_fit(self, X: Any, y: Any, fit_params: Mapping[str, Any]) -> str | None:
         """Return the key of a fit in the memory, None if that would not keep it."""

@@ -463,12 +463,13 @@ def test_what_did_not_end_is_not_finished_and_goes_on(error, folder, tmp_path):
         tiny_model, memory=folder, callbacks=[stop, Counter()], save_every_n_steps=3,
         module__mlp_dropout=0.2,
     )  # fmt: skip
-    if error is KeyboardInterrupt:
-        with pytest.warns(UserWarning, match="goes on from its newest state"):
-            assert make().fit(TEXTS).interrupted_
-    else:
-        with pytest.raises(RuntimeError):
-            make().fit(TEXTS)
+    model = make()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Training was interrupted")
+        with pytest.raises(error, match="goes on from" if error is KeyboardInterrupt else ""):
+            model.fit(TEXTS)
+    assert model.interrupted_ == (error is KeyboardInterrupt)
+    assert np.isfinite(model.score(TEXTS))  # usable as it stands
     assert finished(folder) == []
     assert not holds(make(), TEXTS)
     (unfinished,) = (folder / "fits").glob("*.unfinished.safetensors")
@@ -478,6 +479,20 @@ def test_what_did_not_end_is_not_finished_and_goes_on(error, folder, tmp_path):
     assert without_times(resumed.history_) == without_times(whole.history_)
     assert not unfinished.exists()
     assert outcome(make().fit(TEXTS)) == outcome(whole)
+
+
+@pytest.mark.filterwarnings("ignore:Training was interrupted", "ignore:.*tokens of X are unknown")
+def test_ctrl_c_ends_a_search(folder, tmp_path):
+    """skorch swallows it, and the search would score the half-trained and begin the next fit."""
+    stop = Stop(str(tmp_path / "stopped"), 2, KeyboardInterrupt)
+    model = tiny_model(memory=folder, callbacks=[stop])
+    search = GridSearchCV(model, {"lr": [0.01, 0.02]}, cv=2)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(TEXTS)
+    assert finished(folder) == []
+    scores = search.fit(TEXTS).cv_results_["mean_test_score"]
+    whole = clone(search).set_params(estimator__memory=None).fit(TEXTS)
+    assert scores.tolist() == whole.cv_results_["mean_test_score"].tolist()
 
 
 def test_damage_to_an_unfinished_fit(folder, tmp_path):
