@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ __all__ = [
     "check_labels",
     "collate_labelled",
     "labelled_part",
+    "warn_of_singles",
 ]
 
 _BATCHES_SORTED_TOGETHER = 50
@@ -173,3 +175,17 @@ class SimilarLengths(Sampler[list[int]]):
             batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
         for index in torch.randperm(len(batches)).tolist():
             yield batches[index].tolist()
+
+
+def warn_of_singles(labels: Labels) -> None:
+    """Warn of classes that a single document has."""
+    counts = np.bincount(labels.codes, minlength=len(labels.classes))
+    singles = labels.classes[counts == 1].tolist()
+    if singles:
+        warnings.warn(
+            f"One document alone is labelled {singles[0]!r}"
+            + (f" (and so for {len(singles) - 1} more classes)" if len(singles) > 1 else "")
+            + ": too few to learn the class, and no split can have it on both sides.",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -19,13 +19,12 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar
 
 import joblib
-from sklearn.base import clone
 
 from snn_estimators._files import replace_file
 from snn_estimators.estimators import resumption
@@ -39,8 +38,9 @@ from snn_estimators.estimators.resumption import CannotGoOnError, TrainingState,
 from snn_estimators.estimators.saved_fit import Saved, SavedFit, versions
 from snn_estimators.text import BaseTokenizer
 
-__all__ = ["Memory", "MemoryLike", "RememberedFit", "fit_key", "holds", "identities_of_parameters"]
+__all__ = ["Memory", "MemoryLike", "RememberedFit", "fit_key", "identities_of_parameters"]
 
+Fitted = TypeVar("Fitted", bound=Any)
 MemoryLike: TypeAlias = str | os.PathLike[str] | joblib.Memory | None
 
 FORMAT = 1
@@ -85,9 +85,12 @@ class Memory:
 
         Examples
         --------
-        >>> import joblib
-        >>> Memory.of("there").folder, Memory.of(joblib.Memory("there")).folder
-        (PosixPath('there'), PosixPath('there/snn_estimators'))
+        >>> import tempfile, joblib
+        >>> Memory.of("there").folder
+        PosixPath('there')
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Memory.of(joblib.Memory(folder)).folder.relative_to(folder)
+        PosixPath('snn_estimators')
         >>> Memory.of(joblib.Memory(location=None)) is None
         True
         """
@@ -235,6 +238,20 @@ class RememberedFit(SavedFit):
         tokenizer = type(self._tokenizer).from_dict(content)
         return tokenizer.set_params(**self._tokenizer.get_params(deep=False))
 
+    def carry_out(self, fit: Callable[[SavedFit | None], Fitted]) -> Fitted:
+        """Fit, and let Ctrl-C leave it.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If the fit was interrupted: skorch swallows that, and a search would score what is half
+            done, and begin with the next candidate.
+        """
+        fitted = fit(self)
+        if fitted.interrupted_:
+            raise KeyboardInterrupt(f"The fit was interrupted.{self.way_on()}")
+        return fitted
+
     # What the fit tells
 
     def _go_on(self, net: Any, saved: Saved) -> None:
@@ -358,39 +375,3 @@ def _is_ours(estimator: Any, name: str) -> bool:
         return name not in ("callbacks", "train_split")
     owner = getattr(estimator._component_type(component), "__module__", "")
     return owner.partition(".")[0] in ("snn_estimators", "torch")
-
-
-def holds(estimator: Any, X: Any, y: Any = None, **fit_params: Any) -> bool:
-    """Tell whether a fit would be loaded from the estimator's memory, without doing so.
-
-    Parameters
-    ----------
-    estimator : estimator
-        With `memory` and an integer `random_state`; otherwise the answer is False.
-    X, y, **fit_params
-        What `fit` would be given.
-
-    Returns
-    -------
-    bool
-        Whether there is a file of the finished fit. (Only reading it tells whether it is whole.)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the estimator, X or y make no fit.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from snn_estimators.estimators import SpikeDecoderLM
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     model = SpikeDecoderLM(max_steps=1, random_state=0, memory=folder)
-    ...     before = holds(model, ["to be or not to be"])
-    ...     before, holds(model.fit(["to be or not to be"]), ["to be or not to be"])
-    (False, True)
-    """
-    trial = clone(estimator)
-    key = trial._key_of_fit(X, y, fit_params)
-    memory = Memory.of(trial.memory)
-    return key is not None and memory is not None and memory.finished(key).is_file()

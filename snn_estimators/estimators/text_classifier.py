@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -26,6 +25,7 @@ from snn_estimators.estimators.labelled import (
     check_labels,
     collate_labelled,
     labelled_part,
+    warn_of_singles,
 )
 from snn_estimators.estimators.language_model import LanguageModel
 from snn_estimators.estimators.memory import MemoryLike
@@ -236,7 +236,7 @@ class TextClassifier(ClassifierMixin, Judgement, Persistence):
         self._check_parameters(fit_params)
         given = self._take(X, y, classes)
         if method == "fit":  # otherwise more may come
-            _warn_of_singles(given.labels)
+            warn_of_singles(given.labels)
         fit = partial(self._fit_given, given, method, fit_params)
         return self._fit_by_memory(fit, given.told, fit_params)
 
@@ -400,16 +400,3 @@ class TextClassifier(ClassifierMixin, Judgement, Persistence):
     ) -> Tensor:
         """Return the mean loss of the batch's documents; a skorch hook."""
         return self.criterion_(y_pred, y_true.to(y_pred.device))
-
-
-def _warn_of_singles(labels: Labels) -> None:
-    counts = np.bincount(labels.codes, minlength=len(labels.classes))
-    singles = labels.classes[counts == 1].tolist()
-    if singles:
-        warnings.warn(
-            f"One document alone is labelled {singles[0]!r}"
-            + (f" (and so for {len(singles) - 1} more classes)" if len(singles) > 1 else "")
-            + ": too few to learn the class, and no split can have it on both sides.",
-            UserWarning,
-            stacklevel=4,
-        )

@@ -159,8 +159,7 @@ class TextNet(TrainedNet):
         Raises
         ------
         KeyboardInterrupt
-            If a fit that goes on from its memory was interrupted: skorch swallows Ctrl-C, and a
-            search would score what is half done, and begin with the next candidate.
+            If a fit with a memory was interrupted.
         """
         memory = Memory.of(self.memory)
         if memory is None:
@@ -176,7 +175,8 @@ class TextNet(TrainedNet):
         key = fit_key(self, tell(), fit_params)
         tokenizer = self._tokenizer_to_fit()
         try:
-            return self._fit_remembered(fit, RememberedFit(memory, key, tokenizer))
+            with RememberedFit(memory, key, tokenizer) as keeper:
+                return keeper.carry_out(fit)
         except CannotGoOnError as error:
             warnings.warn(
                 f"memory={str(memory.folder)!r}: the fit begins anew, as it cannot go on from its "
@@ -185,15 +185,8 @@ class TextNet(TrainedNet):
                 stacklevel=4,
             )
         memory.forget(key)
-        return self._fit_remembered(fit, RememberedFit(memory, key, tokenizer))
-
-    @staticmethod
-    def _fit_remembered(fit: Callable[[SavedFit | None], Self], remembered: RememberedFit) -> Self:
-        with remembered as keeper:
-            fitted = fit(keeper)
-            if fitted.interrupted_:
-                raise KeyboardInterrupt(f"The fit was interrupted.{keeper.way_on()}")
-        return fitted
+        with RememberedFit(memory, key, tokenizer) as keeper:
+            return keeper.carry_out(fit)
 
     def _key_of_fit(self, X: Any, y: Any, fit_params: Mapping[str, Any]) -> str | None:
         """Return the key of a fit in the memory, None if that would not keep it."""
