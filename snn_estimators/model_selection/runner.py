@@ -17,6 +17,7 @@ from snn_estimators.estimators.base import resolve_device
 from snn_estimators.model_selection.budget import Budget
 from snn_estimators.model_selection.engines import open_engine, threads_per_worker
 from snn_estimators.model_selection.fits import (
+    Bytes,
     Fit,
     Outcome,
     Surroundings,
@@ -27,6 +28,7 @@ from snn_estimators.model_selection.ledger import Ledger
 from snn_estimators.model_selection.plan import Plan
 from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.model_selection.standings import Standings
+from snn_estimators.model_selection.tracking import Place, begin, run_of_fit
 
 __all__ = ["Runner"]
 
@@ -81,6 +83,7 @@ class Runner:
         self.folder = folder
         self.taken_over = 0
         self.complete = False
+        self._place: Place | None = None
         self._texts = {name: to_bytes(text) for name, text in plan.texts.items()}
 
     def run(self, engine: str, n_jobs: int | None) -> None:
@@ -140,6 +143,7 @@ class Runner:
         if not fits:
             return
         waiting = dict(enumerate(fits))
+        self._place = begin(self.track)
         gpus, on_gpu = _gpus(self.plan.estimator)
         if n_jobs is None and engine == "loky":
             n_jobs = min(gpus if on_gpu else joblib.cpu_count(), len(fits))
@@ -165,7 +169,7 @@ class Runner:
         for number, fit in list(fits.items()):
             if not self.budget.take():
                 return
-            yield delayed(fit_and_score)(number, fit, self._texts[fit.corpus], around)
+            yield delayed(_follow)(number, fit, self._texts[fit.corpus], around, self._place)
 
     def _try_alone(
         self, waiting: dict[int, Fit], number: int, work: Any, around: Surroundings
@@ -184,6 +188,16 @@ class Runner:
     def _note(self, fit: Fit, outcome: Outcome) -> None:
         self.standings.note(fit, outcome)
         self.report(fit)
+
+
+def _follow(
+    number: int, fit: Fit, text: Bytes, around: Surroundings, place: Place | None
+) -> tuple[int, Outcome]:
+    """Do a fit, and tell its tracker what came of it."""
+    with run_of_fit(place, {"corpus": fit.corpus, "seed": fit.seed, "fold": fit.fold}) as end:
+        number, outcome = fit_and_score(number, fit, text, around)
+        end(outcome.scores, outcome.failure)
+    return number, outcome
 
 
 def _gpus(estimator: Any) -> tuple[int, bool]:
