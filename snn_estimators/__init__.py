@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from snn_estimators.estimators import (
+        DataParallel,
         SpikeDecoderClassifier,
         SpikeDecoderLM,
         SpikeGPTClassifier,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BPETokenizer",
     "CharTokenizer",
+    "DataParallel",
     "PretrainedTokenizer",
     "SpikeDecoderClassifier",
     "SpikeDecoderLM",

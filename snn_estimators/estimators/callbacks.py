@@ -133,7 +133,8 @@ class StepSchedule(Callback):
         self.peaks_ = [group["lr"] for group in net.optimizer_.param_groups]
         self.rise_ = self.warmup_steps
         if self.warmup_tokens is not None:
-            self.rise_ = -(-self.warmup_tokens // (net.batch_size * net.module_.max_len))
+            size = net.get_params_for("iterator_train").get("batch_size", net.batch_size)
+            self.rise_ = -(-self.warmup_tokens // (size * net.module_.max_len))
 
     def on_batch_begin(
         self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any

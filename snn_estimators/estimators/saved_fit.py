@@ -18,7 +18,7 @@ from snn_estimators.estimators.keeper import Keeper
 from snn_estimators.estimators.resumption import TrainingState
 from snn_estimators.text import BaseTokenizer
 
-__all__ = ["Saved", "SavedFit", "versions"]
+__all__ = ["Interrupt", "Saved", "SavedFit", "versions"]
 
 
 class Saved(NamedTuple):
@@ -56,7 +56,7 @@ class SavedFit(Keeper):
     def __init__(self) -> None:
         self._about: dict[str, Any] = {}  # what a state tells of the fit that it belongs to
         self._open = ExitStack()
-        self._interrupt = _Interrupt()
+        self.interrupt = Interrupt()
 
     def __exit__(self, *exception: Any) -> None:
         self._open.__exit__(*exception)
@@ -92,29 +92,29 @@ class SavedFit(Keeper):
         if self.saved is not None:
             saved, self.saved = self.saved, None  # its tensors are not needed any more
             self._go_on(net, saved)
-        self._open.enter_context(self._interrupt)
+        self._open.enter_context(self.interrupt)
 
     def step_ended(self, net: Any) -> None:
         """Save if it is time to."""
-        if self._interrupt.pending:
+        if self.interrupt.pending:
             self._save(net)
-            self._interrupt.happen()
+            self.interrupt.happen()
         # At the end of an epoch its validation comes first, and saving once is enough.
         if net._position.batches < net._epoch_length and self._is_due(net, epoch_is_over=False):
             self._save(net)
 
     def epoch_ended(self, net: Any) -> None:
         """Save if it is time to, except after the last epoch: `fit_ended` will."""
-        if self._interrupt.pending:
+        if self.interrupt.pending:
             self._save(net)
-            self._interrupt.happen()
+            self.interrupt.happen()
         if net._position.steps < net.planned_steps_ and self._is_due(net, epoch_is_over=True):
             self._save(net)
 
     def fit_ended(self, net: Any) -> None:
         """Save what is finished; not if the fit was interrupted."""
         if net.interrupted_:
-            self._interrupt.pending = False  # it has happened
+            self.interrupt.pending = False  # it has happened
         else:
             self._save(net, finished=True)
 
@@ -131,7 +131,7 @@ class SavedFit(Keeper):
         raise NotImplementedError
 
 
-class _Interrupt:
+class Interrupt:
     """Notes the first Ctrl-C for the end of a step; the second one is Python's own."""
 
     def __init__(self) -> None:

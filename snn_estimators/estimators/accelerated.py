@@ -1,0 +1,331 @@
+"""Any estimator as one process of several that train it together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Self
+
+import torch
+from skorch.hf import AccelerateMixin
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from snn_estimators.estimators.data import IGNORED
+from snn_estimators.estimators.fingerprints import describe_parameters, digest, digest_of_split
+from snn_estimators.estimators.keeper import Keeper
+from snn_estimators.estimators.processes import Processes
+from snn_estimators.estimators.saved_fit import Interrupt, SavedFit
+from snn_estimators.estimators.training import Split
+
+__all__ = ["accelerated"]
+
+
+def accelerated(estimator: Any, accelerator: Any, processes: Processes) -> Any:
+    """Return an estimator that trains with others, and shares all attributes with the given one.
+
+    Parameters
+    ----------
+    estimator : TextNet
+    accelerator : accelerate.Accelerator
+    processes : Processes
+    """
+    kind: Any = type(estimator)
+    net: Any = object.__new__(_accelerated_class(kind))
+    vars(net).update(vars(estimator))
+    vars(net).update(
+        _accelerator=accelerator,
+        _processes=processes,
+        _wrapped_with_accelerator=False,
+        _plain=kind,
+        device=str(accelerator.device),
+        verbose=estimator.verbose if processes.is_main else 0,
+    )
+    if "module_" in vars(net):
+        net.module_ = vars(net).pop("module_")
+    return net
+
+
+@cache
+def _accelerated_class(kind: type) -> type:
+    # Of the same name, which is what saved files know it by.
+    return type(kind)(kind.__name__, (_Accelerated, kind), {})
+
+
+class SharedInterrupt(Interrupt):
+    """Ctrl-C in any of the processes, for all of them at the end of the same step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted = False  # here; it is pending as soon as all know
+
+    def _note(self, *_: Any) -> None:
+        self.noted = True  # however often: a launcher passes on what the terminal has sent already
+
+    def happen(self) -> None:
+        """Be the KeyboardInterrupt that was held back."""
+        self.noted = False
+        super().happen()
+
+    def __exit__(self, *exception: Any) -> None:
+        self.pending |= self.noted
+        super().__exit__(*exception)
+
+
+class _Unsaved(SavedFit):
+    """Holds back Ctrl-C, and saves nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def _save(self, net: Any, *, finished: bool = False) -> None:
+        pass
+
+
+class _Accelerated(AccelerateMixin):
+    """What differs when several processes train: each computes its share of every batch.
+
+    All processes draw the same batches, of as many rows as all of them are to compute, so history,
+    callbacks and schedule are about whole batches everywhere. accelerate's own way with data would
+    repeat rows to even out the last batch, which then weigh twice.
+    """
+
+    callbacks__print_log__sink = None  # of a callback that our nets do not have
+    _accelerator: Any
+    _processes: Processes
+    _interrupt: SharedInterrupt
+    _prepared: nn.Module
+    _criteria: list[str]
+    optimizer_: Any
+    _plain: type
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super(AccelerateMixin, self).__init__(*args, **kwargs)  # asks for no accelerator
+
+    def plain(self) -> Any:
+        """Return what was trained, as an estimator that knows nothing of accelerate."""
+        self._unwrap_accelerator()
+        attributes = dict(vars(self))
+        for name in ("_accelerator", "_processes", "_wrapped_with_accelerator", "_plain"):
+            del attributes[name]
+        estimator: Any = object.__new__(self._plain)
+        if "_prepared" in attributes:
+            attributes["module_"] = attributes.pop("_prepared")
+        vars(estimator).update(attributes)
+        return estimator
+
+    # What the mix-in asks for
+
+    @property
+    def accelerator(self) -> Any:
+        return self._accelerator
+
+    @property
+    def module_(self) -> Any:
+        """The module itself: wrapped, it is the business of `infer` alone."""
+        try:
+            return self._accelerator.unwrap_model(vars(self)["_prepared"])
+        except KeyError:
+            raise AttributeError("module_") from None
+
+    @module_.setter
+    def module_(self, module: nn.Module) -> None:
+        self.__dict__["_prepared"] = module  # past skorch, to which it would be one more module
+
+    def initialize(self) -> Self:
+        self.initialized_ = False  # so that skorch does not announce what it builds anew
+        return super().initialize()
+
+    def _validate_params(self) -> None:
+        """Do without the mix-in's check: here `device` is the accelerator's."""
+
+    def _initialize_accelerator(self) -> Self:
+        with self._processes.together():
+            if any(p.requires_grad for p in self.criterion_.parameters()):
+                raise ValueError(
+                    f"criterion={self.criterion!r} has parameters to train, which DataParallel "
+                    "leaves alone: put them into the module."
+                )
+        # accelerate would wrap the criterion too, which on CPUs fails for want of parameters.
+        criteria, self._criteria = self._criteria, []
+        try:
+            with self._processes.exposed():
+                return super()._initialize_accelerator()
+        finally:
+            self._criteria = criteria
+
+    def _unwrap_accelerator(self) -> None:
+        if self._wrapped_with_accelerator:
+            self.optimizer_ = self.optimizer_.optimizer
+            super()._unwrap_accelerator()
+            vars(self.module_).pop("_is_accelerate_prepared", None)
+            self._accelerator.free_memory()
+
+    # Beginning
+
+    def _draw_seed(self) -> int:
+        return self._processes.from_main(super()._draw_seed)
+
+    def get_params_for(self, prefix: str) -> dict[str, Any]:
+        """Return a component's parameters; batches are for all processes."""
+        parameters = super().get_params_for(prefix)
+        if prefix in ("iterator_train", "iterator_valid"):
+            size = parameters.get("batch_size", self.batch_size)
+            parameters["batch_size"] = size * self._processes.count
+        return parameters
+
+    def get_iterator(self, dataset: Dataset, training: bool = False) -> Any:
+        """Batch the data, the same way in every process."""
+        return super(AccelerateMixin, self).get_iterator(dataset, training)
+
+    def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Split:
+        """Split the data, and refuse to train if processes have different ones."""
+        split = super().get_split_datasets(X, y, **fit_params)
+        if isinstance(X, Split):
+            return split
+        for what, value in (
+            ("parameters", digest(repr(describe_parameters(self)))),
+            ("data", digest(*_content(X))),
+            ("sides of train_split (give it a random_state)", digest_of_split(split)),
+        ):
+            if self._processes.differ(value):
+                raise ValueError(
+                    f"The processes of the training have different {what}: each must be given the "
+                    "same, and takes its share by itself."
+                )
+        return split
+
+    def _train(
+        self, dataset: Any, method: str, keeper: Keeper | None = None, **fit_params: Any
+    ) -> Self:
+        self._initialize_accelerator()  # unless `initialize` has
+        if self._processes.count == 1:
+            return super()._train(dataset, method, keeper, **fit_params)
+        with _Unsaved() as unsaved:
+            unsaved.interrupt = self._interrupt = SharedInterrupt()
+            super()._train(dataset, method, unsaved, **fit_params)
+            self._share_buffers()
+        return self
+
+    # Steps
+
+    def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
+        """Run the module, and prepare to add up its gradients if there will be any."""
+        module = self._prepared if torch.is_grad_enabled() else self.module_
+        return module(x.to(self._device))
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Compute loss and gradients of a batch, each process those of its share."""
+        self._set_training(True)
+        with self._own_random_numbers():
+            step, loss = self._step(batch, training=True)
+        with self._processes.exposed():
+            # Gradients are about to be averaged over processes; they are to be added up.
+            self.accelerator.backward(loss * self._processes.count)
+        self._step_loss = float(step["loss"])
+        self._step_lr = float(self.optimizer_.param_groups[0]["lr"])
+        return step
+
+    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Compute the loss of a batch, each process that of its share."""
+        self._set_training(False)
+        with torch.no_grad():
+            return self._step(batch, training=False)[0]
+
+    def evaluation_step(self, batch: Any, training: bool = False) -> Tensor:
+        """Run the module on a whole batch, in whichever process it is asked for."""
+        return super(AccelerateMixin, self).evaluation_step(batch, training)
+
+    def _step(self, batch: Any, *, training: bool) -> tuple[dict[str, Any], Tensor]:
+        """Return a step on a whole batch, and what this process adds to its loss."""
+        inputs, targets, weight = self._share(batch)
+        with self._processes.together() as tally:
+            y_pred = self.infer(inputs)
+            if weight:
+                loss = weight * self.get_loss(y_pred, targets, X=inputs, training=training)
+            else:
+                loss = 0 * y_pred.sum()
+            tally.loss = float(loss.detach())
+            if self._processes.count > 1:
+                tally.interrupts = float(self._interrupt.noted)
+        if tally.interrupts and self._processes.count > 1:
+            self._interrupt.pending = True
+        return {"loss": torch.tensor(tally.loss), "y_pred": y_pred}, loss
+
+    def _share(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, float]:
+        """Return this process's rows of a batch, and the weight of their mean loss in the whole."""
+        inputs, targets = batch
+        if self._processes.count == 1:
+            return inputs, targets, 1.0
+        rows = slice(self._processes.index, None, self._processes.count)
+        if self._processes.index >= len(inputs):  # there are not enough: do as the first one does
+            return inputs[:1], targets[:1], 0.0
+        if getattr(self.criterion_, "reduction", "mean") == "sum":
+            return inputs[rows], targets[rows], 1.0
+        return inputs[rows], targets[rows], self._weight(targets[rows]) / self._weight(targets)
+
+    def _weight(self, targets: Tensor) -> float:
+        """Return what a mean over targets is divided by."""
+        counted = targets[targets != IGNORED]
+        weights = getattr(self.criterion_, "weight", None)
+        return float(len(counted) if weights is None else weights.cpu()[counted].sum())
+
+    @contextmanager
+    def _own_random_numbers(self) -> Iterator[None]:
+        """Let each process drop out in its own way; the shared generators stay as they are."""
+        if self._processes.count == 1:
+            yield
+            return
+        told = (self._generator_states()[0], self._position.steps, self._processes.index)
+        with self._private_generators(int(digest(*told)[:8], 16)):
+            yield
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Tell the callbacks what happens; what ends the training ends it everywhere."""
+        ends_step = method_name == "on_batch_end" and cb_kwargs["training"]
+        if not (ends_step or method_name == "on_epoch_end"):
+            super().notify(method_name, **cb_kwargs)
+            return
+        with self._processes.together():
+            super().notify(method_name, **cb_kwargs)
+
+    def run_single_epoch(self, iterator: Any, training: bool, *args: Any, **kwargs: Any) -> None:
+        """Run one epoch; what normalisation has counted is then the main process's everywhere."""
+        super().run_single_epoch(iterator, training, *args, **kwargs)
+        if training:
+            self._share_buffers()
+
+    def _share_buffers(self) -> None:
+        buffers = list(self.module_.buffers())
+        if self._processes.count > 1 and buffers:
+            with self._processes.together():
+                pass
+            for buffer in buffers:
+                torch.distributed.broadcast(buffer, 0)
+
+    def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Do not wait for others, who may have failed; a skorch hook."""
+        super(AccelerateMixin, self).on_train_end(net, X=X, y=y, **kwargs)
+
+    # Files of callbacks
+
+    def save_params(self, *args: Any, **kwargs: Any) -> None:
+        """Write what skorch's ``save_params`` writes, once."""
+        if self._processes.is_main:
+            super(AccelerateMixin, self).save_params(*args, **kwargs)
+
+    def save_history(self, *args: Any, **kwargs: Any) -> None:
+        """Write what skorch's ``save_history`` writes, once."""
+        if self._processes.is_main:
+            super().save_history(*args, **kwargs)
+
+    def load_params(self, *args: Any, **kwargs: Any) -> None:
+        """Load what `save_params` wrote."""
+        super(AccelerateMixin, self).load_params(*args, **kwargs)
+
+
+def _content(dataset: Any) -> list[Any]:
+    """Return the token ids and labels in a dataset."""
+    labels = getattr(dataset, "labels", None)
+    return [list(dataset.documents), *([] if labels is None else [labels.codes])]

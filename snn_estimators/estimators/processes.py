@@ -1,0 +1,173 @@
+"""What the processes of one data-parallel training tell each other.
+
+All of them run the same program. Wherever they meet, each first tells whether it is still well, so
+that a failure in one of them ends the training in all, and none waits for what will not come.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+__all__ = ["Processes", "Tally", "find_accelerator"]
+
+_Result = TypeVar("_Result")
+
+
+def find_accelerator() -> Any:
+    """Return an `accelerate.Accelerator`, as the launcher or the script has set it up.
+
+    Raises
+    ------
+    ImportError
+        If accelerate is not installed.
+    RuntimeError
+        If the launcher started several processes, and accelerate does not know.
+    """
+    try:
+        from accelerate import Accelerator  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ImportError(
+            "DataParallel needs accelerate: pip install 'snn-estimators[accelerate]'."
+        ) from error
+    # Without a GPU accelerate joins processes only if it is told that the CPU is meant.
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    n_launched = int(os.environ.get("WORLD_SIZE", 1)) if "LOCAL_RANK" in os.environ else 1
+    if accelerator.num_processes != n_launched:
+        raise RuntimeError(
+            f"{n_launched} processes were launched, but the accelerator knows of "
+            f"{accelerator.num_processes}: on CPUs create it by Accelerator(cpu=True), or leave "
+            "that to DataParallel."
+        )
+    return accelerator
+
+
+@dataclass
+class Tally:
+    """What one process adds to the sum over all, and what the sum is afterwards."""
+
+    loss: float = 0.0
+    interrupts: float = 0.0
+
+
+class Processes:
+    """The processes of one training, seen from one of them.
+
+    Parameters
+    ----------
+    accelerator : accelerate.Accelerator
+
+    Attributes
+    ----------
+    count, index : int
+        How many there are, and which is this one; process 0 is the one that writes.
+    """
+
+    def __init__(self, accelerator: Any) -> None:
+        self._accelerator = accelerator
+        self.count: int = accelerator.num_processes
+        self.index: int = accelerator.process_index
+        self._known: BaseException | None = None  # what all of them are failing with
+        self._is_cut_off = False
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and draws seeds."""
+        return self.index == 0
+
+    @contextmanager
+    def together(self) -> Iterator[Tally]:
+        """Leave a block when all processes have come to its end; fail in all if it does in one.
+
+        Yields
+        ------
+        Tally
+            To be filled in the block; holds the sums over all processes after it.
+
+        Raises
+        ------
+        RuntimeError
+            If another process failed; the block's own exception if this one did.
+        KeyboardInterrupt
+            If that is what happened in any process, and nothing worse.
+        """
+        tally, failure = Tally(), None
+        try:
+            yield tally
+        except (Exception, KeyboardInterrupt) as error:
+            if error is self._known or self._is_cut_off:
+                raise
+            failure = error
+        if self.count == 1:
+            if failure is not None:
+                raise failure
+            return
+        is_interrupt = isinstance(failure, KeyboardInterrupt)
+        is_error = failure is not None and not is_interrupt
+        tally.loss, tally.interrupts, n_stopped, n_failed = self._sum(
+            [tally.loss, tally.interrupts, float(is_interrupt), float(is_error)]
+        )
+        if n_failed:
+            told = self._gather(_describe(failure) if is_error else None)
+            failure = failure if is_error else RuntimeError(_first(told))
+        elif n_stopped and not is_interrupt:
+            failure = KeyboardInterrupt()
+        if failure is not None:
+            self._known = failure
+            raise failure
+
+    def from_main(self, action: Callable[[], _Result]) -> _Result:
+        """Call something in process 0 alone, and return its result in all."""
+        with self.together():
+            result = [action() if self.is_main else None]
+        if self.count > 1:
+            torch.distributed.broadcast_object_list(result)
+        return result[0]  # type: ignore[return-value]
+
+    def differ(self, value: Any) -> bool:
+        """Tell whether processes have different values of something."""
+        with self.together():
+            pass
+        return any(other != value for other in self._gather(value))
+
+    @contextmanager
+    def exposed(self) -> Iterator[None]:
+        """Run a block in which processes meet where they cannot tell that they failed.
+
+        If it fails, the others learn of it when this process ends, as it has to.
+        """
+        try:
+            yield
+        except BaseException:
+            self._is_cut_off = self.count > 1
+            raise
+
+    def _sum(self, values: list[float]) -> list[float]:
+        tensor = torch.tensor(values, dtype=torch.float64, device=self._accelerator.device)
+        try:
+            return self._accelerator.reduce(tensor, "sum").tolist()
+        except RuntimeError as error:
+            self._is_cut_off = True
+            raise RuntimeError(
+                f"Process {self.index} of the training has lost another one; see what that said."
+            ) from error
+
+    def _gather(self, value: Any) -> list[Any]:
+        values = [value] * self.count
+        if self.count > 1:
+            torch.distributed.all_gather_object(values, value)
+        return values
+
+
+def _describe(error: BaseException | None) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _first(told: list[str | None]) -> str:
+    index = next(i for i, words in enumerate(told) if words is not None)
+    return f"The training ended in all processes, as process {index} failed: {told[index]}"
