@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, Self
 
@@ -15,8 +15,9 @@ from torch.utils.data import Dataset
 from snn_estimators.estimators.data import IGNORED
 from snn_estimators.estimators.fingerprints import describe_parameters, digest, digest_of_split
 from snn_estimators.estimators.keeper import Keeper
+from snn_estimators.estimators.named_fit import NamedFit, refuse_taken_name
 from snn_estimators.estimators.processes import Processes
-from snn_estimators.estimators.saved_fit import Interrupt, SavedFit
+from snn_estimators.estimators.shared_fit import FollowingFit, LeadingFit, UnsavedFit
 from snn_estimators.estimators.training import Split
 
 __all__ = ["accelerated"]
@@ -39,6 +40,7 @@ def accelerated(estimator: Any, accelerator: Any, processes: Processes) -> Any:
         _processes=processes,
         _wrapped_with_accelerator=False,
         _plain=kind,
+        _asked_for=estimator.device,
         device=str(accelerator.device),
         verbose=estimator.verbose if processes.is_main else 0,
     )
@@ -47,40 +49,13 @@ def accelerated(estimator: Any, accelerator: Any, processes: Processes) -> Any:
     return net
 
 
+_OWN = {"_accelerator", "_processes", "_wrapped_with_accelerator", "_plain", "_asked_for"}
+
+
 @cache
 def _accelerated_class(kind: type) -> type:
     # Of the same name, which is what saved files know it by.
     return type(kind)(kind.__name__, (_Accelerated, kind), {})
-
-
-class SharedInterrupt(Interrupt):
-    """Ctrl-C in any of the processes, for all of them at the end of the same step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.noted = False  # here; it is pending as soon as all know
-
-    def _note(self, *_: Any) -> None:
-        self.noted = True  # however often: a launcher passes on what the terminal has sent already
-
-    def happen(self) -> None:
-        """Be the KeyboardInterrupt that was held back."""
-        self.noted = False
-        super().happen()
-
-    def __exit__(self, *exception: Any) -> None:
-        self.pending |= self.noted
-        super().__exit__(*exception)
-
-
-class _Unsaved(SavedFit):
-    """Holds back Ctrl-C, and saves nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def _save(self, net: Any, *, finished: bool = False) -> None:
-        pass
 
 
 class _Accelerated(AccelerateMixin):
@@ -94,20 +69,26 @@ class _Accelerated(AccelerateMixin):
     callbacks__print_log__sink = None  # of a callback that our nets do not have
     _accelerator: Any
     _processes: Processes
-    _interrupt: SharedInterrupt
+    _keeper: Any
     _prepared: nn.Module
     _criteria: list[str]
     optimizer_: Any
     _plain: type
+    _asked_for: Any = "auto"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super(AccelerateMixin, self).__init__(*args, **kwargs)  # asks for no accelerator
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters, `device` as it was given."""
+        return {**super().get_params(deep=deep), "device": self._asked_for}
 
     def plain(self) -> Any:
         """Return what was trained, as an estimator that knows nothing of accelerate."""
         self._unwrap_accelerator()
         attributes = dict(vars(self))
-        for name in ("_accelerator", "_processes", "_wrapped_with_accelerator", "_plain"):
+        attributes["device"] = self._asked_for
+        for name in vars(self).keys() & _OWN:
             del attributes[name]
         estimator: Any = object.__new__(self._plain)
         if "_prepared" in attributes:
@@ -134,6 +115,7 @@ class _Accelerated(AccelerateMixin):
         self.__dict__["_prepared"] = module  # past skorch, to which it would be one more module
 
     def initialize(self) -> Self:
+        self._unwrap_accelerator()
         self.initialized_ = False  # so that skorch does not announce what it builds anew
         return super().initialize()
 
@@ -141,12 +123,16 @@ class _Accelerated(AccelerateMixin):
         """Do without the mix-in's check: here `device` is the accelerator's."""
 
     def _initialize_accelerator(self) -> Self:
+        if self._wrapped_with_accelerator:
+            return self
         with self._processes.together():
             if any(p.requires_grad for p in self.criterion_.parameters()):
                 raise ValueError(
                     f"criterion={self.criterion!r} has parameters to train, which DataParallel "
                     "leaves alone: put them into the module."
                 )
+        self._agree("parameters", repr(describe_parameters(self)))
+        self._agree("data", repr([(n, p.shape) for n, p in self.module_.named_parameters()]))
         # accelerate would wrap the criterion too, which on CPUs fails for want of parameters.
         criteria, self._criteria = self._criteria, []
         try:
@@ -163,6 +149,13 @@ class _Accelerated(AccelerateMixin):
             self._accelerator.free_memory()
 
     # Beginning
+
+    def _take_name(self, name: str, resume: bool) -> NamedFit:
+        run = self._processes.from_main(lambda: refuse_taken_name(name, resume))
+        if self._processes.count == 1:
+            return NamedFit(self, run)
+        kind = LeadingFit if self._processes.is_main else FollowingFit
+        return kind(self, run, self._processes)
 
     def _draw_seed(self) -> int:
         return self._processes.from_main(super()._draw_seed)
@@ -184,17 +177,17 @@ class _Accelerated(AccelerateMixin):
         split = super().get_split_datasets(X, y, **fit_params)
         if isinstance(X, Split):
             return split
-        for what, value in (
-            ("parameters", digest(repr(describe_parameters(self)))),
-            ("data", digest(*_content(X))),
-            ("sides of train_split (give it a random_state)", digest_of_split(split)),
-        ):
-            if self._processes.differ(value):
-                raise ValueError(
-                    f"The processes of the training have different {what}: each must be given the "
-                    "same, and takes its share by itself."
-                )
+        self._agree("data", digest(*_content(X)))
+        self._agree("sides of train_split (give it a random_state)", digest_of_split(split))
         return split
+
+    def _agree(self, what: str, value: str) -> None:
+        """Refuse to train if processes were not given the same."""
+        if self._processes.differ(value):
+            raise ValueError(
+                f"The processes of the training have different {what}: each must be given the "
+                "same, and takes its share by itself."
+            )
 
     def _train(
         self, dataset: Any, method: str, keeper: Keeper | None = None, **fit_params: Any
@@ -202,10 +195,9 @@ class _Accelerated(AccelerateMixin):
         self._initialize_accelerator()  # unless `initialize` has
         if self._processes.count == 1:
             return super()._train(dataset, method, keeper, **fit_params)
-        with _Unsaved() as unsaved:
-            unsaved.interrupt = self._interrupt = SharedInterrupt()
-            super()._train(dataset, method, unsaved, **fit_params)
-            self._share_buffers()
+        with UnsavedFit() if keeper is None else nullcontext(keeper) as shared:
+            super()._train(dataset, method, shared, **fit_params)
+        self._share_buffers()
         return self
 
     # Steps
@@ -248,9 +240,9 @@ class _Accelerated(AccelerateMixin):
                 loss = 0 * y_pred.sum()
             tally.loss = float(loss.detach())
             if self._processes.count > 1:
-                tally.interrupts = float(self._interrupt.noted)
-        if tally.interrupts and self._processes.count > 1:
-            self._interrupt.pending = True
+                tally.interrupts = float(self._keeper.interrupt.noted)
+        if tally.interrupts:
+            self._keeper.interrupt.pending = True
         return {"loss": torch.tensor(tally.loss), "y_pred": y_pred}, loss
 
     def _share(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, float]:

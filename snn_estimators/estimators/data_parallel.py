@@ -148,7 +148,7 @@ class DataParallel(BaseEstimator):
         finally:
             if net.initialized_:
                 self.estimator_ = net.plain()
-                self.estimator_.set_params(device=start.device, verbose=start.verbose)
+                self.estimator_.verbose = start.verbose
                 self.n_processes_ = processes.count
         return self
 
@@ -199,11 +199,8 @@ def _check_accelerator(accelerator: Any) -> None:
 
 
 def _check_parallel(estimator: Any, n_processes: int) -> None:
-    if n_processes == 1:
-        return
-    for name in ("memory", "name"):
-        if getattr(estimator, name, None) is not None:
-            raise ValueError(
-                f"{name}={getattr(estimator, name)!r} does not go with several processes yet: "
-                "leave it out, and call save_pretrained after fit."
-            )
+    if n_processes > 1 and estimator.memory is not None:
+        raise ValueError(
+            "memory keeps no fits of several processes: leave it out, and give a language model a "
+            "name to save its fit and to resume it."
+        )

@@ -159,10 +159,13 @@ class LanguageModel(TextNet, Evaluation, Generation, Persistence):
             documents = self._check_X(X, reset=True)
             fit = partial(self._fit_anew, documents, fit_params)
             return self._fit_by_memory(fit, partial(_told, documents), fit_params)
-        run = refuse_taken_name(self.name, self.resume if resume is None else resume)
+        named = self._take_name(self.name, self.resume if resume is None else resume)
         documents = self._check_X(X, reset=True)
-        with NamedFit(self, run) as keeper:
+        with named as keeper:
             return keeper.carry_out(partial(self._fit_anew, documents, fit_params))
+
+    def _take_name(self, name: str, resume: bool) -> NamedFit:
+        return NamedFit(self, refuse_taken_name(name, resume))
 
     def _fit_anew(
         self, documents: Any, fit_params: dict[str, Any], keeper: SavedFit | None

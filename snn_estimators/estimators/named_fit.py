@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -101,12 +101,15 @@ class NamedFit(SavedFit):
 
     def __enter__(self) -> Self:
         with ExitStack() as open_until_here:
-            open_until_here.enter_context(self.run.held())
+            open_until_here.enter_context(self._held())
             self.saved = self._newest()
             if self.saved is not None:
                 self._refuse_another_estimator(self.saved)
             self._open = open_until_here.pop_all()
         return self
+
+    def _held(self) -> AbstractContextManager[None]:
+        return self.run.held()
 
     # Going on
 

@@ -1,0 +1,335 @@
+"""One model trained by several processes: two real ones, started by real launchers.
+
+`two_processes` holds what they do.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import pickle
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+import two_processes
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
+from sklearn.neighbors import KernelDensity
+from sklearn.utils.validation import check_is_fitted
+from tiny_language_model import TEXTS, tiny_model
+from two_processes import KINDS, model_of
+
+from snn_estimators import DataParallel, SpikeDecoderClassifier, SpikeDecoderLM
+from snn_estimators.estimators.data_parallel import _check_accelerator
+
+pytest.importorskip("accelerate")
+
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+              "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+              "--main_process_port", "0")  # fmt: skip
+
+
+def start(launcher, folder, *scenarios):
+    return subprocess.Popen(
+        [sys.executable, "-m", *launcher, two_processes.__file__, str(folder), *scenarios],
+        env={
+            **os.environ,
+            "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": "1",
+            "SNN_ESTIMATORS_HOME": str(folder),
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process):
+    """Wait, not for ever, and return the exit status and what was said."""
+    try:
+        _, said = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail(f"The processes hang: {process.communicate()[1]}")
+    return process.returncode, said
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("outcomes")
+
+
+@pytest.fixture(scope="module")
+def launched(folder):
+    """Two launches at the same time, one of which is to fail."""
+    processes = start(TORCHRUN, folder), start(ACCELERATE, folder, "in the backward pass")
+    yield processes
+    for process in processes:
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def outcomes(launched, folder):
+    """What each of two processes tells of the scenarios."""
+    status, said = end(launched[0])
+    assert status == 0, said
+    return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in (0, 1)]
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """A fit in this process, with its outcome."""
+    return lambda model, kind="decoder": two_processes.outcome(two_processes.fit(model, kind))
+
+
+def assert_equal(one, other, tolerance=0.0):
+    for name, weight in one["weights"].items():
+        torch.testing.assert_close(weight, other["weights"][name], rtol=0, atol=tolerance)
+    for mine, theirs in zip(one["history"], other["history"], strict=True):
+        assert mine.keys() == theirs.keys()
+        for key in mine.keys() - {"batches"}:
+            assert mine[key] == pytest.approx(theirs[key], abs=tolerance)
+        for batch, its in zip(mine["batches"], theirs["batches"], strict=True):
+            assert batch == pytest.approx(its, abs=tolerance)
+
+
+# The same training
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_do_what_one_does_with_batches_twice_as_large(outcomes, alone, kind):
+    assert_equal(outcomes[0][kind], alone(model_of(kind, 8), kind), tolerance=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["decoder", "decoder classifier"])
+def test_last_batches_were_ragged(outcomes, kind):
+    for epoch in outcomes[0][kind]["history"]:
+        sizes = [row["train_batch_size"] for row in epoch["batches"] if "train_loss" in row]
+        assert min(sizes) < max(sizes)
+        assert min(sizes) % 2 == 1
+
+
+def test_more_processes_than_windows(outcomes, alone):
+    one = two_processes.outcome(tiny_model(batch_size=1).fit(["abc"]))
+    assert_equal(outcomes[0]["one window"], one, tolerance=1e-6)
+
+
+def test_processes_end_with_the_same(outcomes):
+    alike = {name for name, told in outcomes[0].items() if not isinstance(told, str)}
+    alike.remove("afterwards")
+    assert len(alike) > 10
+    for name in alike:
+        assert_equal(outcomes[0][name], outcomes[1][name])
+
+
+def test_what_was_trained_is_an_ordinary_estimator(outcomes):
+    assert [outcomes[0][kind]["class"] for kind in KINDS] == [
+        "SpikeDecoderLM", "SpikeGPTLM", "SpikeDecoderClassifier", "SpikeGPTClassifier",
+    ]  # fmt: skip
+
+
+def test_dropout_differs_between_processes_and_repeats(outcomes):
+    masks, others = (told["dropout"]["masks"] for told in outcomes)
+    assert all(not mask.equal(other) for mask, other in zip(masks, others, strict=True))
+    assert not masks[0].equal(masks[1])
+    assert_equal(outcomes[0]["dropout"], outcomes[0]["dropout again"])
+
+
+def test_trained_further_together_and_alone(outcomes, folder):
+    saved = SpikeDecoderLM.from_pretrained(folder / "saved")
+    assert type(saved) is SpikeDecoderLM
+    told = [outcome["afterwards"] for outcome in outcomes]
+    assert told[0]["score"] == told[1]["score"] == pytest.approx(saved.score(TEXTS), abs=1e-6)
+    assert_equal(told[0]["further"], told[1]["further"])
+    assert told[0]["further"]["n_steps"] == 20
+    assert told[0]["alone"]["n_steps"] == 28
+
+
+# All stop together
+
+
+def test_steps_and_stops(outcomes):
+    assert outcomes[0]["max_steps"]["n_steps"] == 7
+    assert len(outcomes[0]["early stopping"]["history"]) == 3
+    assert not outcomes[0]["early stopping"]["interrupted"]
+
+
+@pytest.mark.parametrize(("scenario", "n_steps"), [("one stops", 10), ("one is interrupted", 4)])
+def test_what_stops_one_stops_the_other_at_the_same_step(outcomes, scenario, n_steps):
+    for told in outcomes:
+        assert told[scenario]["interrupted"]
+        assert told[scenario]["n_steps"] == n_steps
+
+
+def test_an_exception_in_one_ends_both(outcomes):
+    assert outcomes[1]["one fails"] == "OSError: the disk is full"
+    assert outcomes[0]["one fails"] == (
+        "RuntimeError: The training ended in all processes, as process 1 failed: OSError: the "
+        "disk is full"
+    )
+    assert outcomes[0]["one has no data"].startswith("ValueError: X holds no documents")
+    assert "process 0 failed: ValueError" in outcomes[1]["one has no data"]
+
+
+def test_a_share_that_is_no_number_spoils_nothing(outcomes):
+    for told in outcomes:
+        assert "not finite in epoch 1, batch 4" in told["one has no number"]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "words"),
+    [
+        ("other data", "different data"),
+        ("other text", "different data"),
+        ("other sides", "train_split (give it a random_state)"),
+        ("other parameters", "different parameters"),
+        ("memory", "memory keeps no fits of several processes"),
+        ("named, taken", "The name 'shared' is taken"),
+    ],
+)
+def test_refused_by_both(outcomes, scenario, words):
+    for told in outcomes:
+        assert words in told[scenario]
+
+
+def test_a_process_that_ends_ends_the_other(launched):
+    status, said = end(launched[1])
+    assert status != 0
+    assert "MemoryError: too much" in said
+
+
+# Files
+
+
+def test_a_named_fit_is_written_by_one_and_resumed_by_both(outcomes, folder):
+    cut_off = [told["named, cut off"] for told in outcomes]
+    assert [told["n_steps"] for told in cut_off] == [4, 4]
+    assert any("step-00000004" in path for path in cut_off[0]["written"])
+    assert cut_off[1]["written"] == []
+    for told in outcomes:
+        assert_equal(told["named, resumed"], told["not named"])
+        assert_equal(told["named, finished"], told["not named"])
+    rows = (folder / "models" / "shared" / "log.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in rows[1:]] == [str(n) for n in range(1, 16)]
+
+
+def test_a_fit_of_two_processes_is_not_resumed_by_one(outcomes, folder, monkeypatch):
+    monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(folder))
+    saved = SpikeDecoderLM.from_pretrained("shared")
+    assert saved.device == "auto"
+    model = clone(saved).set_params(name="shared", resume=True)
+    with pytest.raises(ValueError, match=r"processes \(saved 2, given nothing\)"):
+        model.fit(two_processes.MANY_TEXTS)
+
+
+# In one process, without a launcher
+
+
+def test_one_process_does_what_the_estimator_does(alone):
+    model = tiny_model(module__mlp_dropout=0.2)
+    assert_equal(alone(DataParallel(model)), alone(model))
+
+
+def test_conventions(alone):
+    model = DataParallel(tiny_model(lr=0.5))
+    assert model.get_params()["estimator__lr"] == 0.5
+    assert clone(model.set_params(estimator__lr=0.25)).estimator.lr == 0.25
+    assert not hasattr(model, "estimator_")
+    with pytest.raises(NotFittedError):
+        check_is_fitted(model)
+    with pytest.raises(NotFittedError):
+        model.save_pretrained("nothing")
+    model.fit(TEXTS)
+    check_is_fitted(model)
+    assert not model.estimator.initialized_
+    assert clone(model).get_params().keys() == model.get_params().keys()
+    again = pickle.loads(pickle.dumps(model))
+    assert again.score(TEXTS) == model.estimator_.score(TEXTS)
+    assert again.estimator_.get_params().keys() == model.estimator.get_params().keys()
+    assert is_classifier(DataParallel(SpikeDecoderClassifier()))
+    assert not is_classifier(model)
+
+
+def test_a_fitted_model_is_trained_further_and_stays(fitted):
+    before = fitted.score(TEXTS)
+    model = DataParallel(fitted).partial_fit(TEXTS)
+    assert model.n_steps_ == 2 * fitted.n_steps_
+    assert fitted.score(TEXTS) == before
+
+
+def test_a_pretrained_model_is_taken_as_it_is(fitted):
+    classifier = SpikeDecoderClassifier(pretrained=fitted, max_epochs=1, random_state=0)
+    model = DataParallel(classifier).fit(TEXTS, [0, 1, 0, 1])
+    assert list(model.classes_) == [0, 1]
+
+
+# Bad input
+
+
+def test_without_accelerate(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "accelerate":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r"snn-estimators\[accelerate\]"):
+        DataParallel(tiny_model()).fit(TEXTS)
+
+
+def test_device_is_the_launchers():
+    with pytest.raises(ValueError, match="device='cpu' does not go with DataParallel"):
+        DataParallel(tiny_model(device="cpu")).fit(TEXTS)
+
+
+@pytest.mark.parametrize("estimator", [KernelDensity(), SpikeDecoderLM, None])
+def test_other_estimators(estimator):
+    with pytest.raises(TypeError, match="DataParallel takes an estimator of snn_estimators"):
+        DataParallel(estimator).fit(TEXTS)
+
+
+def test_bad_parameters_are_the_estimators_own():
+    with pytest.raises(ValueError, match="batch_size must be a whole number from 1 on"):
+        DataParallel(tiny_model(batch_size=0)).fit(TEXTS)
+
+
+class Trained(torch.nn.CrossEntropyLoss):
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = torch.nn.Parameter(torch.ones(()))
+
+
+def test_a_criterion_to_train():
+    with pytest.raises(ValueError, match="has parameters to train"):
+        DataParallel(tiny_model(criterion=Trained)).fit(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"mixed_precision": "fp16"}, "not in fp16"),
+        ({"gradient_accumulation_steps": 2}, "gradient_accumulation_steps=2"),
+        ({"distributed_type": SimpleNamespace(value="FSDP")}, "does without FSDP"),
+    ],
+)
+def test_accelerators_that_train_something_else(setting, words):
+    plain = {
+        "mixed_precision": "no",
+        "gradient_accumulation_steps": 1,
+        "distributed_type": SimpleNamespace(value="NO"),
+    }
+    with pytest.raises(ValueError, match=words):
+        _check_accelerator(SimpleNamespace(**{**plain, **setting}))
+
+
+def test_launched_processes_that_accelerate_does_not_know(monkeypatch):
+    DataParallel(tiny_model(max_steps=1)).fit(TEXTS)  # accelerate has its state from now on
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RuntimeError, match="2 processes were launched"):
+        DataParallel(tiny_model()).fit(TEXTS)
