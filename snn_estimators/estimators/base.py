@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any, Self
 
 import torch
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 __all__ = ["GeneratorStates", "SklearnNet", "resolve_device"]
 
 GeneratorStates = tuple[Tensor, list[Tensor]]
+
+_GENERATORS = RLock()
 
 
 class _BeforeFit:
@@ -262,9 +265,12 @@ class SklearnNet(NeuralNet):
 
     @contextmanager
     def _private_generators(self, start: int | GeneratorStates) -> Iterator[None]:
-        """Run with PyTorch's generators at a seed or in given states; put the global ones back."""
+        """Run with PyTorch's generators at a seed or in given states; put the global ones back.
+
+        They are the process's: whoever needs them in another thread waits.
+        """
         gpus = self._own_gpus()
-        with torch.random.fork_rng(devices=gpus):
+        with _GENERATORS, torch.random.fork_rng(devices=gpus):
             if isinstance(start, int):
                 torch.default_generator.manual_seed(start)
                 for gpu in gpus:

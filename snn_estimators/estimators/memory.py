@@ -76,7 +76,7 @@ class Memory:
         Parameters
         ----------
         memory : str, path, joblib.Memory or None
-            Of a `joblib.Memory` it is a folder beside joblib's own.
+            Of a `joblib.Memory` it is a folder in its store, which ``clear()`` deletes.
 
         Raises
         ------
@@ -90,12 +90,12 @@ class Memory:
         PosixPath('there')
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     Memory.of(joblib.Memory(folder)).folder.relative_to(folder)
-        PosixPath('snn_estimators')
+        PosixPath('joblib/snn_estimators')
         >>> Memory.of(joblib.Memory(location=None)) is None
         True
         """
-        is_joblib = hasattr(memory, "cache") and hasattr(memory, "location")
-        place = memory.location if is_joblib else memory
+        is_joblib = hasattr(memory, "cache") and hasattr(memory, "store_backend")
+        place = getattr(memory.store_backend, "location", None) if is_joblib else memory
         if place is None:
             return None
         if not isinstance(place, str | os.PathLike) or not os.fspath(place):

@@ -98,8 +98,8 @@ class SpikeDecoderLM(LanguageModel):
         goes on from its newest state, which is saved every `save_every_n_steps`, or after each
         epoch as long as that takes no more than 1 % of the time. Whatever search clones the
         estimator, and however many processes share the folder: of those that want the same fit,
-        one trains and the others wait for it. (Of a `joblib.Memory`, it is the folder
-        ``snn_estimators`` in its location.) What the files lack (full disk, damage) costs a
+        one trains and the others wait for it. (Of a `joblib.Memory`, it is a folder in its store,
+        which ``clear()`` deletes.) What the files lack (full disk, damage) costs a
         warning and time, never the fit. A loaded fit runs no callbacks. Ctrl-C, which otherwise
         ends the training alone, leaves `fit` as a KeyboardInterrupt. Without an integer seed,
         and on a fitted estimator (`partial_fit`), nothing is kept.

@@ -350,12 +350,14 @@ def test_a_long_text_is_told_in_milliseconds(folder):
 
 
 def test_a_joblib_memory(folder):
-    model = tiny_model(memory=joblib.Memory(folder, verbose=0))
+    memory = joblib.Memory(folder, verbose=0)
+    model = tiny_model(memory=memory)
     assert not holds(model, TEXTS)
     one = model.fit(TEXTS)
     assert holds(clone(model), TEXTS)
-    assert holds(tiny_model(memory=folder / "snn_estimators"), TEXTS)
     assert clone(model).fit(TEXTS).history == one.history
+    memory.clear(warn=False)
+    assert not holds(model, TEXTS)
     assert not holds(tiny_model(memory=joblib.Memory(None)).fit(TEXTS), TEXTS)
 
 

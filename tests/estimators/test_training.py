@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import math
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GroupKFold
 from skorch.callbacks import Callback, EarlyStopping
@@ -221,6 +223,14 @@ def test_early_stopping_is_no_interruption(texts, recwarn):
     assert model.n_iter_ == 2
     assert model.interrupted_ is False
     assert not [w for w in recwarn if issubclass(w.category, ConvergenceWarning)]
+
+
+def test_fits_in_threads_equal_fits_in_turn(texts):
+    """PyTorch's generators are the process's: one fit must not draw another's numbers."""
+    models = [tiny_model(random_state=i, module__mlp_dropout=0.3, max_epochs=4) for i in range(6)]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda model: clone(model).fit(texts).score(texts), models))
+    assert together == [model.fit(texts).score(texts) for model in models]
 
 
 def test_the_progress_bar(texts, capsys):
