@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from joblib._dask import DaskDistributedBackend
 
-from snn_estimators.model_selection.fits import Outcome, reason
+from snn_estimators.model_selection.cluster_backend import ClusterBackend, Lost
 
 __all__ = ["DaskBackend"]
-
-
-class _Lost(NamedTuple):
-    """Stands for the result of a task that has none."""
-
-    number: int
-    error: BaseException
 
 
 def _itself(value: Any) -> Any:
     return value
 
 
-class DaskBackend(DaskDistributedBackend):
+class DaskBackend(ClusterBackend, DaskDistributedBackend):
     """A backend that survives its workers.
 
     Dask moves the tasks of a worker that dies to others, and gives one up that took several
-    workers with it: here that is a result, too, where joblib's backend waits for ever. And data
-    that joblib would scatter dies with the workers that have it; the result of a task is made
-    again.
+    workers with it (``distributed.scheduler.allowed-failures``): here that is a result, too,
+    where joblib's backend waits for ever. And data that joblib would scatter dies with the
+    workers that have it; the result of a task is made again.
 
     Parameters
     ----------
@@ -47,24 +40,22 @@ class DaskBackend(DaskDistributedBackend):
         """Give workers, for what tasks might run in parallel themselves, joblib's own backend."""
         return DaskDistributedBackend, ()
 
-    def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return how many tasks go at a time: joblib would do them here if it were one."""
-        return max(2, super().effective_n_jobs(n_jobs))
+    def slots(self) -> int:
+        """Return the number of the workers' threads."""
+        return sum(self.client.ncores().values())
+
+    def unpacked(self, out: Any) -> list[Any]:
+        """Return the results of a batch that came back, or raise what it raised."""
+        return DaskDistributedBackend.retrieve_result_callback(self, out)
 
     def submit(self, func: Any, callback: Any = None) -> Any:
         """Send off a batch of one task; part of joblib's interface."""
-        number = func.items[0][1][0]  # the first argument of `fit_and_score`
-        future = super().submit(func, callback)
+        number = self.took(func, callback)
+        future = super().submit(func, lambda out: self.brought(number, out))
 
         def report(done: Any) -> None:
             if done.exception() is not None:
-                callback(_Lost(number, done.exception()))
+                self.brought(number, Lost(number, done.exception()))
 
         future.add_done_callback(report)
         return future
-
-    def retrieve_result_callback(self, out: Any) -> Any:
-        """Return a batch's results; part of joblib's interface."""
-        if isinstance(out, _Lost):
-            return [(out.number, Outcome(float("nan"), failure=reason(out.error)))]
-        return super().retrieve_result_callback(out)

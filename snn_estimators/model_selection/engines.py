@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from joblib import Parallel, parallel_config
 __all__ = ["check_engine", "claimed_gpu", "gpu_order", "open_engine", "threads_per_worker"]
 
 ANSWER_WITHIN = 5.0  # seconds
+_RAY_STORE = 2**27  # bytes; Ray wants at least 75 MB, and would take a third of the memory
 _PORTS = {"dask": 8786, "ray": 10001}
 _EXTRAS = {"dask": "distributed", "ray": "ray"}
 
@@ -65,11 +68,13 @@ def check_engine(engine: str) -> None:
     if kind == "dask":
         with ExitStack() as stack:
             _connect(engine, stack)
+    else:
+        _call_ray(engine, address)
 
 
 @contextmanager
 def open_engine(
-    engine: str, n_jobs: int | None, shared: Sequence[Any]
+    engine: str, n_jobs: int | None, shared: Sequence[Any], gpus: bool = False
 ) -> Iterator[Callable[[Iterable[Any]], Iterator[Any]]]:
     """Start or reach the engine, and stop what was started at the end of the block.
 
@@ -81,6 +86,9 @@ def open_engine(
         Fits at a time. A cluster has as many as it has threads, whatever this says.
     shared : sequence of ndarrays
         Arguments of many tasks, brought to each worker once.
+    gpus : bool, default=False
+        Whether each task gets a GPU if the cluster has any; only Ray asks, who hides them from
+        the others.
 
     Yields
     ------
@@ -94,8 +102,8 @@ def open_engine(
             backend = _dask_backend(engine, n_jobs, shared, stack)
             stack.enter_context(parallel_config(backend=backend))
         elif kind == "ray":
-            _reach_ray(engine, stack)
-            stack.enter_context(parallel_config(backend="ray", n_jobs=n_jobs or -1))
+            backend = _ray_backend(engine, n_jobs, shared, gpus, stack)
+            stack.enter_context(parallel_config(backend=backend))
         else:
             threads = {"inner_max_num_threads": threads_per_worker(n_jobs)}
             stack.enter_context(parallel_config(backend="loky", n_jobs=n_jobs, **threads))
@@ -206,9 +214,10 @@ def _parse(engine: str) -> tuple[str, tuple[str, int] | None]:
 
 
 def _no_answer(engine: str, error: BaseException) -> ConnectionError:
+    hint = ", and RAY_AUTH_MODE=token if it wants a token" if engine.startswith("ray") else ""
     return ConnectionError(
         f"the engine {engine} does not answer ({str(error) or type(error).__name__}): check the "
-        "address, and that it was started"
+        f"address, and that it was started{hint}"
     )
 
 
@@ -240,13 +249,40 @@ def _connect(engine: str, stack: ExitStack) -> Any:
     return client
 
 
-def _reach_ray(engine: str, stack: ExitStack) -> None:
-    """Connect to a Ray cluster, or start one on this machine; and tell joblib of it."""
+def _call_ray(engine: str, address: tuple[str, int]) -> None:
+    """Refuse what does not speak Ray's language: `ray.init` would wait for half a minute."""
+    grpc = importlib.import_module("grpc")
+    host, port = address
+    with grpc.insecure_channel(f"{f'[{host}]' if ':' in host else host}:{port}") as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=ANSWER_WITHIN)
+        except grpc.FutureTimeoutError as error:
+            raise _no_answer(engine, ConnectionError("it is no Ray cluster")) from error
+
+
+def _ray_backend(
+    engine: str, n_jobs: int | None, shared: Sequence[Any], gpus: bool, stack: ExitStack
+) -> Any:
+    """Connect to a Ray cluster, or start one of this machine's cores."""
     ray = importlib.import_module("ray")
     if not ray.is_initialized():
+        quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+        address = engine if "://" in engine else os.environ.get("RAY_ADDRESS")
         try:
-            ray.init(address=engine if "://" in engine else None, log_to_driver=False)
-        except (ConnectionError, OSError) as error:
+            if address is not None:
+                ray.init(address, **quiet)
+            else:
+                ray.init(
+                    "local",
+                    num_cpus=joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs),
+                    include_dashboard=False,
+                    runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}},
+                    object_store_memory=_RAY_STORE + 2 * sum(one.nbytes for one in shared),
+                    **quiet,
+                )
+        except (OSError, RuntimeError) as error:
             raise _no_answer(engine, error) from error
         stack.callback(ray.shutdown)
-    importlib.import_module("ray.util.joblib").register_ray()
+    from snn_estimators.model_selection.ray_backend import RayBackend
+
+    return RayBackend(shared, gpus)

@@ -15,6 +15,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from snn_estimators.estimators.base import resolve_device
 from snn_estimators.model_selection.budget import Budget
+from snn_estimators.model_selection.cluster_backend import WorkersGoneError
 from snn_estimators.model_selection.engines import open_engine, threads_per_worker
 from snn_estimators.model_selection.fits import (
     Bytes,
@@ -149,7 +150,9 @@ class Runner:
             n_jobs = min(gpus if on_gpu else joblib.cpu_count(), len(fits))
         with (
             tempfile.TemporaryDirectory(prefix="snn-estimators-") as folder,
-            open_engine(engine, n_jobs, list(self._texts.values())) as work,
+            open_engine(
+                engine, n_jobs, list(self._texts.values()), _may_use_gpus(self.plan.estimator)
+            ) as work,
         ):
             around = Surroundings(
                 self.plan.length + 1, self.plan.folds, self.ledger.folder, self.track, self.folder
@@ -164,6 +167,9 @@ class Runner:
                     for number in _unfinished(Path(folder)):
                         if number in waiting:
                             self._try_alone(waiting, number, work, around)
+                except WorkersGoneError as error:
+                    names = [waiting[number].name for number in error.numbers[:3]]
+                    raise ConnectionError(self._stranded(engine, names)) from error
 
     def _calls(self, fits: dict[int, Fit], around: Surroundings) -> Iterator[Any]:
         for number, fit in list(fits.items()):
@@ -178,6 +184,14 @@ class Runner:
             self._collect(waiting, work(self._calls({number: waiting[number]}, around)))
         except BrokenProcessPool:
             self._note(waiting.pop(number), Outcome(float("nan"), failure=_DIED))
+
+    def _stranded(self, engine: str, names: Sequence[str]) -> str:
+        kept = "kept" if self.ledger.folder is not None else "lost, as there is no store"
+        return (
+            f"the workers of the engine {engine} are gone, the last of them with {names} in hand; "
+            f"{self.standings.n_done} of {self.plan.n_fits} fits are done and {kept}: start "
+            "workers, and run the same again to go on"
+        )
 
     def _collect(self, waiting: dict[int, Fit], outcomes: Iterator[tuple[int, Outcome]]) -> None:
         for number, outcome in outcomes:
@@ -206,6 +220,11 @@ def _gpus(estimator: Any) -> tuple[int, bool]:
     if device.type != "cuda":
         return 0, False
     return torch.cuda.device_count() if device.index is None else 1, True
+
+
+def _may_use_gpus(estimator: Any) -> bool:
+    """Tell whether the model would run on a GPU of a machine that has one."""
+    return str(final_estimator(estimator).device).startswith(("auto", "cuda"))
 
 
 def _unfinished(folder: Path) -> list[int]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 import subprocess
@@ -71,13 +70,16 @@ with claimed_gpu(0, 2, Path(sys.argv[1])) as gpu:
 """
 
 
-@pytest.mark.parametrize("engine", ["dask://127.0.0.1:{port}", "dask://no-such-host.invalid:8786"])
-def test_an_address_that_does_not_answer_is_told_at_once(engine):
+@pytest.mark.parametrize("kind", ["dask", "ray"])
+@pytest.mark.parametrize("place", ["127.0.0.1:{port}", "no-such-host.invalid:8786"])
+def test_an_address_that_does_not_answer_is_told_at_once(kind, place):
+    pytest.importorskip("distributed" if kind == "dask" else kind)
+    engine = f"{kind}://{place}"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         engine = engine.format(port=free.getsockname()[1])
     started = time.monotonic()
-    with pytest.raises(ConnectionError, match=r"the engine dask://.* does not answer"):
+    with pytest.raises(ConnectionError, match=rf"the engine {kind}://.* does not answer"):
         check_engine(engine)
     assert time.monotonic() - started < 10
 
@@ -102,18 +104,6 @@ def test_packages_that_are_not_installed_are_named(engine, module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=rf"pip install 'snn-estimators\[{engine}\]'"):
         check_engine(engine)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-def test_ray_runs_tasks():
-    text = np.arange(50, dtype=np.uint8)
-    with open_engine("ray", 2, [text]) as work:
-        seen = dict(work(delayed(total)(number, text) for number in range(3)))
-    assert seen == dict.fromkeys(range(3), int(text.sum()))
-
-
-def total(number, text):
-    return number, int(text.sum())
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 1, reason="no GPU")
