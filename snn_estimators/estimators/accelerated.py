@@ -144,8 +144,12 @@ class _Accelerated(AccelerateMixin):
     def _unwrap_accelerator(self) -> None:
         if self._wrapped_with_accelerator:
             self.optimizer_ = self.optimizer_.optimizer
+            left = {"_is_accelerate_prepared"}
+            if "_original_forward" in vars(self.module_):  # which mixed precision has replaced
+                left.add("forward")
             super()._unwrap_accelerator()
-            vars(self.module_).pop("_is_accelerate_prepared", None)
+            for name in left:
+                vars(self.module_).pop(name, None)
             self._accelerator.free_memory()
 
     # Beginning
@@ -196,9 +200,7 @@ class _Accelerated(AccelerateMixin):
         if self._processes.count == 1:
             return super()._train(dataset, method, keeper, **fit_params)
         with UnsavedFit() if keeper is None else nullcontext(keeper) as shared:
-            super()._train(dataset, method, shared, **fit_params)
-        self._share_buffers()
-        return self
+            return super()._train(dataset, method, shared, **fit_params)
 
     # Steps
 
@@ -282,19 +284,13 @@ class _Accelerated(AccelerateMixin):
         with self._processes.together():
             super().notify(method_name, **cb_kwargs)
 
-    def run_single_epoch(self, iterator: Any, training: bool, *args: Any, **kwargs: Any) -> None:
-        """Run one epoch; what normalisation has counted is then the main process's everywhere."""
-        super().run_single_epoch(iterator, training, *args, **kwargs)
-        if training:
-            self._share_buffers()
-
-    def _share_buffers(self) -> None:
-        buffers = list(self.module_.buffers())
-        if self._processes.count > 1 and buffers:
-            with self._processes.together():
-                pass
-            for buffer in buffers:
-                torch.distributed.broadcast(buffer, 0)
+    def on_batch_end(
+        self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
+    ) -> None:
+        """Take over what process 0 has counted, then count the step; a skorch hook."""
+        if training and self._processes.count > 1:
+            self._processes.share(_running_statistics(self.module_))
+        super().on_batch_end(net, batch=batch, training=training, **kwargs)
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Do not wait for others, who may have failed; a skorch hook."""
@@ -315,6 +311,12 @@ class _Accelerated(AccelerateMixin):
     def load_params(self, *args: Any, **kwargs: Any) -> None:
         """Load what `save_params` wrote."""
         super(AccelerateMixin, self).load_params(*args, **kwargs)
+
+
+def _running_statistics(module: nn.Module) -> list[Tensor]:
+    """Return the buffers that training changes."""
+    buffers = dict(module.named_buffers())
+    return [buffers[name] for name in module.state_dict() if name in buffers] if buffers else []
 
 
 def _content(dataset: Any) -> list[Any]:

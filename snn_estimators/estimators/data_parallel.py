@@ -24,11 +24,11 @@ class DataParallel(BaseEstimator):
 
     A script that uses it is started by a launcher, once a process::
 
-        accelerate launch --num_processes 2 train.py      # on two GPUs
-        torchrun --nproc-per-node 2 train.py              # the same; also on CPUs
+        accelerate launch --num_processes 2 train.py    # on two GPUs
+        torchrun --nproc-per-node 2 train.py            # the same; on CPUs, too
 
-    and all processes run all of it. Started plainly, or in a notebook, it is one process, and
-    `fit` the estimator's own.
+    and every process runs all of it. Started plainly, or in a notebook, it is one process, and
+    `fit` is the estimator's own.
 
     Parameters
     ----------
@@ -48,18 +48,21 @@ class DataParallel(BaseEstimator):
     Notes
     -----
     `n` processes with a `batch_size` of `b` do what one does with ``n * b``, up to the rounding of
-    sums: they draw the same batches, the loss is the mean over all tokens of all shares, and so
-    are the losses and the tokens per second in the history. Three things differ. Dropout draws
-    other masks. Batch and power normalisation count within each process's share, and the main
-    process's running statistics are kept. And callbacks are given a ``y_pred`` of the share only.
+    sums: they draw the same batches, each computes every n-th row, the loss is the mean over all
+    tokens of the batch, and so are the losses and the tokens per second that are told. Three
+    things differ: dropout draws other masks; batch and power normalisation count within each
+    process's share, and process 0's running statistics are kept; and callbacks see a ``y_pred`` of
+    the share alone.
 
-    Every process must be given the same estimator and the same X and y; that is checked. Process 0
-    alone writes files and shows progress. An exception in one process ends `fit` in all; Ctrl-C
-    does at the end of a step. (One exception: a process that fails in the middle of the backward
-    pass, say for want of memory, cannot tell the others, which end when that process does.)
+    Every process must be given the same estimator, X and y, which is checked. Process 0 alone
+    writes files and shows progress; a fit with a `name` can be resumed by as many processes as
+    began it, to the bit. What stops one process stops all: Ctrl-C and callbacks at the end of the
+    same step, an exception as soon as they meet again. (A process that fails within the backward
+    pass, say for want of memory, cannot tell: the others end when it does.)
 
-    What `accelerate config` or the script's own ``Accelerator(...)`` says of devices and of bf16
-    holds; gradient accumulation, fp16, fp8, DeepSpeed and FSDP are refused.
+    What ``accelerate config`` or an ``Accelerator`` of the script's own says of devices and of
+    bf16 holds. fp16, gradient accumulation and sharded models (DeepSpeed, FSDP) are refused, and
+    so is `memory`.
 
     Examples
     --------

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 __all__ = ["Processes", "Tally", "find_accelerator"]
 
@@ -31,12 +32,17 @@ def find_accelerator() -> Any:
     """
     try:
         from accelerate import Accelerator  # type: ignore[import-untyped]
+        from accelerate.utils import DistributedDataParallelKwargs  # type: ignore[import-untyped]
     except ImportError as error:
         raise ImportError(
             "DataParallel needs accelerate: pip install 'snn-estimators[accelerate]'."
         ) from error
     # Without a GPU accelerate joins processes only if it is told that the CPU is meant.
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        # That is `Processes.share`'s, at a time when all processes are known to be well.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
     n_launched = int(os.environ.get("WORLD_SIZE", 1)) if "LOCAL_RANK" in os.environ else 1
     if accelerator.num_processes != n_launched:
         raise RuntimeError(
@@ -128,6 +134,17 @@ class Processes:
         if self.count > 1:
             torch.distributed.broadcast_object_list(result)
         return result[0]  # type: ignore[return-value]
+
+    def share(self, tensors: list[Tensor]) -> None:
+        """Overwrite tensors by those of process 0."""
+        if not tensors:
+            return
+        with self.together():
+            together = torch.cat([tensor.double().flatten() for tensor in tensors])
+        torch.distributed.broadcast(together, 0)
+        parts = together.split([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
 
     def differ(self, value: Any) -> bool:
         """Tell whether processes have different values of something."""

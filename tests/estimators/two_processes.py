@@ -40,7 +40,7 @@ def model_of(kind: str, batch_size: int) -> Any:
     """Return an estimator without dropout, whose batches have padding and a ragged end."""
     common: dict[str, Any] = {"batch_size": batch_size, "max_epochs": 3, "random_state": 0}
     if kind == "decoder":
-        split = {"train_split": ValidSplit(3), "evaluate_every_n_steps": 2}
+        split = {"train_split": ValidSplit(10), "evaluate_every_n_steps": 2}
         return tiny_model(**common, **split, warmup_tokens=100)
     if kind == "gpt":
         return SpikeGPTLM(**GPT, **common, lr=1e-2, steps_per_epoch=5, module__ctx_len=8)
@@ -213,7 +213,7 @@ def main(folder: str, *names: str) -> None:
             if names:
                 raise
             told[name] = f"{type(error).__name__}: {error}"
-    Path(folder, f"{RANK}.pickle").write_bytes(pickle.dumps(told))
+        Path(folder, f"{RANK}.pickle").write_bytes(pickle.dumps(told))
 
 
 if __name__ == "__main__":
