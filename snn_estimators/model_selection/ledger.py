@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from snn_estimators._files import replace_file
 from snn_estimators.estimators.identity import identity
-from snn_estimators.estimators.memory import Memory
+from snn_estimators.estimators.memory import Memory, MemoryLike
 from snn_estimators.estimators.memory import fit_key as key_of_model
 from snn_estimators.model_selection.fits import Outcome
 from snn_estimators.model_selection.scoring import SCORES, final_estimator
 
-__all__ = ["Ledger", "fit_key"]
+__all__ = ["Ledger", "fit_key", "folder_of"]
 
 
 _SCORES = "scores"
@@ -30,7 +30,7 @@ class Ledger:
 
     Parameters
     ----------
-    folder : path or None
+    memory : path, joblib.Memory or None
         None keeps nothing.
 
     Raises
@@ -46,10 +46,9 @@ class Ledger:
     True
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None) -> None:
-        self._memory = Memory.of(folder)
-        # Workers may stand elsewhere.
-        self.folder = None if self._memory is None else self._memory.folder.absolute()
+    def __init__(self, memory: MemoryLike) -> None:
+        self._memory = Memory.of(memory)
+        self.folder = folder_of(memory)
 
     def open(self, *, fresh: bool = False) -> None:
         """Make the folder, unless it is there; or make it anew.
@@ -91,6 +90,18 @@ class Ledger:
         except (ValueError, KeyError, TypeError, OSError) as error:
             warnings.warn(f"{path} is damaged ({error}): the fit is done again", stacklevel=2)
             return None
+
+
+def folder_of(memory: MemoryLike) -> Path | None:
+    """Return the folder that a memory means, wherever the workers stand; None keeps nothing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no memory, or that of a newer version.
+    """
+    meant = Memory.of(memory)
+    return None if meant is None else meant.folder.absolute()
 
 
 def fit_key(model: Any, **data: Any) -> str:

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 
 from snn_estimators.estimators import LanguageModel
+from snn_estimators.estimators.fingerprints import HARMLESS
 from snn_estimators.model_selection.fits import Fit, final_stem, set_final
 from snn_estimators.model_selection.grids import Grid, check_grid, resolve_parameters
 from snn_estimators.model_selection.halving import Rung, plan_rungs
@@ -25,7 +26,7 @@ from snn_estimators.model_selection.standings import Row
 from snn_estimators.model_selection.tables import short_names
 from snn_estimators.text import WindowKFold, split_windows
 
-__all__ = ["Plan", "load_texts", "resolve_grid"]
+__all__ = ["Plan", "check_model", "load_texts", "resolve_grid"]
 
 _RESOURCES = ("max_steps", "max_epochs")
 
@@ -37,8 +38,9 @@ class Plan:
     Attributes
     ----------
     estimator : estimator
+        That `check_model` lets pass.
     grid : dict or list of dicts
-        Under full names.
+        From `resolve_grid`.
     texts : dict of str to str
         By the names of the corpora.
     length, folds : int
@@ -49,6 +51,8 @@ class Plan:
         The factor.
     resource : str or None
         What the rungs have more and more of.
+    memory : str or None
+        The folder that keeps the fits.
     """
 
     estimator: Any
@@ -59,9 +63,9 @@ class Plan:
     seeds: Any = None
     halving: int | None = None
     resource: str | None = None
+    memory: str | None = None
 
     def __post_init__(self) -> None:
-        check_grid(self.estimator, self.grid)
         self.candidates: list[dict[str, Any]] = list(ParameterGrid(self.grid))
         self._seed = f"{final_stem(self.estimator)}random_state"
         self._check_seeds()
@@ -109,17 +113,15 @@ class Plan:
         return re.sub(r"[^\w.,=+-]+", "_", ",".join(words))
 
     def model(self, row: Row) -> Any:
-        """Return the estimator of a row, with the first seed."""
-        return self.fits(0, row)[0].model
+        """Return the estimator of a row, with the first seed, so that it can be fitted."""
+        model = self.fits(0, row)[0].model
+        if _saves_in_between(model) and final_estimator(model).memory is None:
+            set_final(model, memory=self.memory)
+        return model
 
     # Refusals
 
     def _check_seeds(self) -> None:
-        if not isinstance(final_estimator(self.estimator), LanguageModel):
-            raise TypeError(
-                "a sweep compares language models such as SpikeDecoderLM, or a Pipeline that ends "
-                f"in one, got {type(final_estimator(self.estimator)).__name__}"
-            )
         if self.seeds is not None and any(self._seed in one for one in self.candidates):
             raise ValueError("seeds and the grid's random_state say the same thing: give one")
         first = getattr(final_estimator(self.estimator), "random_state", None)
@@ -161,7 +163,7 @@ class Plan:
                 if hasattr(model, "steps"):
                     last = final_estimator(model)
                     seen = model[:-1].fit_transform(windows) if len(model.steps) > 1 else windows
-                last.check(seen)
+                last.set_params(memory=self.memory).check(seen)
                 fit_key(model)
             except (ValueError, TypeError) as error:
                 names = short_names(candidate)
@@ -172,11 +174,76 @@ class Plan:
                 ) from error
 
 
+def check_model(estimator: Any, memory: str | None) -> None:
+    """Refuse an estimator that is no language model, or that saves itself elsewhere.
+
+    Raises
+    ------
+    TypeError, ValueError
+    """
+    model = final_estimator(estimator)
+    if not isinstance(model, LanguageModel):
+        raise TypeError(
+            "a sweep compares language models such as SpikeDecoderLM, or a Pipeline that ends "
+            f"in one, got {type(model).__name__}"
+        )
+    if model.name is not None or model.resume:
+        given = "resume=True" if model.name is None else f"name={model.name!r}"
+        raise ValueError(
+            f"the estimator has {given}, but a sweep keeps its many fits in its store=, and goes "
+            "on by itself: leave name=None and resume=False"
+        )
+    if _saves_in_between(model) and memory is None:
+        raise ValueError(
+            f"save_every_n_steps={model.save_every_n_steps!r} needs a folder to save in: give the "
+            "sweep an output= or a store="
+        )
+
+
+def _saves_in_between(estimator: Any) -> bool:
+    return final_estimator(estimator).save_every_n_steps is not None
+
+
+def _refuse_own_parameters(estimator: Any, grid: Grid | Sequence[Grid]) -> None:
+    stem = final_stem(estimator)
+    for name in {name: None for one in _listed(grid) for name in one}:
+        short = name.removeprefix(stem)
+        if short == "memory":
+            raise ValueError(
+                f"{name!r} is no parameter to compare: store= says where fits are kept"
+            )
+        if short in ("name", "resume", "keep_checkpoints"):
+            raise ValueError(
+                f"{name!r} is no parameter to compare: a sweep keeps its fits in its store=, under "
+                "no names, and goes on by itself"
+            )
+        if short in HARMLESS:
+            raise ValueError(
+                f"{name!r} changes no figure, so there is nothing to compare: set it in the "
+                "estimator"
+            )
+
+
+def _listed(grid: Grid | Sequence[Grid]) -> Sequence[Grid]:
+    return [grid] if isinstance(grid, Mapping) else list(grid)
+
+
 def resolve_grid(estimator: Any, grid: Grid | Sequence[Grid]) -> Any:
-    """Replace short parameter names by full ones in a grid or a list of grids."""
+    """Replace short names by full ones in a grid or a list of grids, and refuse what cannot be.
+
+    Raises
+    ------
+    ValueError
+        As `resolve_parameters` and `check_grid`; if a parameter changes no figure, or is one that
+        a sweep sets itself.
+    """
     if isinstance(grid, Mapping):
-        return resolve_parameters(estimator, grid)
-    return [resolve_parameters(estimator, one) for one in grid]
+        resolved: Any = resolve_parameters(estimator, grid)
+    else:
+        resolved = [resolve_parameters(estimator, one) for one in grid]
+    check_grid(estimator, resolved)
+    _refuse_own_parameters(estimator, resolved)
+    return resolved
 
 
 def load_texts(corpora: Any, *, clean: bool, limit: int | None) -> dict[str, str]:

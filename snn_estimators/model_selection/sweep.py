@@ -16,16 +16,18 @@ from sklearn.exceptions import FitFailedWarning
 from tqdm import tqdm
 
 from snn_estimators._files import replace_file
+from snn_estimators.estimators.memory import MemoryLike
 from snn_estimators.model_selection.budget import Budget
 from snn_estimators.model_selection.engines import check_engine
 from snn_estimators.model_selection.fits import Fit
-from snn_estimators.model_selection.grids import Grid, check_grid
-from snn_estimators.model_selection.ledger import Ledger
-from snn_estimators.model_selection.plan import Plan, load_texts, resolve_grid
+from snn_estimators.model_selection.grids import Grid
+from snn_estimators.model_selection.ledger import Ledger, folder_of
+from snn_estimators.model_selection.plan import Plan, check_model, load_texts, resolve_grid
 from snn_estimators.model_selection.provenance import describe_run
 from snn_estimators.model_selection.recipes import DEFAULT_GRIDS, sweep_model
 from snn_estimators.model_selection.report import check_writable, write_tables
 from snn_estimators.model_selection.runner import Runner
+from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.model_selection.standings import Standings
 from snn_estimators.model_selection.tracking import check_tracker
 
@@ -94,7 +96,8 @@ class Sweep:
         Of the `sweep_model` that is compared.
     estimator : estimator, optional
         What is cloned for each candidate instead: a language model, or a `Pipeline` that ends in
-        one.
+        one. Its `memory` is the sweep's `store`; its other ways to save itself, by a `name`, are
+        refused.
     length : int, default=64
         Tokens that a model sees at most; the text is cut into windows one longer.
     limit : int or None, default=80_000
@@ -127,8 +130,8 @@ class Sweep:
         Follow each fit's loss: TensorBoard's files go below `output`, MLflow's where
         ``MLFLOW_TRACKING_URI`` points.
     store : path, optional
-        Folder of finished and unfinished fits; sweeps may share one. By default ``.store`` in
-        `output`; without either nothing is kept.
+        Folder of finished and unfinished fits; sweeps may share one. By default the estimator's
+        `memory`, else ``.store`` in `output`; without any of these nothing is kept.
     fresh : bool, default=False
         Begin anew: what the store holds is deleted. Otherwise a sweep goes on.
     output : path, optional
@@ -197,7 +200,7 @@ class Sweep:
         started = time.perf_counter()
         budget = Budget(self.budget)
         ledger = Ledger(self._store())
-        plan = self._plan()
+        plan = self._plan(None if ledger.folder is None else str(ledger.folder))
         standings = Standings(plan.seeds, plan.folds, halving=self.halving is not None)
         # Described before the first fit: nothing may go wrong between the last fit and its table.
         story = self._describe(plan)
@@ -238,7 +241,7 @@ class Sweep:
             _write(result, folder)
         return result
 
-    def _plan(self) -> Plan:
+    def _plan(self, memory: str | None = None) -> Plan:
         """Make the plan, after everything that can be refused without it."""
         if self.n_jobs == 0:
             raise ValueError("n_jobs must not be 0: give the number of fits at a time, or -1")
@@ -250,8 +253,8 @@ class Sweep:
         if model is None:
             model = sweep_model(family=self.family, length=self.length, clean=self.clean)
         grid = DEFAULT_GRIDS[self.family] if self.grid is None else self.grid
+        check_model(model, memory)
         grid = resolve_grid(model, grid)
-        check_grid(model, grid)
         check_engine(self.engine)
         return Plan(
             model,
@@ -262,11 +265,19 @@ class Sweep:
             seeds=self.seeds,
             halving=self.halving,
             resource=self.resource,
+            memory=memory,
         )
 
-    def _store(self) -> Path | None:
-        if self.store is not None:
-            return Path(self.store)
+    def _store(self) -> MemoryLike:
+        """Return where the fits are kept: `store`, else the estimator's memory, else `output`."""
+        own = getattr(final_estimator(self.estimator), "memory", None)
+        if own is not None and self.store is not None and folder_of(own) != folder_of(self.store):
+            raise ValueError(
+                f"the estimator has memory={own!r}, and the sweep store={str(self.store)!r}, which "
+                "both keep its fits: give one of the two"
+            )
+        if own is not None or self.store is not None:
+            return self.store if own is None else own
         return None if self.output is None else Path(self.output, STORE)
 
     def _describe(self, plan: Plan) -> dict[str, Any]:

@@ -9,11 +9,13 @@ import time
 import warnings
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from skorch.callbacks import Callback
 
@@ -26,7 +28,7 @@ from snn_estimators.model_selection import (
     sweep,
     sweep_model,
 )
-from snn_estimators.text import TextCleaner
+from snn_estimators.text import TextCleaner, WindowKFold, split_windows
 
 TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
 SONG = {"song": ["Row, row, row your boat, gently down the stream. " * 12]}
@@ -418,10 +420,19 @@ def test_a_sweep_that_is_stopped_gives_the_same_table_when_it_is_run_again(make,
         ({"resource": "max_steps"}, ValueError, "set halving"),
         ({"budget": 0}, ValueError, "budget"),
         ({"budget": "2 weeks"}, ValueError, "budget"),
+        ({"grid": {"memory": ["a", "b"]}}, ValueError, "'memory' is no parameter .* store="),
+        ({"grid": {"name": ["a"]}}, ValueError, "'name' is no parameter .* store="),
+        ({"grid": {"resume": [True]}}, ValueError, "'resume' is no parameter .* store="),
+        ({"grid": {"keep_checkpoints": [1, 2]}}, ValueError, "'keep_checkpoints' .* store="),
+        ({"grid": {"verbose": [0, 1]}}, ValueError, "'verbose' changes no figure.*estimator"),
+        ({"grid": {"device": ["cpu"]}}, ValueError, "'device' changes no figure.*estimator"),
+        ({"grid": [{"heads": [1]}, {"save_every_n_steps": [1]}]}, ValueError, "'save_every_n"),
+        ({"estimator": sweep_model(name="mine")}, ValueError, "name='mine'.*leave name=None"),
+        ({"estimator": sweep_model(resume=True)}, ValueError, "resume=True.*leave name=None"),
         ({"engine": "spark"}, ValueError, "no engine 'spark'"),
         ({"engine": "dask://127.0.0.1:9"}, ConnectionError, "does not answer"),
         ({"track": "paper"}, ValueError, "no tracker"),
-        ({"track": "mlflow"}, ImportError, "pip install mlflow"),
+        ({"track": "mlflow"}, ImportError, r"pip install .snn-estimators\[track\]"),
     ],
 )
 def test_refusals_come_before_the_first_fit(
@@ -446,6 +457,51 @@ def test_stores_that_are_none_or_too_new_are_refused(no_fit, make, tmp_path):
     (tmp_path / "store" / "store.json").write_text('{"format": 99}')
     with pytest.raises(ValueError, match="newer version"):
         make({"heads": [1]}, store=tmp_path / "store").run()
+
+
+# The estimator's own ways to save itself
+
+
+def test_fits_of_a_sweep_may_save_themselves_in_between(make, tiny, tmp_path):
+    tiny.set_params(save_every_n_steps=1)
+    result = make({"heads": [1, 2]}, output=tmp_path / "out").run()
+    assert result.table["failure"].isna().all()
+    result.best.fit(TALE["tale"])
+    assert len(list((tmp_path / "out" / ".store" / "fits").iterdir())) == 4 + 1
+
+
+def test_saving_in_between_without_a_place_is_refused(no_fit, make, tiny):
+    with pytest.raises(ValueError, match=r"save_every_n_steps=1 needs .* output= or a store="):
+        make({"heads": [1]}, estimator=tiny.set_params(save_every_n_steps=1)).run()
+
+
+@pytest.mark.parametrize("output", [None, "out"])
+def test_the_estimators_memory_is_the_store(make, tiny, tmp_path, steps, output):
+    tiny.set_params(memory=tmp_path / "mine")
+    output = output and tmp_path / output
+    first = make({"heads": [1, 2]}, output=output).run()
+    assert len(list((tmp_path / "mine" / "fits").iterdir())) == 4
+    assert output is None or not (output / ".store").exists()
+    assert first.best.memory == tmp_path / "mine"
+    del steps[:]
+    assert make({"heads": [1, 2]}, store=tmp_path / "mine").run().run["fits"]["taken_over"] == 4
+    windows = split_windows(prepare_text(TALE["tale"]), 17)
+    GridSearchCV(tiny, {"module__heads": [1, 2]}, cv=WindowKFold(2, length=17), refit=False).fit(
+        windows
+    )
+    assert not steps
+
+
+def test_a_memory_of_joblib_is_the_store(make, tiny, tmp_path):
+    tiny.set_params(memory=joblib.Memory(tmp_path))
+    make({"heads": [1]}).run()
+    assert len(list((tmp_path / "snn_estimators" / "fits").iterdir())) == 2
+
+
+def test_two_places_for_the_fits_are_refused(no_fit, make, tiny, tmp_path):
+    tiny.set_params(memory=tmp_path / "mine")
+    with pytest.raises(ValueError, match=r"memory=.*mine.* store=.*other.*: give one"):
+        make({"heads": [1]}, store=tmp_path / "other").run()
 
 
 # Recipes
