@@ -54,8 +54,9 @@ _OWN = {"_accelerator", "_processes", "_wrapped_with_accelerator", "_plain", "_a
 
 @cache
 def _accelerated_class(kind: type) -> type:
-    # Of the same name, which is what saved files know it by.
-    return type(kind)(kind.__name__, (_Accelerated, kind), {})
+    # Of the same name, which is what files and memories know it by.
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    return type(kind)(kind.__name__, (_Accelerated, kind), names)
 
 
 class _Accelerated(AccelerateMixin):

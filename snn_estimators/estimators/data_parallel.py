@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import get_tags
 
@@ -126,10 +127,10 @@ class DataParallel(BaseEstimator):
         Path
             The folder; see the estimator's own `save_pretrained`, which reads the same there.
         """
-        if not hasattr(self, "estimator_"):
-            return self.estimator.save_pretrained(name_or_path)  # raises
-        processes = Processes(find_accelerator())
-        return processes.from_main(lambda: self.estimator_.save_pretrained(name_or_path))
+        save = vars(self).get("estimator_", self.estimator).save_pretrained
+        if not torch.distributed.is_initialized():
+            return save(name_or_path)
+        return Processes(find_accelerator()).from_main(lambda: save(name_or_path))
 
     def _to_fit(self) -> Any:
         self._check_estimator()

@@ -248,7 +248,17 @@ def test_one_process_does_what_the_estimator_does(alone):
     assert_equal(alone(DataParallel(model)), alone(model))
 
 
-def test_conventions(alone):
+def test_one_process_saves_where_the_estimator_does(alone, tmp_path, monkeypatch):
+    monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(tmp_path))
+    remembered = tiny_model(memory=tmp_path / "memory")
+    named = tiny_model(name="one")
+    told = [alone(DataParallel(model)) for model in (remembered, named)]
+    assert_equal(told[0], alone(remembered))
+    assert len([*(tmp_path / "memory" / "fits").glob("[!.]*")]) == 1
+    assert_equal(told[1], alone(named.set_params(resume=True)))
+
+
+def test_conventions():
     model = DataParallel(tiny_model(lr=0.5))
     assert model.get_params()["estimator__lr"] == 0.5
     assert clone(model.set_params(estimator__lr=0.25)).estimator.lr == 0.25
