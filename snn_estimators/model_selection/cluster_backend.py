@@ -18,7 +18,7 @@ PATIENCE = 60.0  # seconds; workers that come back take a few, those of a cloud 
 
 
 class WorkersGoneError(ConnectionError):
-    """No worker is left, and none came within `PATIENCE`.
+    """No worker is left and none came within `PATIENCE`, or nobody is left to ask for them.
 
     Attributes
     ----------

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 from typing import Any
 
 from joblib._dask import DaskDistributedBackend
 
-from snn_estimators.model_selection.cluster_backend import ClusterBackend, Lost
+from snn_estimators.model_selection.cluster_backend import (
+    ClusterBackend,
+    Lost,
+    WorkersGoneError,
+)
 
 __all__ = ["DaskBackend"]
 
@@ -46,7 +51,10 @@ class DaskBackend(ClusterBackend, DaskDistributedBackend):
 
     def unpacked(self, out: Any) -> list[Any]:
         """Return the results of a batch that came back, or raise what it raised."""
-        return DaskDistributedBackend.retrieve_result_callback(self, out)
+        try:
+            return DaskDistributedBackend.retrieve_result_callback(self, out)
+        except CancelledError as error:  # nobody cancels but a client that lost its scheduler
+            raise WorkersGoneError(sorted(self._in_hand)) from error
 
     def submit(self, func: Any, callback: Any = None) -> Any:
         """Send off a batch of one task; part of joblib's interface."""

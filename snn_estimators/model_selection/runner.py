@@ -186,11 +186,13 @@ class Runner:
             self._note(waiting.pop(number), Outcome(float("nan"), failure=_DIED))
 
     def _stranded(self, engine: str, names: Sequence[str]) -> str:
+        """Say what became of a sweep whose cluster left it."""
         kept = "kept" if self.ledger.folder is not None else "lost, as there is no store"
+        hand = f" with {' and '.join(names)} in hand" if names else ""
         return (
-            f"the workers of the engine {engine} are gone, the last of them with {names} in hand; "
-            f"{self.standings.n_done} of {self.plan.n_fits} fits are done and {kept}: start "
-            "workers, and run the same again to go on"
+            f"the workers of the engine {engine}, or its scheduler, are gone{hand}; "
+            f"{self.standings.n_done} of {self.plan.n_fits} fits are done and {kept}: start them, "
+            "and run the same again to go on"
         )
 
     def _collect(self, waiting: dict[int, Fit], outcomes: Iterator[tuple[int, Outcome]]) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ distributed = pytest.importorskip("distributed")
 
 from sklearn.exceptions import FitFailedWarning  # noqa: E402
 
-from snn_estimators.model_selection import Sweep, sweep_model  # noqa: E402
+from snn_estimators.model_selection import Sweep, cluster_backend, sweep_model  # noqa: E402
 from snn_estimators.model_selection.engines import check_engine, open_engine  # noqa: E402
 
 TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
@@ -24,8 +27,8 @@ TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """Address of a cluster whose workers come back when they die."""
+def local():
+    """A cluster whose workers come back when they die."""
     import dask
 
     patience = {"distributed.scheduler.allowed-failures": 1}
@@ -33,9 +36,19 @@ def cluster():
         dask.config.set(patience),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0
-        ) as cluster,
+        ) as local,
     ):
-        yield cluster.scheduler_address.replace("tcp", "dask")
+        yield local
+
+
+@pytest.fixture(scope="module")
+def cluster(local):
+    """Its address."""
+    return address(local)
+
+
+def address(local):
+    return local.scheduler_address.replace("tcp", "dask")
 
 
 class Assassin(Callback):
@@ -90,3 +103,56 @@ def test_data_goes_to_each_worker_once(cluster):
 
 def test_a_cluster_that_is_there_is_accepted(cluster):
     check_engine(cluster)
+
+
+def linger(number, text):
+    time.sleep(0.5)
+    return number, os.getpid()
+
+
+def test_workers_that_join_late_get_work(local, cluster):
+    text = np.zeros(1, np.uint8)
+    with open_engine(cluster, None, [text]) as work:
+        results = work(delayed(linger)(number, text) for number in range(30))
+        first = next(results)
+        local.scale(4)
+        pids = dict([first, *results])
+    local.scale(2)
+    assert sorted(pids) == list(range(30))
+    assert len(set(pids.values())) == 4
+
+
+@pytest.fixture
+def bare():
+    """A scheduler, and what starts workers for it that nobody brings back."""
+    local = distributed.LocalCluster(n_workers=0, dashboard_address=":0")
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", local.scheduler_address]
+    command += ["--no-nanny", "--nthreads", "1", "--memory-limit", "0", "--no-dashboard"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    workers = []
+
+    def start(count):
+        for _ in range(count):
+            workers.append(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
+        with distributed.Client(local) as client:
+            client.wait_for_workers(count, timeout=60)
+
+    with local:
+        yield local, start
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+
+
+def test_a_sweep_whose_workers_are_gone_ends_and_can_go_on(bare, tmp_path, monkeypatch):
+    local, start = bare
+    monkeypatch.setattr(cluster_backend, "PATIENCE", 1.0)
+    mark = tmp_path / "mark"
+    options = {"engine": address(local), "output": tmp_path / "out"}
+    start(1)
+    with pytest.raises(ConnectionError, match="2 of 4 fits are done and kept") as told:
+        run(Assassin(2, str(mark)), {"heads": [1, 2]}, **options)
+    assert "tale,heads=2,seed=0,fold=0" in str(told.value)
+    start(1)
+    table = run(Assassin(2, str(mark)), {"heads": [1, 2]}, **options)
+    pd.testing.assert_frame_equal(table, run(Assassin(2, str(mark)), {"heads": [1, 2]}, n_jobs=1))
