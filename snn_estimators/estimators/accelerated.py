@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
@@ -137,7 +138,9 @@ class _Accelerated(AccelerateMixin):
         # accelerate would wrap the criterion too, which on CPUs fails for want of parameters.
         criteria, self._criteria = self._criteria, []
         try:
-            with self._processes.exposed():
+            with self._processes.exposed(), warnings.catch_warnings():
+                # PyTorch has a new name for it, which accelerate cannot pass on yet.
+                warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
                 return super()._initialize_accelerator()
         finally:
             self._criteria = criteria

@@ -82,6 +82,7 @@ def outcomes(launched, folder):
     """What each of two processes tells of the scenarios."""
     status, said = end(launched[0])
     assert status == 0, said
+    assert "FutureWarning" not in said
     return told(folder)
 
 
