@@ -79,7 +79,10 @@ def sweep(
         Path | None, typer.Option(help="Folder of the fits; default: .store in --output.")
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh/--resume", help="Begin anew, or go on with what is stored.")
+        bool, typer.Option("--fresh", help="Begin anew: forget what is stored of this sweep.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what is stored, as without --fresh.")
     ] = False,
 ) -> None:
     """Grid-search parameters on real text; leave a perplexity and energy table.
@@ -94,6 +97,8 @@ def sweep(
         sweep_model,
     )
 
+    if fresh and resume:
+        raise ValueError("--fresh begins anew and --resume goes on: give one of the two")
     axes = {"timesteps": timesteps, "heads": heads, "encoding": encoding}
     listed = [f"{name}={values}" for name, values in axes.items() if values is not None]
     if listed and kind is not Kind.spikedecoder:

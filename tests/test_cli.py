@@ -89,6 +89,8 @@ def test_a_sweep_from_another_process(tale, tmp_path):
         (["--engine", "spark"], "no engine 'spark'"),
         (["--engine", "dask://127.0.0.1:9"], "does not answer"),
         (["--budget", "much"], "budget must be a number of fits"),
+        (["--fresh", "--resume"], "--fresh begins anew and --resume goes on: give one of the two"),
+        (["--set", "name=mine"], "leave name=None"),
         (["--track", "paper"], "choose tensorboard or mlflow"),
     ],
 )

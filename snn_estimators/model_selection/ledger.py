@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +49,8 @@ class Ledger:
         self._memory = Memory.of(memory)
         self.folder = folder_of(memory)
 
-    def open(self, *, fresh: bool = False) -> None:
-        """Make the folder, unless it is there; or make it anew.
+    def open(self) -> None:
+        """Make the folder, unless it is there.
 
         Raises
         ------
@@ -60,12 +59,30 @@ class Ledger:
         """
         if self._memory is None or self.folder is None:
             return
-        if fresh and self.folder.exists():
-            shutil.rmtree(self.folder)
         self._memory.open()
         (self.folder / _SCORES).mkdir(exist_ok=True)
-        # Models and figures of every fit are nothing to commit beside the tables.
-        replace_file(self.folder / ".gitignore", b"*\n")
+        ignore = self.folder / ".gitignore"
+        if not ignore.exists():  # models and figures are nothing to commit beside the tables
+            replace_file(ignore, b"*\n")
+
+    def forget(self, keys: Iterable[tuple[str, str | None]]) -> None:
+        """Delete what there is of fits, and nothing else.
+
+        Parameters
+        ----------
+        keys : iterable of (str, str or None)
+            Of their figures and of their models.
+        """
+        if self._memory is None:
+            return
+        for key, model in keys:
+            self._path(key).unlink(missing_ok=True)
+            if model is not None:
+                self._memory.forget(model)
+
+    def _path(self, key: str) -> Path:
+        assert self.folder is not None
+        return self.folder / _SCORES / f"{key}.json"
 
     def note(self, key: str, outcome: Outcome) -> None:
         """Keep the outcome of a fit that was scored; one that failed may be tried again."""
@@ -73,13 +90,13 @@ class Ledger:
             return
         content = {"fit_time": outcome.fit_time, "scores": outcome.scores}
         text = json.dumps({"content": content, "sha256": _digest(content)})
-        replace_file(self.folder / _SCORES / f"{key}.json", text.encode())
+        replace_file(self._path(key), text.encode())
 
     def recall(self, key: str) -> Outcome | None:
         """Return what was noted under a key; None, with a warning, if its file is damaged."""
         if self.folder is None:
             return None
-        path = self.folder / _SCORES / f"{key}.json"
+        path = self._path(key)
         try:
             record = json.loads(path.read_text("utf-8"))
             if record["sha256"] != _digest(record["content"]):

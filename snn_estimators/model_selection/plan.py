@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from sklearn.base import clone
@@ -24,6 +25,7 @@ from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.model_selection.seeds import check_seeds
 from snn_estimators.model_selection.standings import Row
 from snn_estimators.model_selection.tables import short_names
+from snn_estimators.model_selection.tracking import follow
 from snn_estimators.text import WindowKFold, split_windows
 
 __all__ = ["Plan", "check_model", "load_texts", "resolve_grid"]
@@ -103,6 +105,30 @@ class Plan:
                 key = fit_key(model, **place)
                 fits.append(Fit(name, number, row.corpus, seed, fold, model, key))
         return fits
+
+    def keys(self, track: str | None = None) -> Iterator[tuple[str, str | None]]:
+        """Yield the keys of every fit that there may be: of its figures, and of its model.
+
+        Parameters
+        ----------
+        track : str, optional
+            As `follow` takes it.
+        """
+        for corpus, text in self.texts.items():
+            windows = split_windows(text, self.length + 1)
+            cv = WindowKFold(self.folds, length=self.length + 1)
+            training = [[windows[i] for i in train] for train, _ in cv.split(windows)]
+            for rung, candidate in product(range(len(self.rungs)), range(len(self.candidates))):
+                for fit in self.fits(0, self.row(corpus, candidate, rung)):
+                    yield fit.key, self._key_of_model(fit, training[fit.fold], track)
+
+    def _key_of_model(self, fit: Fit, windows: list[str], track: str | None) -> str | None:
+        model, seen = clone(fit.model), windows
+        if track is not None:
+            follow(model, track, None, fit.name)  # a callback is part of what a fit is
+        if hasattr(model, "steps") and len(model.steps) > 1:
+            seen = model[:-1].fit_transform(windows)
+        return final_estimator(model).set_params(memory=self.memory)._key_of_fit(seen, None, {})
 
     def _name(self, row: Row) -> str:
         names = short_names(row.parameters)

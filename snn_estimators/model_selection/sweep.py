@@ -133,7 +133,8 @@ class Sweep:
         Folder of finished and unfinished fits; sweeps may share one. By default the estimator's
         `memory`, else ``.store`` in `output`; without any of these nothing is kept.
     fresh : bool, default=False
-        Begin anew: what the store holds is deleted. Otherwise a sweep goes on.
+        Begin anew: what the store holds of this sweep's fits is deleted, and nothing else.
+        Otherwise a sweep goes on.
     output : path, optional
         Where ``results.csv`` grows, and `write_tables` leaves its files in the end, with
         ``fits.csv``. Nothing is written without.
@@ -206,7 +207,9 @@ class Sweep:
         story = self._describe(plan)
         # The last of the checks, so that no other refusal leaves an empty folder behind.
         folder = None if self.output is None else check_writable(self.output).absolute()
-        ledger.open(fresh=self.fresh)
+        ledger.open()
+        if self.fresh:
+            ledger.forget(plan.keys(self.track))
         bar = tqdm(
             total=plan.n_fits, unit="fit", desc="sweep", smoothing=0, disable=not self.progress
         )

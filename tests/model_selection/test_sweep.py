@@ -256,6 +256,37 @@ def test_finished_fits_are_not_done_again(make, tmp_path, steps):
     pd.testing.assert_frame_equal(timeless(anew.table), timeless(first.table))
 
 
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_beginning_anew_leaves_other_fits_and_files_alone(make, tmp_path, steps, through_a_link):
+    store = tmp_path / "store"
+    make({"heads": [1]}, store=store, output=tmp_path / "a").run()
+    make({"heads": [2]}, store=store).run()
+    (store / "notes.txt").write_text("mine")
+    if through_a_link:
+        (tmp_path / "link").symlink_to(store)
+        store = tmp_path / "link"
+    del steps[:]
+    assert make({"heads": [1]}, store=store, fresh=True).run().run["fits"]["taken_over"] == 0
+    assert len(steps) == 2 * 2
+    assert (store / "notes.txt").read_text() == "mine"
+    assert make({"heads": [1, 2]}, store=store).run().run["fits"]["taken_over"] == 4
+    assert len(list((store / "fits").iterdir())) == 4
+
+
+def test_halving_pipelines_and_seeds_begin_anew_too(make, tiny, tmp_path, steps):
+    options = {
+        "estimator": Pipeline([("clean", TextCleaner()), ("lm", tiny)]), "clean": False,
+        "halving": 2, "seeds": 2, "store": tmp_path / "store", "output": tmp_path / "out",
+        "track": "tensorboard",
+    }  # fmt: skip
+    make({"heads": [1, 2]}, **options).run()
+    n_files = len(list((tmp_path / "store" / "fits").iterdir()))
+    n_steps = len(steps)
+    make({"heads": [1, 2]}, **options, fresh=True).run()
+    assert len(steps) == 2 * n_steps > 0
+    assert len(list((tmp_path / "store" / "fits").iterdir())) == n_files
+
+
 @pytest.mark.parametrize(
     "other", [{"corpora": SONG}, {"seeds": [1]}, {"folds": 3}, {"limit": 300}, {"length": 15}]
 )
@@ -466,7 +497,7 @@ def test_fits_of_a_sweep_may_save_themselves_in_between(make, tiny, tmp_path):
     tiny.set_params(save_every_n_steps=1)
     result = make({"heads": [1, 2]}, output=tmp_path / "out").run()
     assert result.table["failure"].isna().all()
-    result.best.fit(TALE["tale"])
+    result.best.fit([prepare_text(TALE["tale"])])
     assert len(list((tmp_path / "out" / ".store" / "fits").iterdir())) == 4 + 1
 
 
