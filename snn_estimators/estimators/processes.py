@@ -31,8 +31,8 @@ def find_accelerator() -> Any:
         If the launcher started several processes, and accelerate does not know.
     """
     try:
-        from accelerate import Accelerator  # type: ignore[import-untyped]
-        from accelerate.utils import DistributedDataParallelKwargs  # type: ignore[import-untyped]
+        from accelerate import Accelerator
+        from accelerate.utils import DistributedDataParallelKwargs
     except ImportError as error:
         raise ImportError(
             "DataParallel needs accelerate: pip install 'snn-estimators[accelerate]'."
