@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +28,8 @@ from snn_estimators._options import (
 from snn_estimators._terminal import show
 
 __all__ = ["sweep"]
+
+_INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
 def _axis(default: str) -> Any:
@@ -89,14 +94,6 @@ def sweep(
 
     Interrupted or killed, the same command goes on where it stopped.
     """
-    from snn_estimators.model_selection import (
-        Sweep,
-        SweepInterrupted,
-        TablesNotWrittenError,
-        present,
-        sweep_model,
-    )
-
     if fresh and resume:
         raise ValueError("--fresh begins anew and --resume goes on: give one of the two")
     axes = {"timesteps": timesteps, "heads": heads, "encoding": encoding}
@@ -106,38 +103,43 @@ def sweep(
             "--timesteps, --heads and --encoding are SpikeDecoder's: "
             f"with --model {kind} use --grid NAME=V1,V2"
         )
-    settings = read_settings(fixed, epochs, steps)
-    recipe: dict[str, Any] = {"device": device, "random_state": seed} | settings
-    model = sweep_model(preset, family=kind, length=length, clean=clean, **recipe)
-    plan = Sweep(
-        _grid(model, kind, [*listed, *(grid or [])], settings),
-        corpora or "python-docs",
-        family=kind,
-        estimator=model,
-        length=length,
-        limit=limit,
-        clean=clean,
-        folds=folds,
-        seeds=seeds,
-        budget=budget,
-        halving=halving,
-        engine=engine,
-        n_jobs=jobs,
-        track=track,
-        store=store,
-        fresh=fresh,
-        output=output,
-        progress=True,
-        command=["snn-estimators", *sys.argv[1:]],
-    )
-    try:
-        result = plan.run()
-    except SweepInterrupted as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(130) from error
-    except TablesNotWrittenError as error:
-        show(present(error.result.table, brief=True))
-        raise
+    with _stopping_in_words():
+        from snn_estimators.model_selection import (
+            Sweep,
+            TablesNotWrittenError,
+            present,
+            sweep_model,
+        )
+
+        settings = read_settings(fixed, epochs, steps)
+        recipe: dict[str, Any] = {"device": device, "random_state": seed} | settings
+        model = sweep_model(preset, family=kind, length=length, clean=clean, **recipe)
+        plan = Sweep(
+            _grid(model, kind, [*listed, *(grid or [])], settings),
+            corpora or "python-docs",
+            family=kind,
+            estimator=model,
+            length=length,
+            limit=limit,
+            clean=clean,
+            folds=folds,
+            seeds=seeds,
+            budget=budget,
+            halving=halving,
+            engine=engine,
+            n_jobs=jobs,
+            track=track,
+            store=store,
+            fresh=fresh,
+            output=output,
+            progress=True,
+            command=["snn-estimators", *sys.argv[1:]],
+        )
+        try:
+            result = plan.run()
+        except TablesNotWrittenError as error:
+            show(present(error.result.table, brief=True))
+            raise
     show(present(result.table, brief=True))
     counts = result.run["fits"]
     if counts["taken_over"]:
@@ -148,6 +150,33 @@ def sweep(
     typer.echo(f"Tables, plots and run.json are in {output}")
     if not result.complete:
         typer.echo("The budget is spent before the end: run the same command again to go on")
+
+
+@contextmanager
+def _stopping_in_words() -> Iterator[None]:
+    """Take SIGTERM for Ctrl-C, and tell of either in a sentence and an exit code.
+
+    Schedulers, containers and services end a process by SIGTERM: its workers must end with it.
+    """
+    terminated = False
+
+    def interrupt(_: int, frame: FrameType | None) -> None:
+        nonlocal terminated
+        terminated = True
+        on_ctrl_c = signal.getsignal(signal.SIGINT)  # a fit may have its own way with it
+        if callable(on_ctrl_c):
+            on_ctrl_c(signal.SIGINT, frame)
+        else:
+            raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        typer.echo(str(error) or "interrupted before the first fit: nothing was begun", err=True)
+        raise typer.Exit(_TERMINATED if terminated else _INTERRUPTED) from error
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _grid(model: Any, family: str, listed: list[str], fixed: Iterable[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -491,3 +492,41 @@ def test_one_place_is_not_given_twice(run, tale, home):
     code, _, err = run("fit", tale, "--name", "GPT-1", "--output", "GPT-1", "--steps", "1")
     assert code == 2
     assert "leave --output out" in err
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_sweep_that_is_terminated_says_how_to_go_on_and_leaves_no_worker(tale, tmp_path, jobs):
+    """As schedulers and containers do: SIGTERM to the command alone, with its output in a pipe."""
+    command = [
+        sys.executable, "-m", "snn_estimators.cli", "sweep", tale, *TINY_SWEEP,
+        "--output", tmp_path / "out", f"--jobs={jobs}", "--steps=100", "--seeds=3",
+    ]  # fmt: skip
+    scores = tmp_path / "out" / ".store" / "scores"
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        deadline = time.monotonic() + 200
+        while not list(scores.glob("*.json")) and time.monotonic() < deadline:
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.02)
+        process.terminate()
+        output = process.communicate(timeout=30)[0]  # until no worker holds the pipe any more
+    assert process.returncode == 143
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("interrupted with ")
+    assert last.endswith("run the same again to go on from there")
+
+
+def test_ctrl_c_while_planning_says_that_nothing_was_begun(
+    no_fit, run, tale, tmp_path, monkeypatch
+):
+    from snn_estimators.model_selection import sweep
+
+    def load_texts(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "load_texts", load_texts)
+    code, _, errors = run("sweep", tale, "--output", tmp_path / "out")
+    assert code == 130
+    assert errors == "interrupted before the first fit: nothing was begun\n"
+    assert not (tmp_path / "out").exists()

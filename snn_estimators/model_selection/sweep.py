@@ -61,6 +61,17 @@ class SweepInterrupted(KeyboardInterrupt):
     """Ctrl-C; its message says how to go on."""
 
 
+class _Ready(NamedTuple):
+    """All that a sweep needs."""
+
+    plan: Plan
+    standings: Standings
+    ledger: Ledger
+    budget: Budget
+    story: dict[str, Any]
+    folder: Path | None
+
+
 class TablesNotWrittenError(RuntimeError):
     """A sweep is done, but its files could not be written; nothing is lost.
 
@@ -199,6 +210,32 @@ class Sweep:
             If writing fails after the last fit nevertheless (the disk is full).
         """
         started = time.perf_counter()
+        try:
+            ready = self._get_ready()
+        except KeyboardInterrupt as error:
+            raise SweepInterrupted("interrupted before the first fit: nothing was begun") from error
+        plan, standings = ready.plan, ready.standings
+        try:
+            runner = self._carry_out(ready)
+        except KeyboardInterrupt as error:
+            raise SweepInterrupted(self._way_on(standings, plan)) from error
+        best = standings.best_row
+        result = SweepResult(
+            table=standings.table(),
+            fits=standings.fits(),
+            best=None if best is None else plan.model(standings.rows[best]),
+            run=ready.story
+            | {"duration_seconds": round(time.perf_counter() - started, 3)}
+            | {"fits": {"done": standings.n_done, "taken_over": runner.taken_over}}
+            | {"complete": runner.complete},
+        )
+        _check_scores(standings)
+        if ready.folder is not None:
+            _write(result, ready.folder)
+        return result
+
+    def _get_ready(self) -> _Ready:
+        """Refuse what can be refused, and make the folders."""
         budget = Budget(self.budget)
         ledger = Ledger(self._store())
         plan = self._plan(None if ledger.folder is None else str(ledger.folder))
@@ -208,8 +245,11 @@ class Sweep:
         # The last of the checks, so that no other refusal leaves an empty folder behind.
         folder = None if self.output is None else check_writable(self.output).absolute()
         ledger.open()
-        if self.fresh:
-            ledger.forget(plan.keys(self.track))
+        return _Ready(plan, standings, ledger, budget, story, folder)
+
+    def _carry_out(self, ready: _Ready) -> Runner:
+        """Do the fits, and tell of each."""
+        plan, standings, ledger, budget, _, folder = ready
         bar = tqdm(
             total=plan.n_fits, unit="fit", desc="sweep", smoothing=0, disable=not self.progress
         )
@@ -223,26 +263,12 @@ class Sweep:
             if folder is not None and (fit is None or standings.is_done(fit.row)):
                 _stream(standings, folder)
 
-        runner = Runner(plan, standings, ledger, budget, report, self.track, folder)
         with bar:
-            try:
-                runner.run(self.engine, self.n_jobs)
-            except KeyboardInterrupt as error:
-                raise SweepInterrupted(self._way_on(standings, plan)) from error
-        best = standings.best_row
-        result = SweepResult(
-            table=standings.table(),
-            fits=standings.fits(),
-            best=None if best is None else plan.model(standings.rows[best]),
-            run=story
-            | {"duration_seconds": round(time.perf_counter() - started, 3)}
-            | {"fits": {"done": standings.n_done, "taken_over": runner.taken_over}}
-            | {"complete": runner.complete},
-        )
-        _check_scores(standings)
-        if folder is not None:
-            _write(result, folder)
-        return result
+            if self.fresh:
+                ledger.forget(plan.keys(self.track))
+            runner = Runner(plan, standings, ledger, budget, report, self.track, folder)
+            runner.run(self.engine, self.n_jobs)
+        return runner
 
     def _plan(self, memory: str | None = None) -> Plan:
         """Make the plan, after everything that can be refused without it."""
