@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +55,20 @@ class Outcome(NamedTuple):
     scores: dict[str, float] | None = None
     """From `language_model_scores`; None if the fit or the scoring failed."""
     failure: str | None = None
-    """Why."""
+    """Why there are no scores, or none that compare."""
+
+    @classmethod
+    def of(cls, fit_time: float, scores: dict[str, float]) -> Self:
+        """Return the outcome of a fit that was scored.
+
+        Examples
+        --------
+        >>> Outcome.of(1.5, {"neg_perplexity": float("nan")}).failure
+        'perplexity is nan'
+        """
+        perplexity = -scores["neg_perplexity"]
+        failure = None if math.isfinite(perplexity) else f"perplexity is {perplexity:g}"
+        return cls(fit_time, scores, failure)
 
 
 @dataclass(frozen=True)
@@ -149,7 +163,7 @@ def _outcome(number: int, fit: Fit, text: Bytes, around: Surroundings) -> Outcom
         except Exception as error:
             seconds = time.perf_counter() - started if fit_time is None else fit_time
             return Outcome(seconds, failure=reason(error))
-    return Outcome(fit_time, scores)
+    return Outcome.of(fit_time, scores)
 
 
 def reason(error: BaseException) -> str:

@@ -101,7 +101,7 @@ class Ledger:
             record = json.loads(path.read_text("utf-8"))
             if record["sha256"] != _digest(record["content"]):
                 raise ValueError("its checksum is wrong")
-            return Outcome(record["content"]["fit_time"], record["content"]["scores"])
+            return Outcome.of(record["content"]["fit_time"], record["content"]["scores"])
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, OSError) as error:

@@ -13,6 +13,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
@@ -203,6 +204,31 @@ def test_whatever_a_fit_raises_is_a_reason(make, tiny, monkeypatch):
         table = make({"heads": [1, 2, 5]}).run().table
     assert table["failure"].notna().tolist() == [False, False, True]
     assert table["failure"][2] == "MemoryError"
+
+
+class Spoiler(Callback):
+    """Spoils what two of three candidates have learned."""
+
+    def on_train_end(self, net, **kwargs):
+        factor = {1: 1.0, 2: float("nan"), 5: 1e12}[net.module__heads]
+        with torch.no_grad():
+            for weights in net.module_.parameters():
+                weights.mul_(factor)
+
+
+def test_a_perplexity_that_is_no_number_is_a_failure(make, tiny, tmp_path):
+    tiny.set_params(callbacks=[("spoiler", Spoiler())])
+    for _ in range(2):  # trained, and taken over
+        with pytest.warns(FitFailedWarning, match="^4 of 6 fits failed.* perplexity is"):
+            result = make({"heads": [5, 2, 1]}, output=tmp_path).run()
+        assert result.table["heads"][0] == 1
+        reasons = result.table.set_index("heads")["failure"]
+        assert reasons.isna().tolist() == [True, False, False]
+        assert reasons[2] == "perplexity is nan"
+        assert reasons[5] == "perplexity is inf"
+        assert result.fits["failure"].notna().sum() == 4
+        assert "perplexity is nan" in (tmp_path / "results.md").read_text()
+    assert result.run["fits"]["taken_over"] == 6
 
 
 def test_a_sweep_without_a_single_success_says_why(make):
