@@ -3,7 +3,7 @@
 `fingerprints.describe` tells people what a parameter was; here nothing may be taken for another
 thing, so whatever cannot be told exactly is refused. Values are described by their content: numbers
 whatever their type, objects by what they were built with or hold, functions and classes of the
-user's own by their code. Which objects are shared makes no difference.
+user's own by their code and all that it uses. Which values are shared makes no difference.
 """
 
 from __future__ import annotations
@@ -11,13 +11,27 @@ from __future__ import annotations
 import copyreg
 import hashlib
 import os
+import pickle
 import sys
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from enum import Enum
-from functools import partial
-from inspect import isclass, isroutine
-from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
+from functools import cached_property, partial
+from inspect import isclass
+from pathlib import Path, PurePath
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 import numpy as np
@@ -27,15 +41,32 @@ from torch import Tensor, nn
 
 from snn_estimators.estimators.data import Ids
 from snn_estimators.estimators.fingerprints import digest
+from snn_estimators.estimators.identity_of_code import (
+    Import,
+    code_digest,
+    find,
+    import_own,
+    installed,
+    members,
+    name_in_library,
+    origin,
+    own_content,
+    uses,
+)
 from snn_estimators.text import BaseTokenizer
+from snn_estimators.text._backend import BackendTokenizer
 
 __all__ = ["identity", "identity_of_documents", "identity_of_source"]
 
-_KNOWN = sys.stdlib_module_names | {"snn_estimators"}
-_INSTALLED = ("dist-packages", "site-packages")
-
 _OF_ANY_MODULE = frozenset(vars(nn.Module()))
 _TOLD_BY_REPR = (complex, range, slice, type(...), torch.device, torch.dtype)
+_DESCRIPTORS = (
+    ClassMethodDescriptorType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    WrapperDescriptorType,
+)
 
 
 def identity(value: Any, *, loosely: bool = False) -> Any:
@@ -58,21 +89,38 @@ def identity(value: Any, *, loosely: bool = False) -> Any:
     True
     >>> identity((1.0, 0.5), loosely=True) == identity([1, np.float64(0.5)], loosely=True)
     True
-    >>> identity({"b": nn.Linear, "a": 0.5}) == identity({"a": 0.5, "b": nn.Linear})
-    True
     """
     try:
-        return _Teller(loosely).tell(value)
+        return _Teller(loosely).tell_whole(value)
     except RecursionError:
         raise TypeError(f"{type(value).__name__} is nested too deeply") from None
 
 
 class _Teller:
-    """Tells one value; knows what it is in the middle of, for cycles."""
+    """Tells one value; knows what it is in the middle of, for cycles.
 
-    def __init__(self, loosely: bool) -> None:
+    Functions and classes of the user's own, and what their global names stand for, are told once,
+    beside the value: each under a name, by which all others refer to it.
+    """
+
+    def __init__(self, loosely: bool = False) -> None:
         self.loosely = loosely
         self._within: list[int] = []
+        self._names: dict[tuple[str, int], tuple[str, Any]] = {}  # the value keeps its id
+        self._counts: dict[str, int] = {}
+        self._untold: deque[tuple[str, Any]] = deque()
+
+    def tell_whole(self, value: Any) -> Any:
+        told = self.tell(value)
+        self.loosely = False  # to code, 1.0 may be a share and 1 a count
+        beside: dict[str, Any] = {}
+        while self._untold:
+            name, used = self._untold.popleft()
+            try:
+                beside[name] = self._definition(used)
+            except TypeError as error:
+                raise TypeError(f"{error} (it is used as {name})") from error
+        return {"value": told, "where": beside} if beside else told
 
     def tell(self, value: Any) -> Any:
         if isinstance(value, np.generic):
@@ -85,7 +133,7 @@ class _Teller:
             return {"cycle": self._within[::-1].index(id(value))}
         self._within.append(id(value))
         try:
-            return self._thing(value)
+            return self._code(value) or self._data(value)
         finally:
             self._within.pop()
 
@@ -94,127 +142,208 @@ class _Teller:
             value = int(value)
         return {type(value).__name__: repr(value)}
 
-    def _thing(self, value: Any) -> Any:
+    # Data
+
+    def _data(self, value: Any) -> Any:
         if type(value) in (list, tuple):
             kind = "list" if self.loosely else type(value).__name__
             return {kind: [self.tell(item) for item in value]}
         if type(value) is dict:
-            return {"dict": self._pairs(value)}
+            # Whoever loops over one sees its order.
+            return {"dict": self._pairs(value, in_order=not self.loosely)}
         if type(value) in (set, frozenset):
-            return {"set": sorted((self.tell(item) for item in value), key=repr)}
+            return {"set": [self.tell(item) for item in sorted(value, key=_order)]}
         if isinstance(value, bytes | bytearray):
             return {type(value).__name__: value.hex()}
         if isinstance(value, _TOLD_BY_REPR):
             return {type(value).__name__: repr(value)}
         if isinstance(value, Tensor | np.ndarray):
             return self._array(value)
-        if isclass(value):
-            return self._class(value)
-        if isinstance(value, CodeType):
-            inside = (value.co_code, value.co_consts, value.co_names, value.co_freevars)
-            return {"code": [self.tell(part) for part in inside]}
-        if isinstance(value, MethodType):
-            return {"method": [self.tell(value.__self__), self.tell(value.__func__)]}
-        if isinstance(value, FunctionType):
-            return self._function(value)
-        if isroutine(value):
-            return {"routine": [_name(value), self.tell(getattr(value, "__self__", None))]}
-        if isinstance(value, ModuleType):
-            return {"module": value.__name__}
         self.loosely, former = False, self.loosely
         try:
             return {"object": [self._class(type(value)), self._content(value)]}
         finally:
             self.loosely = former
 
-    def _pairs(self, value: Mapping[Any, Any]) -> list[Any]:
-        return sorted(([self.tell(k), self.tell(v)] for k, v in value.items()), key=repr)
+    def _pairs(self, value: Mapping[Any, Any], *, in_order: bool = False) -> list[Any]:
+        items: Iterable[tuple[Any, Any]] = value.items()
+        if not in_order:
+            items = sorted(items, key=lambda item: _order(item[0]))
+        return [[self.tell(key), self.tell(item)] for key, item in items]
 
     def _array(self, value: Any) -> Any:
-        if isinstance(value, np.ndarray) and value.dtype.hasobject:
-            return {"array": [list(value.shape), [self.tell(item) for item in value.ravel()]]}
-        plain = value.detach().cpu() if isinstance(value, Tensor) else value
-        if isinstance(plain, Tensor) and plain.dtype is torch.bfloat16:  # numpy knows none
-            return {"bfloat16": digest(plain.view(torch.int16))}
-        return {type(value).__name__: digest(plain)}
-
-    # Code
-
-    def _class(self, value: type) -> Any:
-        if _is_known(value):
-            return {"class": _name(value)}
-        members = {
-            name: self._member(member)
-            for name, member in vars(value).items()
-            if isroutine(member) or not name.startswith(("__", "_abc_", "_sklearn_"))
-        }
-        bases = [self.tell(base) for base in value.__bases__]
-        return {"class": [_name(value), bases, self._pairs(members)]}
-
-    @staticmethod
-    def _member(member: Any) -> Any:
-        if isinstance(member, property):
-            return (member.fget, member.fset, member.fdel)
-        return getattr(member, "__func__", member)  # of a class method or a static one
-
-    def _function(self, value: FunctionType) -> Any:
-        if _is_known(value) and "<" not in value.__qualname__:
-            return {"function": _name(value)}
-        cells = [_cell(cell) for cell in value.__closure__ or ()]
-        plain = {  # what notebooks set at their top
-            name: value.__globals__[name]
-            for name in sorted(value.__code__.co_names)
-            if isinstance(value.__globals__.get(name), bool | int | float | str)
-        }
-        inside = (value.__code__, value.__defaults__, value.__kwdefaults__, cells, plain)
-        return {"function": [_name(value), *(self.tell(part) for part in inside)]}
+        if type(value) not in (np.ndarray, np.memmap, Tensor, nn.Parameter, nn.Buffer):
+            return {"object": [self._class(type(value)), self._reduced(value)]}
+        if isinstance(value, np.ndarray):
+            if value.dtype.hasobject:
+                return {"array": [list(value.shape), [self.tell(item) for item in value.ravel()]]}
+            return {"ndarray": [value.dtype.descr, digest_of_bytes(value)]}
+        return {type(value).__name__: [*_of_tensor(value), self._pairs(vars(value))]}
 
     # Objects
 
     def _content(self, value: Any) -> Any:
         if isinstance(value, Enum):
             return value.name
-        if isinstance(value, partial):
-            return self.tell([value.func, list(value.args), value.keywords])
-        if isinstance(value, os.PathLike):
+        if type(value) is partial:
+            return [self.tell(value.func), self.tell(value.args), self._pairs(value.keywords)]
+        if isinstance(value, PurePath):
             return os.fspath(value)
         if isinstance(value, BaseTokenizer | Callback):  # to be cloned, or begun anew
             parameters = value.get_params(deep=False)
-            return self._pairs({k: identity_of_source(k, v) for k, v in parameters.items()})
+            told = self._pairs({k: identity_of_source(k, v) for k, v in parameters.items()})
+            library = installed("tokenizers") if isinstance(value, BackendTokenizer) else None
+            return [told, library] if library else told
         if isinstance(value, np.random.RandomState):
             return self.tell(value.get_state())
         if isinstance(value, np.random.Generator):
             return self.tell(value.bit_generator.state)
         if isinstance(value, nn.Module):
-            inside = {k: v for k, v in vars(value).items() if v or k not in _OF_ANY_MODULE}
+            inside = {k: v for k, v in vars(value).items() if k not in _OF_ANY_MODULE or v}
             return self._pairs({k: v for k, v in inside.items() if k != "training"})
-        if hasattr(value, "to_numpy"):  # pandas
-            return self.tell(value.to_numpy())
+        if hasattr(value, "to_numpy") and name_in_library(type(value)):  # pandas
+            labels = (getattr(value, name, None) for name in ("index", "columns", "name"))
+            return [self.tell(value.to_numpy()), *(self.tell(label) for label in labels)]
         return self._reduced(value)
 
     def _reduced(self, value: Any) -> Any:
         """Tell an object by what would be pickled of it."""
         try:
             reduce = copyreg.dispatch_table.get(type(value))
-            reduced = reduce(value) if reduce else value.__reduce_ex__(4)
+            reduced: Any = reduce(value) if reduce else value.__reduce_ex__(4)
         except Exception as error:
             raise TypeError(f"nobody can tell a {type(value).__name__} by its content") from error
         if isinstance(reduced, str):
-            return reduced
-        return [self.tell(part if i < 3 else list(part or ())) for i, part in enumerate(reduced)]
+            return self._named(value, reduced)
+        maker, arguments, *rest = reduced
+        state, items, pairs, setter = [*rest, *[None] * 4][:4]
+        parts = state if isinstance(state, tuple) else (state,)  # a tuple tells of slots
+        return [
+            *(self.tell(maker), self.tell(arguments), self.tell(setter)),
+            *(self._pairs(part) if isinstance(part, dict) else self.tell(part) for part in parts),
+            *(self.tell(list(part or ())) for part in (items, pairs)),
+        ]
 
+    def _named(self, value: Any, name: str) -> Any:
+        """Tell an object that is pickled as a global name."""
+        module = pickle.whichmodule(value, name)  # type: ignore[attr-defined]
+        whose = origin(module)
+        if whose is not None and find(sys.modules.get(module), name) is value:
+            return [f"{module}.{name}", whose]
+        if not hasattr(value, "__dict__"):
+            raise TypeError(f"nobody can tell the {type(value).__name__} {name!r} by its content")
+        return [name, self._pairs(vars(value))]
 
-def _is_known(value: Any) -> bool:
-    """Tell what belongs to a package with versions from what the user may edit any minute."""
-    name = getattr(value, "__module__", None) or ""
-    if name.partition(".")[0] in _KNOWN:
-        return True
-    file = getattr(sys.modules.get(name), "__file__", None) or ""
-    return name != "__main__" and any(place in Path(file).parts for place in _INSTALLED)
+    # Code
+
+    def _code(self, value: Any) -> Any:
+        """Tell what can be called or looked into, None if it is something else."""
+        if isclass(value):
+            return self._class(value)
+        if isinstance(value, FunctionType):
+            library = name_in_library(value)
+            return {"library": library} if library else self._beside(_name(value), value)
+        if isinstance(value, MethodType):
+            return {"method": [self.tell(value.__self__), self.tell(value.__func__)]}
+        if isinstance(value, BuiltinFunctionType | MethodWrapperType):
+            return {"routine": [value.__qualname__, self.tell(value.__self__)]}
+        if isinstance(value, _DESCRIPTORS):
+            return {"routine": [value.__name__, self._class(value.__objclass__)]}
+        if isinstance(value, classmethod | staticmethod):
+            return {type(value).__name__: self.tell(value.__func__)}
+        if isinstance(value, property):
+            return {"property": [self.tell(f) for f in (value.fget, value.fset, value.fdel)]}
+        if isinstance(value, cached_property):
+            return {"property": self.tell(value.func)}
+        if isinstance(value, CodeType):
+            return {"code": code_digest(value)}
+        if isinstance(value, ModuleType):
+            whose = origin(value.__name__)
+            name = value.__name__
+            return {"library": [name, whose]} if whose else self._beside(name, value)
+        if hasattr(value, "py_func") and hasattr(value, "targetoptions"):  # numba's
+            inside = value.py_func, value.targetoptions
+            return {"compiled": [self._class(type(value)), *(self.tell(part) for part in inside)]}
+        if hasattr(type(value), "__get__") and isinstance(
+            getattr(value, "__wrapped__", None), FunctionType
+        ):  # functools.lru_cache
+            return {"wrapped": [self._class(type(value)), self.tell(value.__wrapped__)]}
+        return None
+
+    def _class(self, value: type) -> Any:
+        library = name_in_library(value)
+        return {"library": library} if library else self._beside(_name(value), value)
+
+    def _beside(self, name: str, value: Any) -> Any:
+        """Refer to what is told beside the value; things of one name have numbers."""
+        known = (name, id(value))
+        if known not in self._names:
+            self._counts[name] = number = self._counts.get(name, 0) + 1
+            self._names[known] = (name if number == 1 else f"{name} ({number})", value)
+            self._untold.append(self._names[known])
+        return {"beside": self._names[known][0]}
+
+    def _definition(self, value: Any) -> Any:
+        if isinstance(value, FunctionType):
+            return self._function(value)
+        if isclass(value):
+            bases = [type(value), *value.__bases__]
+            return {"class": [[self._class(base) for base in bases], self._pairs(members(value))]}
+        if isinstance(value, ModuleType):
+            content = own_content(value)
+            return {"module": content if isinstance(content, str) else self._scope(value, content)}
+        return self.tell(value)
+
+    def _function(self, value: FunctionType) -> Any:
+        cells = [_cell(cell) for cell in value.__closure__ or ()]
+        options = self._pairs(value.__kwdefaults__ or {}), self._pairs(vars(value))
+        told = [code_digest(value.__code__), self.tell([cells, value.__defaults__]), *options]
+        scope = value.__globals__
+        if origin(str(scope.get("__name__"))) is None:  # a library's own names are its affair
+            names, imports = uses(value.__code__)
+            told.append({".".join(path): self._global(scope, path) for path in names})
+            told.append([self._import(scope, one) for one in imports])
+        return {"function": told}
+
+    def _scope(self, module: ModuleType, content: Mapping[str, Any]) -> Any:
+        return {name: self._global(vars(module), (name,)) for name in sorted(content)}
+
+    def _global(self, scope: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+        """Tell what a name stands for; of a module of the user's own, what the code asks of it."""
+        first, *attributes = path
+        if first not in scope:
+            return "builtin"
+        value = scope[first]
+        if isinstance(value, ModuleType):
+            is_own = origin(value.__name__) is None
+            if is_own and attributes and attributes[0] in vars(value):
+                return self._global(vars(value), tuple(attributes))
+            return self.tell(value)
+        if isclass(value) or isinstance(value, FunctionType | str | int | float | None):
+            return self.tell(value)
+        return self._beside(f"{scope.get('__name__')}:{first}", value)
+
+    def _import(self, scope: Mapping[str, Any], one: Import) -> Any:
+        module = import_own(one.module, scope.get("__package__"), one.level)
+        if isinstance(module, str):
+            return module
+        if not one.names or "*" in one.names:
+            return [self.tell(module), self.tell(import_own(module.__name__.partition(".")[0]))]
+        return {
+            name: self._global(vars(module), (name,))
+            if name in vars(module)
+            else self.tell(import_own(f"{module.__name__}.{name}"))
+            for name in one.names
+        }
 
 
 def _name(value: Any) -> str:
     return f"{getattr(value, '__module__', None)}.{value.__qualname__}"
+
+
+def _order(value: Any) -> str:
+    """Return what items of sets and keys may be sorted by, the same in any process."""
+    return repr(value if type(value) in (str, int) else _Teller().tell_whole(value))
 
 
 def _cell(cell: Any) -> Any:
@@ -222,6 +351,22 @@ def _cell(cell: Any) -> Any:
         return [cell.cell_contents]
     except ValueError:  # nothing in it (yet)
         return []
+
+
+def _of_tensor(value: Tensor) -> list[Any]:
+    try:
+        plain = value.detach().cpu().contiguous()
+        told = digest_of_bytes(plain.reshape(-1).view(torch.uint8).numpy())
+    except (RuntimeError, NotImplementedError) as error:
+        raise TypeError(f"nobody can tell a tensor of {value.layout}: {error}") from error
+    return [str(value.dtype), list(value.shape), told, value.requires_grad]
+
+
+def digest_of_bytes(array: np.ndarray[Any, Any]) -> str:
+    """Return the SHA-256 of an array's shape and content."""
+    total = hashlib.sha256(repr(array.shape).encode())
+    total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return total.hexdigest()
 
 
 def identity_of_source(name: str, value: Any) -> Any:

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -29,16 +30,21 @@ import joblib
 from snn_estimators._files import replace_file
 from snn_estimators.estimators import resumption
 from snn_estimators.estimators.base import resolve_device
-from snn_estimators.estimators.fingerprints import HARMLESS
+from snn_estimators.estimators.fit_identity import (
+    identities_of_parameters,
+    identity_in_fit,
+    settings_of_process,
+    state_of_global_generators,
+    unrepeatable,
+)
 from snn_estimators.estimators.folders import read_json, write_file
-from snn_estimators.estimators.identity import identity, identity_of_source
 from snn_estimators.estimators.locks import passing_lock
 from snn_estimators.estimators.model_files import check_keys
 from snn_estimators.estimators.resumption import CannotGoOnError, TrainingState, unkept_attributes
 from snn_estimators.estimators.saved_fit import Saved, SavedFit, versions
 from snn_estimators.text import BaseTokenizer
 
-__all__ = ["Memory", "MemoryLike", "RememberedFit", "fit_key", "identities_of_parameters"]
+__all__ = ["Memory", "MemoryLike", "RememberedFit", "fit_key"]
 
 Fitted = TypeVar("Fitted", bound=Any)
 MemoryLike: TypeAlias = str | os.PathLike[str] | joblib.Memory | None
@@ -191,6 +197,7 @@ class RememberedFit(SavedFit):
         self._tokenizer = tokenizer
         self._told: set[str] = set()
         self._saved_at, self._cost = time.monotonic(), _FIRST
+        self._generators = state_of_global_generators()
 
     def __enter__(self) -> Self:
         self._memory.open()
@@ -283,6 +290,12 @@ class RememberedFit(SavedFit):
                 "attribute not_resumed."
             )
             return
+        if state_of_global_generators() != self._generators:
+            self._warn(
+                "the fit is not kept, as no other equals it: it draws random numbers from numpy's "
+                "or Python's global generator. Give a random_state to what draws them."
+            )
+            return
         begun = time.monotonic()
         try:
             content = TrainingState.capture(net, self._told_of(net)).to_bytes()
@@ -318,6 +331,8 @@ class RememberedFit(SavedFit):
 def fit_key(estimator: Any, data: Mapping[str, Any], fit_params: Mapping[str, Any]) -> str:
     """Return what two fits have in common if one may stand for the other, a SHA-256.
 
+    Fits that no other equals have no key in common with any.
+
     Parameters
     ----------
     estimator : TextNet
@@ -331,47 +346,17 @@ def fit_key(estimator: Any, data: Mapping[str, Any], fit_params: Mapping[str, An
     TypeError
         If something cannot be told from its like.
     """
+    device = resolve_device(estimator.device)
     parts = {
         "formats": [FORMAT, resumption.FORMAT],
         "versions": versions(),
-        "class": identity(type(estimator)),
-        "device": resolve_device(estimator.device).type,
+        "class": identity_in_fit("the estimator's class", type(estimator)),
+        "device": device.type,
+        "settings": settings_of_process(device),
         "parameters": identities_of_parameters(estimator),
-        "fit_params": {k: _identity(k, v, loosely=False) for k, v in fit_params.items()},
+        "fit_params": {name: identity_in_fit(name, value) for name, value in fit_params.items()},
         "data": dict(data),
     }
+    if unrepeatable(estimator):
+        parts["once"] = uuid.uuid4().hex
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def identities_of_parameters(estimator: Any) -> dict[str, Any]:
-    """Return what tells each parameter's value from others that may make another fit.
-
-    Raises
-    ------
-    TypeError
-        If nothing does.
-    """
-    return {
-        name: _identity(name, value, loosely=_is_ours(estimator, name))
-        for name, value in estimator.get_params(deep=False).items()
-        if name not in HARMLESS | {"device", "pretrained", "warm_start"}
-    }
-
-
-def _identity(name: str, value: Any, *, loosely: bool) -> Any:
-    try:
-        return identity(identity_of_source(name, value), loosely=loosely)
-    except (AttributeError, TypeError) as error:
-        raise TypeError(
-            f"With memory, {name} must be something that can be told from its like: {error}. Give "
-            f"functions, classes, or objects of plain attributes, or set memory=None."
-        ) from error
-
-
-def _is_ours(estimator: Any, name: str) -> bool:
-    """Tell parameters to which 1.0 is 1: others' code may take the one for a share."""
-    component, nested, _ = name.partition("__")
-    if not nested:
-        return name not in ("callbacks", "train_split")
-    owner = getattr(estimator._component_type(component), "__module__", "")
-    return owner.partition(".")[0] in ("snn_estimators", "torch")

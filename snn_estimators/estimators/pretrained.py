@@ -54,7 +54,8 @@ def identity_of_pretrained(model: LanguageModel | None) -> Any:
     if model is None:
         return None
     tokenizer = None if model.tokenizer is None else model.tokenizer_.to_dict()
-    return identity([model.module_, model.module, model.get_params_for("module"), tokenizer])
+    parameters = dict(sorted(model.get_params_for("module").items()))
+    return identity([model.module_, model.module, parameters, tokenizer])
 
 
 def adopt_tokenizer(

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from snn_estimators._version import __version__
 from snn_estimators.estimators.data import Ids
 from snn_estimators.estimators.fingerprints import digest_of_split
+from snn_estimators.estimators.identity_of_code import installed
 from snn_estimators.estimators.keeper import Keeper
 from snn_estimators.estimators.resumption import TrainingState
 from snn_estimators.text import BaseTokenizer
@@ -35,8 +36,15 @@ class Saved(NamedTuple):
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what computes a fit's numbers."""
-    return {"snn_estimators": __version__, "torch": torch.__version__}
+    """Return the versions of what computes a fit's numbers.
+
+    PyTorch trains and draws; numba compiles the kernels on CPUs; skorch has the loop and the order
+    of the batches; scikit-learn and numpy make seeds, splits and scores. pandas, joblib and the
+    rest only carry things about. Python itself computes nothing.
+    """
+    others = {name: installed(name) for name in ("numba", "skorch", "scikit-learn", "numpy")}
+    found = {name: version for name, version in others.items() if version is not None}
+    return {"snn_estimators": __version__, "torch": torch.__version__, **found}
 
 
 class SavedFit(Keeper):

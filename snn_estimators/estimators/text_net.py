@@ -11,13 +11,8 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from snn_estimators.estimators.data import Ids, check_token_ids
-from snn_estimators.estimators.memory import (
-    Memory,
-    MemoryLike,
-    RememberedFit,
-    fit_key,
-    identities_of_parameters,
-)
+from snn_estimators.estimators.fit_identity import identities_of_parameters, unrepeatable
+from snn_estimators.estimators.memory import Memory, MemoryLike, RememberedFit, fit_key
 from snn_estimators.estimators.resumption import CannotGoOnError
 from snn_estimators.estimators.saved_fit import SavedFit
 from snn_estimators.estimators.training import TrainedNet, is_whole
@@ -90,7 +85,7 @@ class TextNet(TrainedNet):
             raise ValueError(f"save_every_n_steps={every!r} needs {places} to save in: set one.")
         if memory is not None:
             self._refuse_own_generator()
-            if is_whole(self.random_state, 0):
+            if not unrepeatable(self):
                 identities_of_parameters(self)
 
     def _refuse_own_generator(self) -> None:
@@ -164,10 +159,10 @@ class TextNet(TrainedNet):
         memory = Memory.of(self.memory)
         if memory is None:
             return fit(None)
-        if not is_whole(self.random_state, 0):
+        reason = unrepeatable(self)
+        if reason:
             warnings.warn(
-                f"With random_state={self.random_state!r} no fit equals another, so memory keeps "
-                "none: give a whole number.",
+                f"With {reason} no fit equals another, so memory keeps none: give a whole number.",
                 UserWarning,
                 stacklevel=4,
             )
@@ -191,7 +186,7 @@ class TextNet(TrainedNet):
     def _key_of_fit(self, X: Any, y: Any, fit_params: Mapping[str, Any]) -> str | None:
         """Return the key of a fit in the memory, None if that would not keep it."""
         self._check_parameters(fit_params)
-        if Memory.of(self.memory) is None or not is_whole(self.random_state, 0):
+        if Memory.of(self.memory) is None or unrepeatable(self):
             return None
         return fit_key(self, self._told(X, y), fit_params)
 
