@@ -7,13 +7,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from sklearn.base import clone
-from sklearn.model_selection import ParameterGrid
+from tqdm import tqdm
 
 from snn_estimators.estimators import LanguageModel
 from snn_estimators.estimators.fingerprints import HARMLESS
+from snn_estimators.model_selection.candidates import list_candidates, try_candidates
 from snn_estimators.model_selection.fits import Fit, final_stem, set_final
 from snn_estimators.model_selection.grids import Grid, check_grid, resolve_parameters
 from snn_estimators.model_selection.halving import Rung, plan_rungs
@@ -24,7 +26,7 @@ from snn_estimators.model_selection.recipes import prepare_text
 from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.model_selection.seeds import check_seeds
 from snn_estimators.model_selection.standings import Row
-from snn_estimators.model_selection.tables import short_names
+from snn_estimators.model_selection.tables import plain, short_names
 from snn_estimators.model_selection.tracking import follow
 from snn_estimators.text import WindowKFold, split_windows
 
@@ -55,6 +57,8 @@ class Plan:
         What the rungs have more and more of.
     memory : str or None
         The folder that keeps the fits.
+    progress : bool
+        Whether to show how far the checks are.
     """
 
     estimator: Any
@@ -66,17 +70,17 @@ class Plan:
     halving: int | None = None
     resource: str | None = None
     memory: str | None = None
+    progress: bool = False
 
     def __post_init__(self) -> None:
-        self.candidates: list[dict[str, Any]] = list(ParameterGrid(self.grid))
+        self.candidates: list[dict[str, Any]] = list_candidates(self.estimator, self.grid)
         self._seed = f"{final_stem(self.estimator)}random_state"
         self._check_seeds()
         self.rungs = self._plan_rungs()
         self.descriptions = {
             name: describe_corpus(name, [text]) for name, text in self.texts.items()
         }
-        for name, text in self.texts.items():
-            self._try_every_candidate(name, text)
+        self._try_candidates()
 
     @property
     def n_fits(self) -> int:
@@ -132,7 +136,7 @@ class Plan:
 
     def _name(self, row: Row) -> str:
         names = short_names(row.parameters)
-        values = [text_of(getattr(v, "__name__", v), 40) for v in row.parameters.values()]
+        values = [text_of(plain(v), 40) for v in row.parameters.values()]
         words = [row.corpus, *map("{}={}".format, names, values)]
         if row.resources is not None:
             words.append(f"{self.resource}={row.resources}")
@@ -178,26 +182,22 @@ class Plan:
         steps = {"max_steps": None} if self.resource == "max_epochs" else {}
         set_final(model, **{str(self.resource): resources}, **steps)
 
-    def _try_every_candidate(self, corpus: str, text: str) -> None:
-        """Build each candidate's module: the impossible is refused in a second, not in an hour."""
-        windows = split_windows(text, self.length + 1)
-        list(WindowKFold(self.folds, length=self.length + 1).split(windows))
-        for candidate in self.candidates:
-            model = clone(self.estimator).set_params(**candidate)
-            try:
-                last, seen = model, windows
-                if hasattr(model, "steps"):
-                    last = final_estimator(model)
-                    seen = model[:-1].fit_transform(windows) if len(model.steps) > 1 else windows
-                last.set_params(memory=self.memory).check(seen)
-                fit_key(model)
-            except (ValueError, TypeError) as error:
-                names = short_names(candidate)
-                chosen = ", ".join(map("{}={!r}".format, names, candidate.values()))
-                of = f" for {corpus}" if len(self.texts) > 1 else ""
-                raise ValueError(
-                    f"the grid holds an impossible candidate{of}, {chosen}: {error}"
-                ) from error
+    def _try_candidates(self) -> None:
+        with tqdm(
+            total=len(self.texts) * len(self.candidates), unit="candidate", desc="planning",
+            leave=False, disable=not self.progress,
+        ) as bar:  # fmt: skip
+            for name, text in self.texts.items():
+                windows = split_windows(text, self.length + 1)
+                list(WindowKFold(self.folds, length=self.length + 1).split(windows))
+                try:
+                    try_candidates(
+                        self.estimator, self.candidates, windows, self.memory, bar.update
+                    )
+                except ValueError as error:
+                    if len(self.texts) == 1:
+                        raise
+                    raise ValueError(f"with the corpus {name}, {error}") from error
 
 
 def check_model(estimator: Any, memory: str | None) -> None:
@@ -305,9 +305,24 @@ def load_texts(corpora: Any, *, clean: bool, limit: int | None) -> dict[str, str
             raise TypeError(
                 "corpora must be a name, a path, a list of those, or a dict of names to documents"
             )
-        corpora = {str(describe_corpus(one, [])["name"]): one for one in listed}
-        if len(corpora) < len(listed):
-            raise ValueError("two corpora have one name: give a dict with names of your own")
+        corpora = dict(zip(_names(listed), listed, strict=True))
     if not corpora:
         raise ValueError("there is no corpus: name at least one")
     return {str(name): prepare_text(one, clean=clean, limit=limit) for name, one in corpora.items()}
+
+
+def _names(corpora: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Name each corpus, files of one name by their folders, too."""
+    paths = [Path(one) for one in corpora]
+    places = [str(path.resolve() if path.exists() else path) for path in paths]
+    names = [str(describe_corpus(one, [])["name"]) for one in corpora]
+    for name, place in zip(names, places, strict=True):
+        if places.count(place) > 1:
+            raise ValueError(f"the corpus {name!r} is listed twice: name it once")
+    count = 1
+    while len(set(names)) < len(names):
+        count += 1
+        longer = ("/".join(Path(place).parts[-count:]) for place in places)
+        pairs = zip(names, longer, strict=True)
+        names = [name if names.count(name) == 1 else more for name, more in pairs]
+    return names

@@ -6,7 +6,7 @@ import inspect
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from snn_estimators.model_selection.budget import Budget
 from snn_estimators.model_selection.engines import check_engine
 from snn_estimators.model_selection.fits import Fit
 from snn_estimators.model_selection.grids import Grid
+from snn_estimators.model_selection.labels import readable
 from snn_estimators.model_selection.ledger import Ledger, folder_of
 from snn_estimators.model_selection.plan import Plan, check_model, load_texts, resolve_grid
 from snn_estimators.model_selection.provenance import describe_run
@@ -295,6 +296,7 @@ class Sweep:
             halving=self.halving,
             resource=self.resource,
             memory=memory,
+            progress=self.progress,
         )
 
     def _store(self) -> MemoryLike:
@@ -314,7 +316,7 @@ class Sweep:
         return describe_run(
             parameters={
                 "estimator": _settings_of(plan.estimator),
-                "grid": plan.grid,
+                "grid": _readable_grid(plan.grid),
                 "folds": self.folds,
                 "length": self.length,
                 "limit": self.limit,
@@ -377,4 +379,10 @@ def _settings_of(estimator: Any) -> dict[str, Any]:
             defaults.setdefault(name, repr(parameter.default))
     parameters = estimator.get_params(deep=False)
     changed = {n: value for n, value in parameters.items() if defaults.get(n) != repr(value)}
-    return {"class": type(estimator).__name__, **changed}
+    return {"class": type(estimator).__name__} | {k: readable(v) for k, v in changed.items()}
+
+
+def _readable_grid(grid: Any) -> Any:
+    if isinstance(grid, Mapping):
+        return {name: [readable(value) for value in values] for name, values in grid.items()}
+    return [_readable_grid(one) for one in grid]

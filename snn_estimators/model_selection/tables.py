@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
+from snn_estimators.model_selection.labels import readable
 from snn_estimators.model_selection.scoring import final_estimator
 
 __all__ = ["parameter_columns", "pareto_front", "plain", "results_table", "short_names"]
@@ -317,6 +318,8 @@ def plain(value: Any) -> Any:
         return value
     if value is None:
         return "none"
-    if isinstance(value, BaseEstimator):
-        return " ".join(repr(value).split())
-    return getattr(value, "__name__", None) or str(value)
+    value = readable(value)
+    name = getattr(value, "__name__", None)
+    return name or " ".join(
+        (repr(value) if isinstance(value, BaseEstimator) else str(value)).split()
+    )

@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from threading import Lock
 
 import joblib
 import numpy as np
@@ -20,6 +21,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from skorch.callbacks import Callback
 
+from snn_estimators import SpikeGPTClassifier
 from snn_estimators.estimators.memory import Memory
 from snn_estimators.model_selection import (
     Sweep,
@@ -147,6 +149,15 @@ def test_corpora_are_ranked_by_themselves(make):
     pd.testing.assert_frame_equal(timeless(of_two), timeless(alone))
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(make, tmp_path):
+    for name, text in (TALE | SONG).items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text.txt").write_text(text[0])
+    paths = [tmp_path / "tale" / "text.txt", tmp_path / "song" / "text.txt"]
+    table = make({"heads": [1]}, paths).run().table
+    assert table["corpus"].tolist() == ["tale/text.txt", "song/text.txt"]
+
+
 def test_several_seeds_are_averaged_and_compared(make):
     result = make({"timesteps": [1, 2]}, seeds=[3, 5]).run()
     assert result.fits[["seed", "fold"]].drop_duplicates().to_numpy().tolist() == [
@@ -262,6 +273,16 @@ def test_tables_that_cannot_be_written_lose_nothing(make, tmp_path, monkeypatch)
         make({"heads": [1]}, output=tmp_path).run()
     assert caught.value.result.table["perplexity"].notna().all()
     assert caught.value.result.run["seed"] == 0
+
+
+def test_a_table_of_objects_is_the_same_each_time(make, tmp_path):
+    for _ in range(2):
+        grid = {"callbacks": [None, [("killer", Killer())]]}
+        table = make(grid, output=tmp_path).run().table
+        assert set(table["callbacks"]) == {"none", "[('killer', Killer())]"}
+    assert "0x" not in (tmp_path / "results.md").read_text()
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["parameters"]["grid"] == {"callbacks": [None, "[('killer', Killer())]"]}
 
 
 # Going on
@@ -463,11 +484,13 @@ def test_a_sweep_that_is_stopped_gives_the_same_table_when_it_is_run_again(make,
         ({"corpora": {"a": ["too short"]}}, ValueError, "long enough"),
         ({"corpora": {}}, ValueError, "no corpus"),
         ({"corpora": [["a", "b"]]}, TypeError, "corpora must be"),
-        ({"corpora": ["alphabet", "alphabet"]}, ValueError, "one name"),
+        ({"corpora": ["alphabet", "alphabet"]}, ValueError, "'alphabet' is listed twice"),
         ({"folds": 40}, ValueError, "folds"),
         ({"clean": False}, ValueError, "alphabet"),
         ({"n_jobs": 0}, ValueError, "n_jobs must not be 0"),
         ({"estimator": Ridge(), "grid": {"alpha": [1]}}, TypeError, "language models .* Ridge"),
+        ({"estimator": SpikeGPTClassifier(), "grid": None}, TypeError, "language .* SpikeGPTClas"),
+        ({"grid": {"callbacks": [[Lock()]]}}, ValueError, "pickle .* give functions, classes"),
         ({"seeds": 0}, ValueError, "seeds"),
         ({"seeds": [1, 1]}, ValueError, "seeds"),
         ({"seeds": 2, "grid": {"random_state": [1]}}, ValueError, "same thing"),
