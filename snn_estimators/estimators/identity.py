@@ -16,7 +16,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
 from enum import Enum
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from inspect import isclass
 from pathlib import Path, PurePath
 from types import (
@@ -60,6 +60,7 @@ __all__ = ["identity", "identity_of_documents", "identity_of_source"]
 
 _OF_ANY_MODULE = frozenset(vars(nn.Module()))
 _TOLD_BY_REPR = (complex, range, slice, type(...), torch.device, torch.dtype)
+_Cached = type(cache(len))
 _DESCRIPTORS = (
     ClassMethodDescriptorType,
     GetSetDescriptorType,
@@ -230,7 +231,7 @@ class _Teller:
         whose = origin(module)
         if whose is not None and find(sys.modules.get(module), name) is value:
             return [f"{module}.{name}", whose]
-        if not hasattr(value, "__dict__"):
+        if name_in_library(type(value)) or not hasattr(value, "__dict__"):
             raise TypeError(f"nobody can tell the {type(value).__name__} {name!r} by its content")
         return [name, self._pairs(vars(value))]
 
@@ -261,13 +262,10 @@ class _Teller:
             whose = origin(value.__name__)
             name = value.__name__
             return {"library": [name, whose]} if whose else self._beside(name, value)
-        if hasattr(value, "py_func") and hasattr(value, "targetoptions"):  # numba's
-            inside = value.py_func, value.targetoptions
-            return {"compiled": [self._class(type(value)), *(self.tell(part) for part in inside)]}
-        if hasattr(type(value), "__get__") and isinstance(
-            getattr(value, "__wrapped__", None), FunctionType
-        ):  # functools.lru_cache
-            return {"wrapped": [self._class(type(value)), self.tell(value.__wrapped__)]}
+        if isinstance(value, _Cached):
+            return {"cached": self.tell(value.__wrapped__)}
+        if hasattr(value, "py_func") and name_in_library(type(value)):  # numba's
+            return {"compiled": [self.tell(value.py_func), self.tell(value.targetoptions)]}
         return None
 
     def _class(self, value: type) -> Any:

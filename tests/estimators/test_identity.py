@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 import threading
 from functools import partial
 
@@ -37,6 +38,12 @@ def module(seed=0, dropout=0.1):
     return nn.Sequential(nn.Linear(2, 2), nn.Dropout(dropout))
 
 
+def with_attribute(value):
+    made = nn.ReLU()
+    made.table = value
+    return made
+
+
 def defined(source, name="thing"):
     """Return what a piece of source text defines, as if it stood in a notebook."""
     scope = {"__name__": "__main__", "nn": nn}
@@ -62,9 +69,14 @@ VALUES = {
     "strings": [["ab", "c"], ["a", "bc"], ["abc"], "abc"],
     "arrays": [np.arange(2), np.arange(2.0), np.arange(2).reshape(1, 2), torch.arange(2),
                torch.ones(2), torch.ones(2).bfloat16(), np.array(["a", None], object),
-               np.array(["a", "b"])],
-    "pandas": [pd.Series([1, 2]), pd.Series([1, 3]), pd.DataFrame({"a": [1]})],
-    "modules": [module(), module(1), module(dropout=0.2), nn.Linear(2, 2, bias=False)],
+               np.array(["a", "b"]), np.array(["2020", "2021"], "M8[Y]"),
+               np.ma.array([0, 1], mask=[0, 1]), np.ma.array([0, 1]),
+               torch.ones(2, requires_grad=True), nn.Parameter(torch.ones(2)),
+               nn.Parameter(torch.ones(2), requires_grad=False)],
+    "pandas": [pd.Series([1, 2]), pd.Series([1, 3]), pd.Series([1, 2], index=[1, 0]),
+               pd.DataFrame({"a": [1]}), pd.DataFrame({"b": [1]})],
+    "modules": [module(), module(1), module(dropout=0.2), nn.Linear(2, 2, bias=False),
+                with_attribute(np.zeros(2)), with_attribute(np.ones(2))],
     "classes": [nn.Linear, nn.Dropout, own_class(1), own_class(2), Slots],
     "functions": [adder(1), adder(2), len, max, np.tanh, torch.tanh, nn.functional.relu,
                   defined("A = 1\ndef thing(x):\n    return x + A"),
@@ -99,6 +111,18 @@ def test_equal_values_are_the_same(make):
     assert identity(make()) == identity(make())
 
 
+def test_the_order_of_a_dict_is_told_where_it_may_matter():
+    one, other = {"a": 1, "b": 2}, {"b": 2, "a": 1}
+    assert identity(one) != identity(other)
+    assert identity(one, loosely=True) == identity(other, loosely=True)
+
+
+def test_what_numpy_alone_knows_by_name():
+    assert identity(np.tanh) != identity(np.sinh)
+    with pytest.raises(TypeError, match="nobody can tell the ufunc"):
+        identity(np.frompyfunc(lambda x: x, 1, 1))
+
+
 def test_numbers_are_alike_where_that_is_known():
     assert identity([1.0, 2], loosely=True) == identity((1, np.float32(2)), loosely=True)
     assert identity(True, loosely=True) != identity(1, loosely=True)
@@ -123,7 +147,10 @@ def test_a_hook_is_part_of_a_module():
     assert identity(hooked) != identity(module())
 
 
-@pytest.mark.parametrize("value", [threading.Lock(), (i for i in "ab"), {"a": [open(__file__)]}])  # noqa: SIM115
+@pytest.mark.parametrize(
+    "value",
+    [threading.Lock(), (i for i in "ab"), {"a": [sys.stderr]}, torch.ones(2).to_sparse()],
+)
 def test_what_cannot_be_told(value):
     with pytest.raises(TypeError):
         identity(value)
