@@ -140,16 +140,31 @@ def sweep(
         except TablesNotWrittenError as error:
             show(present(error.result.table, brief=True))
             raise
-    show(present(result.table, brief=True))
-    counts = result.run["fits"]
-    if counts["taken_over"]:
+    if not result.table.empty:
+        show(present(result.table, brief=True))
+    _tell(result.run, output, plan.store_folder)
+
+
+def _tell(run: dict[str, Any], output: Path, store: Path | None) -> None:
+    """Say what was done, where it is, and what is left to do."""
+    fits, candidates = run["fits"], run["candidates"]
+    if fits["taken_over"]:
         typer.echo(
-            f"{counts['taken_over']} of {counts['done']} fits are those of earlier runs "
+            f"{fits['taken_over']} of {fits['done']} fits are those of earlier runs "
             "(--fresh begins anew)"
         )
     typer.echo(f"Tables, plots and run.json are in {output}")
-    if not result.complete:
-        typer.echo("The budget is spent before the end: run the same command again to go on")
+    if not run["complete"]:
+        typer.echo(
+            f"The budget is spent, and {candidates['done']} of {candidates['planned']} candidates "
+            "are done: run the same command again to go on"
+        )
+    elif store is not None:
+        here = store.relative_to(Path.cwd()) if store.is_relative_to(Path.cwd()) else store
+        typer.echo(
+            f"The fits take {run['store_megabytes']:.1f} MB in {here}, "
+            "which may be deleted when no sweep is to go on from there"
+        )
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -99,8 +100,9 @@ def test_mistakes_in_a_sweep_are_one_sentence(no_fit, run, tale, tmp_path, argum
     code, _, errors = run("sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP, *arguments)
     assert code == 2
     assert message in errors
-    assert len(errors.strip().splitlines()) == 1
-    assert "Traceback" not in errors
+    seen = errors.rpartition("\r")[2]  # of a bar that was taken away
+    assert seen.startswith("error: ")
+    assert len(seen.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -154,13 +156,29 @@ def test_a_sweep_stops_at_its_budget_and_goes_on(run, tale, tmp_path):
     command = ["sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP]
     code, output, errors = run(*command, "--budget=3")
     assert code == 0, errors
-    assert "run the same command again" in output
+    assert "1 of 2 candidates are done: run the same command again" in output
+    assert "MB" not in output
     code, output, errors = run(*command)
     assert code == 0, errors
     assert "3 of 4 fits are those of earlier runs" in output
+    last = output.splitlines()[-1]
+    assert re.fullmatch(
+        r"The fits take \d+\.\d MB in .*\.store, which may be deleted when .*", last
+    )
     assert len(pd.read_csv(tmp_path / "out" / "results.csv")) == 2
     code, output, errors = run(*command, "--fresh")
     assert "earlier runs" not in output
+
+
+def test_a_budget_for_no_candidate_says_so(run, tale, tmp_path):
+    code, output, errors = run(
+        "sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP, "--budget=1"
+    )
+    assert code == 0, errors
+    assert output.splitlines() == [
+        f"Tables, plots and run.json are in {tmp_path / 'out'}",
+        "The budget is spent, and 0 of 2 candidates are done: run the same command again to go on",
+    ]
 
 
 def test_ctrl_c_says_how_to_go_on(run, tale, tmp_path, monkeypatch):
@@ -212,6 +230,9 @@ def test_bad_corpora_are_refused(no_fit, run, tmp_path):
         assert code == 2
         assert errors.startswith("error: ")
         assert corpus in errors
+    code, _, errors = run("sweep", "alphabet", "alphabet", "--output", tmp_path / "out")
+    assert code == 2
+    assert errors == "error: the corpus 'alphabet' is listed twice: name it once\n"
     code, _, errors = run("sweep", "pyhton-docs", "--output", tmp_path / "out")
     assert code == 2
     assert "pyhton-docs" in errors

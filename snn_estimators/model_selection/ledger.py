@@ -84,6 +84,13 @@ class Ledger:
         assert self.folder is not None
         return self.folder / _SCORES / f"{key}.json"
 
+    def megabytes(self) -> float | None:
+        """Return how much room the fits and their figures take; None if nothing is kept."""
+        if self.folder is None:
+            return None
+        files = (path for name in ("fits", _SCORES) for path in (self.folder / name).glob("*"))
+        return sum(map(_size, files)) / 1e6
+
     def note(self, key: str, outcome: Outcome) -> None:
         """Keep the outcome of a fit that was scored; one that failed may be tried again."""
         if self.folder is None or outcome.scores is None:
@@ -154,3 +161,10 @@ def fit_key(model: Any, **data: Any) -> str:
 
 def _digest(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # another sweep has forgotten it
+        return 0

@@ -85,8 +85,12 @@ class Plan:
     @property
     def n_fits(self) -> int:
         """How many fits there are, all rungs together."""
-        rows = sum(rung.candidates for rung in self.rungs)
-        return rows * len(self.texts) * len(self.seeds) * self.folds
+        return self.n_rows * len(self.seeds) * self.folds
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows the table will have."""
+        return sum(rung.candidates for rung in self.rungs) * len(self.texts)
 
     def row(self, corpus: str, candidate: int, rung: int) -> Row:
         """Return a row of the table."""

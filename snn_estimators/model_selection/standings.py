@@ -81,6 +81,11 @@ class Standings:
         return sum(map(len, self.outcomes))
 
     @property
+    def n_rows_done(self) -> int:
+        """Number of rows all of whose fits came to an end."""
+        return sum(map(self.is_done, range(len(self.rows))))
+
+    @property
     def best_row(self) -> int | None:
         """The best row of the first corpus's last rung, if there is any."""
         done = [n for n, row in enumerate(self.rows) if self.is_done(n)]

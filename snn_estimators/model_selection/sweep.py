@@ -16,7 +16,6 @@ from sklearn.exceptions import FitFailedWarning
 from tqdm import tqdm
 
 from snn_estimators._files import replace_file
-from snn_estimators.estimators.memory import MemoryLike
 from snn_estimators.model_selection.budget import Budget
 from snn_estimators.model_selection.engines import check_engine
 from snn_estimators.model_selection.fits import Fit
@@ -49,8 +48,10 @@ class SweepResult(NamedTuple):
     """The estimator with the best candidate's parameters, not fitted; of the first corpus. None
     if nothing could be scored."""
     run: dict[str, Any]
-    """What ``run.json`` holds: that of `describe_run`, how many ``fits`` are ``done`` and how
-    many of these an earlier run did (``taken_over``), and whether the sweep is ``complete``."""
+    """What ``run.json`` holds: that of `describe_run`; how many ``fits`` are ``done`` and how many
+    of these an earlier run did (``taken_over``); how many ``candidates`` (of all corpora and rungs)
+    were ``planned`` and are ``done``; whether the sweep is ``complete``; ``store_megabytes``, all
+    sweeps together that share the store."""
 
     @property
     def complete(self) -> bool:
@@ -187,6 +188,20 @@ class Sweep:
     progress: bool = False
     command: Sequence[str] | None = None
 
+    @property
+    def store_folder(self) -> Path | None:
+        """Where the fits are kept; it may be deleted once there is nothing to go on with."""
+        own = folder_of(getattr(final_estimator(self.estimator), "memory", None))
+        if self.store is None:
+            return folder_of(Path(self.output, STORE)) if own is None and self.output else own
+        store = folder_of(self.store)
+        if own not in (None, store):
+            raise ValueError(
+                f"the estimator has memory={str(own)!r}, and the sweep store={str(store)!r}, which "
+                "both keep its fits: give one of the two"
+            )
+        return store
+
     def run(self) -> SweepResult:
         """Do what is not done yet, and return everything.
 
@@ -228,7 +243,8 @@ class Sweep:
             run=ready.story
             | {"duration_seconds": round(time.perf_counter() - started, 3)}
             | {"fits": {"done": standings.n_done, "taken_over": runner.taken_over}}
-            | {"complete": runner.complete},
+            | {"candidates": {"done": standings.n_rows_done, "planned": plan.n_rows}}
+            | {"complete": runner.complete, "store_megabytes": ready.ledger.megabytes()},
         )
         _check_scores(standings)
         if ready.folder is not None:
@@ -238,7 +254,7 @@ class Sweep:
     def _get_ready(self) -> _Ready:
         """Refuse what can be refused, and make the folders."""
         budget = Budget(self.budget)
-        ledger = Ledger(self._store())
+        ledger = Ledger(self.store_folder)
         plan = self._plan(None if ledger.folder is None else str(ledger.folder))
         standings = Standings(plan.seeds, plan.folds, halving=self.halving is not None)
         # Described before the first fit: nothing may go wrong between the last fit and its table.
@@ -299,18 +315,6 @@ class Sweep:
             progress=self.progress,
         )
 
-    def _store(self) -> MemoryLike:
-        """Return where the fits are kept: `store`, else the estimator's memory, else `output`."""
-        own = getattr(final_estimator(self.estimator), "memory", None)
-        if own is not None and self.store is not None and folder_of(own) != folder_of(self.store):
-            raise ValueError(
-                f"the estimator has memory={own!r}, and the sweep store={str(self.store)!r}, which "
-                "both keep its fits: give one of the two"
-            )
-        if own is not None or self.store is not None:
-            return self.store if own is None else own
-        return None if self.output is None else Path(self.output, STORE)
-
     def _describe(self, plan: Plan) -> dict[str, Any]:
         corpora = list(plan.descriptions.values())
         return describe_run(
@@ -334,8 +338,7 @@ class Sweep:
         told = f"interrupted with {standings.n_done} of {plan.n_fits} fits done"
         if self.output is not None:
             told += f", see {Path(self.output, 'results.csv')}"
-        store = self._store()
-        if store is None:
+        if self.store_folder is None:
             return f"{told}; nothing is kept: give an output folder to be able to go on"
         return f"{told}; run the same again to go on from there"
 

@@ -106,6 +106,9 @@ def test_a_sweep_leaves_tables_and_files(make, tmp_path):
     assert run["seed"] == 0
     assert run["duration_seconds"] > 0
     assert run["fits"] == {"done": 8, "taken_over": 0}
+    assert run["candidates"] == {"done": 4, "planned": 4}
+    files = (tmp_path / ".store").glob("*/*")
+    assert run["store_megabytes"] == pytest.approx(sum(file.stat().st_size for file in files) / 1e6)
     assert result.complete
     assert {path.name for path in tmp_path.iterdir()} == {
         *("results.csv", "results.md", "results.tex", "pareto.png", "effects.png", "run.json"),
