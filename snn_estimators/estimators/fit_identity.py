@@ -6,6 +6,7 @@ import inspect
 import random
 from collections.abc import Callable
 from functools import partial
+from numbers import Real
 from operator import attrgetter
 from typing import Any
 
@@ -137,9 +138,10 @@ def unrepeatable(estimator: Any) -> str | None:
 
 def _draws(split: Any) -> bool:
     """Tell a split that draws from numpy's global generator, of skorch's and scikit-learn's."""
-    cv = getattr(split, "cv", None)  # of skorch's ValidSplit; a share is drawn, folds are not
-    if cv is not None and not (isinstance(cv, float) and not cv.is_integer()):
-        return _draws(cv)
+    if hasattr(split, "cv"):  # skorch's ValidSplit: a share is drawn, folds are what they are
+        is_share = isinstance(split.cv, Real) and not float(split.cv).is_integer()
+        if not is_share:
+            return _draws(split.cv)
     shuffles = getattr(split, "shuffle", True) is not False
     return shuffles and getattr(split, "random_state", 0) is None
 
@@ -187,6 +189,8 @@ def _answer(question: Callable[[], Any]) -> str | None:
 
 def _setting(name: str) -> Any:
     value = attrgetter(name)(torch.backends)
+    if value == "none":  # no other precision, neither here nor wherever this one comes from
+        return "ieee"
     return value() if callable(value) else value
 
 

@@ -171,7 +171,7 @@ def name_in_library(value: Any) -> list[str] | None:
     >>> name_in_library(nn.Linear)[0], name_in_library(lambda: 0)
     ('torch.nn.modules.linear.Linear', None)
     """
-    module = value.__module__ or ""
+    module = value.__module__ if isinstance(value.__module__, str) else ""
     whose = origin(module)
     if whose is None:
         return None
