@@ -160,7 +160,7 @@ def _outcome(number: int, fit: Fit, text: Bytes, around: Surroundings) -> Outcom
             before = sum(epoch.get("dur", 0.0) for epoch in final_estimator(model).history)
             fit_time = max(time.perf_counter() - started, before)
             scores = language_model_scores(model, [windows[i] for i in test])
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             seconds = time.perf_counter() - started if fit_time is None else fit_time
             return Outcome(seconds, failure=reason(error))
     return Outcome.of(fit_time, scores)

@@ -205,19 +205,20 @@ def test_a_candidate_that_fails_in_mid_sweep_costs_its_row_alone(make, tmp_path)
     assert "not finite" in (tmp_path / "results.md").read_text()
 
 
-def test_whatever_a_fit_raises_is_a_reason(make, tiny, monkeypatch):
+@pytest.mark.parametrize("error", [MemoryError, SystemExit])
+def test_whatever_a_fit_raises_is_a_reason(make, tiny, monkeypatch, error):
     real = type(tiny).fit
 
     def fit(self, X, y=None, **kwargs):
         if self.module__heads == 2:
-            raise MemoryError
+            raise error
         return real(self, X, y, **kwargs)
 
     monkeypatch.setattr(type(tiny), "fit", fit)
     with pytest.warns(FitFailedWarning):
         table = make({"heads": [1, 2, 5]}).run().table
     assert table["failure"].notna().tolist() == [False, False, True]
-    assert table["failure"][2] == "MemoryError"
+    assert table["failure"][2] == error.__name__
 
 
 class Spoiler(Callback):
