@@ -41,6 +41,11 @@ from torch import Tensor, nn
 
 from snn_estimators.estimators.data import Ids
 from snn_estimators.estimators.fingerprints import digest
+from snn_estimators.estimators.identity_of_arrays import (
+    attributes_of_module,
+    digest_of_array,
+    identity_of_tensor,
+)
 from snn_estimators.estimators.identity_of_code import (
     Import,
     code_digest,
@@ -58,7 +63,6 @@ from snn_estimators.text._backend import BackendTokenizer
 
 __all__ = ["identity", "identity_of_documents", "identity_of_source"]
 
-_OF_ANY_MODULE = frozenset(vars(nn.Module()))
 _TOLD_BY_REPR = (complex, range, slice, type(...), torch.device, torch.dtype)
 _Cached = type(cache(len))
 _DESCRIPTORS = (
@@ -178,8 +182,8 @@ class _Teller:
         if isinstance(value, np.ndarray):
             if value.dtype.hasobject:
                 return {"array": [list(value.shape), [self.tell(item) for item in value.ravel()]]}
-            return {"ndarray": [value.dtype.descr, digest_of_bytes(value)]}
-        return {type(value).__name__: [*_of_tensor(value), self._pairs(vars(value))]}
+            return {"ndarray": [value.dtype.descr, digest_of_array(value)]}
+        return {type(value).__name__: [*identity_of_tensor(value), self._pairs(vars(value))]}
 
     # Objects
 
@@ -200,8 +204,7 @@ class _Teller:
         if isinstance(value, np.random.Generator):
             return self.tell(value.bit_generator.state)
         if isinstance(value, nn.Module):
-            inside = {k: v for k, v in vars(value).items() if k not in _OF_ANY_MODULE or v}
-            return self._pairs({k: v for k, v in inside.items() if k != "training"})
+            return self._pairs(attributes_of_module(value))
         if hasattr(value, "to_numpy") and name_in_library(type(value)):  # pandas
             labels = (getattr(value, name, None) for name in ("index", "columns", "name"))
             return [self.tell(value.to_numpy()), *(self.tell(label) for label in labels)]
@@ -349,22 +352,6 @@ def _cell(cell: Any) -> Any:
         return [cell.cell_contents]
     except ValueError:  # nothing in it (yet)
         return []
-
-
-def _of_tensor(value: Tensor) -> list[Any]:
-    try:
-        plain = value.detach().cpu().contiguous()
-        told = digest_of_bytes(plain.reshape(-1).view(torch.uint8).numpy())
-    except (RuntimeError, NotImplementedError) as error:
-        raise TypeError(f"nobody can tell a tensor of {value.layout}: {error}") from error
-    return [str(value.dtype), list(value.shape), told, value.requires_grad]
-
-
-def digest_of_bytes(array: np.ndarray[Any, Any]) -> str:
-    """Return the SHA-256 of an array's shape and content."""
-    total = hashlib.sha256(repr(array.shape).encode())
-    total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return total.hexdigest()
 
 
 def identity_of_source(name: str, value: Any) -> Any:

@@ -22,6 +22,8 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
+from torch.autograd import Function
+
 __all__ = [
     "Import",
     "code_digest",
@@ -48,6 +50,7 @@ _DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # others than that are found by na
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made at run time, as `class` does
 _BOOKKEEPING = {"__dict__", "__weakref__", "_abc_impl", "_sklearn_auto_wrap_output_keys"}
+_OF_FUNCTIONS = {"_backward_cls"}  # has a number: the how manieth of the process it is
 
 _OF_GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _OF_ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
@@ -250,6 +253,8 @@ def uses(code: CodeType) -> tuple[tuple[tuple[str, ...], ...], tuple[Import, ...
     path: tuple[str, ...] = ()
     for instruction in dis.get_instructions(code):
         name, argument = instruction.opname, instruction.argval
+        if name == "EXTENDED_ARG":
+            continue
         if name in _OF_ATTRIBUTES and path:
             path = (*path, argument)
             continue
@@ -291,10 +296,11 @@ def own_content(module: ModuleType) -> dict[str, Any] | str:
 
 def members(kind: type) -> dict[str, Any]:
     """Return what a class of the user's own defines, without what Python notes in it."""
+    noted = _BOOKKEEPING | (_OF_FUNCTIONS if issubclass(kind, Function) else set())
     return {
         name: member
         for name, member in vars(kind).items()
-        if name not in _BOOKKEEPING
+        if name not in noted
         and (not _is_dunder(name) or callable(member) or isinstance(member, classmethod))
     }
 

@@ -57,6 +57,11 @@ DIFFERENT = {
     "a decorator with a state": "class deco:\n    def __init__(self, f):\n"
     "        functools.update_wrapper(self, f)\n        self.a = {v}\n"
     "    def __get__(self, *args):\n        return self.a\n@deco\ndef thing(x):\n    return x",
+    "a surrogate gradient": "class A(torch.autograd.Function):\n    @staticmethod\n"
+    "    def forward(ctx, x):\n        return x * {v}\ndef thing(x):\n    return A.apply(x)",
+    "among many names": "def thing(x):\n    y = [" + ", ".join(f"x.a{i}" for i in range(300))
+    + "]\n    import {own}\n    return {own}.scale(x)",
+    "a hook": "thing = nn.ReLU()\nthing.register_forward_hook(lambda *args: {v})",
     "wraps of a library": "@wraps(nn.functional.cross_entropy)\ndef thing(*a):\n    return {v}",
     "a class of a library's name": "thing = type('Linear', (nn.Module,), "
     "{{'a': {v}, '__module__': 'torch.nn.modules.linear'}})",

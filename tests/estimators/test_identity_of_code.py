@@ -23,6 +23,7 @@ from snn_estimators.estimators.identity_of_code import name_in_library, origin
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     """Write and import a module anew."""
+    former = {}
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
@@ -31,11 +32,16 @@ def module(tmp_path, monkeypatch):
         path.parent.mkdir(exist_ok=True)
         path.write_text(source)
         monkeypatch.syspath_prepend(str(path.parent))
-        monkeypatch.delitem(sys.modules, name, raising=False)
+        former.setdefault(name, sys.modules.pop(name, None))
+        sys.modules.pop(name, None)
         importlib.invalidate_caches()
         return importlib.import_module(name)
 
-    return imported
+    yield imported
+    for name, before in former.items():
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
 
 
 @pytest.mark.parametrize("case", DIFFERENT)
@@ -90,13 +96,10 @@ def test_workers_tell_the_same_of_what_they_are_sent():
 
 @pytest.mark.parametrize("name", ["token", "profile"])
 def test_a_file_of_ones_own_is_not_pythons(name, module):
-    before = sys.modules.get(name)
     source = "class A:\n    a = {}"
     found = [told(module(name, source.format(v)).A) for v in (2, 3)]
     assert found[0] != found[1]
     assert origin(name) is None
-    if before is not None:
-        sys.modules[name] = before
 
 
 def test_what_no_distribution_installed_is_ones_own(module):
