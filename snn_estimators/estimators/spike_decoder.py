@@ -92,17 +92,20 @@ class SpikeDecoderLM(LanguageModel):
         Record the loss on the validation side of the `train_split` every so many steps, as
         ``step_valid_loss`` of the batch in `history_`.
     memory : str, path or joblib.Memory, optional
-        A folder in which fits are kept. A `fit` with the class, parameters, data, versions (of
-        snn_estimators and torch), kind of device and integer `random_state` of one that is there
-        is loaded instead of trained, and equal to it to the bit; what was cut off in its middle
-        goes on from its newest state, which is saved every `save_every_n_steps`, or after each
-        epoch as long as that takes no more than 1 % of the time. Whatever search clones the
-        estimator, and however many processes share the folder: of those that want the same fit,
-        one trains and the others wait for it. (Of a `joblib.Memory`, it is a folder in its store,
-        which ``clear()`` deletes.) What the files lack (full disk, damage) costs a
-        warning and time, never the fit. A loaded fit runs no callbacks. Ctrl-C, which otherwise
-        ends the training alone, leaves `fit` as a KeyboardInterrupt. Without an integer seed,
-        and on a fitted estimator (`partial_fit`), nothing is kept.
+        A folder in which fits are kept. A `fit` with the class, parameters, data, versions,
+        settings of PyTorch, kind of device and integer `random_state` of one that is there is
+        loaded instead of trained: to the bit what training would give on the machine and the number
+        of threads that the kept fit had. Of functions, classes and modules of one's own, all code
+        and globals count that their code names; what they fetch in other ways (files,
+        ``globals()``, a changed library) does not. What was cut off in its middle goes on from its
+        newest state, which is saved every `save_every_n_steps`, or after each epoch as long as that
+        takes no more than 1 % of the time. Whatever search clones the estimator, and however many
+        processes share the folder: of those that want the same fit, one trains and the others wait
+        for it. (Of a `joblib.Memory`, it is a folder in its store, which ``clear()`` deletes.) What
+        the files lack (full disk, damage) costs a warning and time, never the fit. A loaded fit
+        runs no callbacks. Ctrl-C, which otherwise ends the training alone, leaves `fit` as a
+        KeyboardInterrupt. Without an integer seed, with random numbers from numpy's or Python's
+        global generators, and on a fitted estimator (`partial_fit`), nothing is kept.
     **kwargs
         Parameters of components (``module__heads``, ``tokenizer__alphabet``,
         ``iterator_train__num_workers``, ...) and further ones of `skorch.NeuralNet`.
