@@ -101,7 +101,7 @@ def _is_ours(estimator: Any, name: str) -> bool:
 
 
 def _is_library_of_ours(owner: Any) -> bool:
-    package = getattr(owner, "__module__", "").partition(".")[0]
+    package = (getattr(owner, "__module__", None) or "").partition(".")[0]
     return package in ("snn_estimators", "torch") and name_in_library(owner) is not None
 
 

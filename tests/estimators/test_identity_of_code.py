@@ -91,6 +91,40 @@ def test_workers_tell_the_same_of_what_they_are_sent():
     assert theirs == [repr(identity(thing)) for thing in things]
 
 
+PACKAGE = {
+    "relative": "def thing(x):\n    from . import other\n    return other.scale(x)",
+    "a relative name": "def thing(x):\n    from .other import scale\n    return scale(x)",
+    "absolute": "def thing(x):\n    import pack.other\n    return pack.other.scale(x)",
+    "at the top": "import pack.other\ndef thing(x):\n    return pack.other.scale(x)",
+    "of an object": "from pack import other as o\ndef thing(x):\n    return o.held.scale(x)",
+    "made when asked for": "from . import other\ndef thing(x):\n    return other.lazy(x)",
+}
+OTHER = """
+import types
+def scale(x):
+    return x * {v}
+held = types.SimpleNamespace(scale=lambda x: x + {v})
+def __getattr__(name):
+    return lambda x: x * {v}
+"""
+
+
+@pytest.mark.parametrize("case", PACKAGE)
+def test_modules_of_a_package(case, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "pack").mkdir()
+    found = []
+    for v in (2, 3, 2):
+        for name in ("pack", "pack.one", "pack.other"):
+            sys.modules.pop(name, None)
+        (tmp_path / "pack" / "one.py").write_text(PACKAGE[case])
+        (tmp_path / "pack" / "other.py").write_text(OTHER.format(v=v))
+        importlib.invalidate_caches()
+        found.append(told(importlib.import_module("pack.one").thing))
+    assert found[0] == found[2] != found[1]
+
+
 # Whose it is
 
 
