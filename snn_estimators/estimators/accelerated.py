@@ -36,13 +36,16 @@ def accelerated(estimator: Any, accelerator: Any, processes: Processes) -> Any:
     kind: Any = type(estimator)
     net: Any = object.__new__(_accelerated_class(kind))
     vars(net).update(vars(estimator))
+    device = accelerator.device
     vars(net).update(
         _accelerator=accelerator,
         _processes=processes,
         _wrapped_with_accelerator=False,
+        _wrapped_for=[],
+        _n_passes=0,
         _plain=kind,
         _asked_for=estimator.device,
-        device=str(accelerator.device),
+        device="cpu" if device.type == "cpu" else str(device),  # "cpu:0" cannot be loaded to
         verbose=estimator.verbose if processes.is_main else 0,
     )
     if "module_" in vars(net):
@@ -50,7 +53,15 @@ def accelerated(estimator: Any, accelerator: Any, processes: Processes) -> Any:
     return net
 
 
-_OWN = {"_accelerator", "_processes", "_wrapped_with_accelerator", "_plain", "_asked_for"}
+_OWN = {
+    "_accelerator",
+    "_processes",
+    "_wrapped_with_accelerator",
+    "_wrapped_for",
+    "_n_passes",
+    "_plain",
+    "_asked_for",
+}
 
 
 @cache
@@ -75,6 +86,9 @@ class _Accelerated(AccelerateMixin):
     _prepared: nn.Module
     _criteria: list[str]
     optimizer_: Any
+    _wrapped_for: list[str]  # names of the parameters whose gradients are added up
+    _n_passes: int  # steps since then
+    _wrapped_with_accelerator: bool
     _plain: type
     _asked_for: Any = "auto"
 
@@ -135,26 +149,57 @@ class _Accelerated(AccelerateMixin):
                 )
         self._agree("parameters", repr(describe_parameters(self)))
         self._agree("data", repr([(n, p.shape) for n, p in self.module_.named_parameters()]))
+        self._note_trainable()
         # accelerate would wrap the criterion too, which on CPUs fails for want of parameters.
         criteria, self._criteria = self._criteria, []
         try:
-            with self._processes.exposed(), warnings.catch_warnings():
-                # PyTorch has a new name for it, which accelerate cannot pass on yet.
-                warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+            with self._wrapping():
+                self.criterion_.to(self.device)  # where that of a fitted estimator is not yet
                 return super()._initialize_accelerator()
         finally:
             self._criteria = criteria
 
+    @contextmanager
+    def _wrapping(self) -> Iterator[None]:
+        with self._processes.exposed(), warnings.catch_warnings():
+            # PyTorch has a new name for it, which accelerate cannot pass on yet.
+            warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+            yield
+
     def _unwrap_accelerator(self) -> None:
         if self._wrapped_with_accelerator:
             self.optimizer_ = self.optimizer_.optimizer
-            left = {"_is_accelerate_prepared"}
-            if "_original_forward" in vars(self.module_):  # which mixed precision has replaced
-                left.add("forward")
-            super()._unwrap_accelerator()
-            for name in left:
-                vars(self.module_).pop(name, None)
-            self._accelerator.free_memory()
+            self._unwrap_module()
+            self._wrapped_with_accelerator = False
+
+    def _unwrap_module(self) -> None:
+        module = self.module_
+        left = {"_is_accelerate_prepared"}
+        if "_original_forward" in vars(module):  # which mixed precision has replaced
+            left.add("forward")
+        self.module_ = self._accelerator.unwrap_model(self._prepared, keep_fp32_wrapper=False)
+        for name in left:
+            vars(module).pop(name, None)
+        self._accelerator.free_memory()
+
+    def _note_trainable(self) -> None:
+        self._wrapped_for = _trainable(self.module_)
+        self._n_passes = 0
+        self._agree("parameters to train (requires_grad)", repr(self._wrapped_for))
+
+    def _follow_freezing(self) -> None:
+        """Wrap anew if callbacks have frozen or thawed parameters: a wrapper sticks to its own."""
+        if self._processes.count == 1:
+            return
+        if _trainable(self.module_) != self._wrapped_for:
+            self._note_trainable()
+            with self._wrapping():
+                self._unwrap_module()
+                self.module_ = self._accelerator.prepare(self.module_)
+        if self._n_passes < 2:
+            with self._processes.together():
+                pass  # the second pass forward tells the others an order: let none wait in vain
+        self._n_passes += 1
 
     # Beginning
 
@@ -215,6 +260,7 @@ class _Accelerated(AccelerateMixin):
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Compute loss and gradients of a batch, each process those of its share."""
+        self._follow_freezing()
         self._set_training(True)
         with self._own_random_numbers():
             step, loss = self._step(batch, training=True)
@@ -315,6 +361,10 @@ class _Accelerated(AccelerateMixin):
     def load_params(self, *args: Any, **kwargs: Any) -> None:
         """Load what `save_params` wrote."""
         super(AccelerateMixin, self).load_params(*args, **kwargs)
+
+
+def _trainable(module: nn.Module) -> list[str]:
+    return [name for name, parameter in module.named_parameters() if parameter.requires_grad]
 
 
 def _running_statistics(module: nn.Module) -> list[Tensor]:

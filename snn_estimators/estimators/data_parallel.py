@@ -56,14 +56,17 @@ class DataParallel(BaseEstimator):
     the share alone.
 
     Every process must be given the same estimator, X and y, which is checked. Process 0 alone
-    writes files and shows progress; a fit with a `name` can be resumed by as many processes as
-    began it, to the bit. What stops one process stops all: Ctrl-C and callbacks at the end of the
-    same step, an exception as soon as they meet again. (A process that fails within the backward
-    pass, say for want of memory, cannot tell: the others end when it does.)
+    writes this package's files and those of skorch's `Checkpoint`, and shows progress; a fit with
+    a `name` can be resumed by as many processes as began it, to the bit. Callbacks run in every
+    process: loggers write in each, and what freezes parameters, or thaws them, has to do so in all.
+
+    What stops one process stops all: Ctrl-C and callbacks at the end of the same step, an
+    exception as soon as they meet again. (A process that fails within the backward pass, say for
+    want of memory, cannot tell: the others end when it does.)
 
     What ``accelerate config`` or an ``Accelerator`` of the script's own says of devices and of
     bf16 holds. fp16, gradient accumulation and sharded models (DeepSpeed, FSDP) are refused, and
-    so is `memory`.
+    so is `memory` with several processes or bf16.
 
     Examples
     --------
@@ -118,6 +121,8 @@ class DataParallel(BaseEstimator):
     def save_pretrained(self, name_or_path: str | os.PathLike[str]) -> Path:
         """Write the fitted estimator into a folder; process 0 does, and the others wait.
 
+        Call it in every process.
+
         Parameters
         ----------
         name_or_path : str or path
@@ -144,14 +149,18 @@ class DataParallel(BaseEstimator):
         accelerator = find_accelerator()
         _check_accelerator(accelerator)
         processes = Processes(accelerator)
-        net = accelerated(start, accelerator, processes)
+        is_remembered = processes.count == 1 and start.memory is not None
+        net = start if is_remembered else accelerated(start, accelerator, processes)
         try:
             with processes.together():
-                _check_parallel(start, processes.count)
+                _check_memory(start, accelerator)
+                if is_remembered:  # as the very fit that the estimator alone would do
+                    start.device = str(accelerator.device)
                 getattr(net, method)(X, y, **fit_params)
         finally:
             if net.initialized_:
-                self.estimator_ = net.plain()
+                self.estimator_ = start if is_remembered else net.plain()
+                self.estimator_.device = self.estimator.device
                 self.estimator_.verbose = start.verbose
                 self.n_processes_ = processes.count
         return self
@@ -167,6 +176,9 @@ class DataParallel(BaseEstimator):
                 f"device={self.estimator.device!r} does not go with DataParallel, where the "
                 'launcher assigns devices: leave it "auto".'
             )
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        return f"{type(self).__name__}(estimator={self.estimator!r})"
 
     # What the fitted estimator can do, this can
 
@@ -202,9 +214,13 @@ def _check_accelerator(accelerator: Any) -> None:
         )
 
 
-def _check_parallel(estimator: Any, n_processes: int) -> None:
-    if n_processes > 1 and estimator.memory is not None:
+def _check_memory(estimator: Any, accelerator: Any) -> None:
+    if estimator.memory is None:
+        return
+    if accelerator.num_processes > 1:
         raise ValueError(
             "memory keeps no fits of several processes: leave it out, and give a language model a "
             "name to save its fit and to resume it."
         )
+    if accelerator.mixed_precision != "no":
+        raise ValueError("memory keeps no fits in mixed precision: leave one of them out.")

@@ -28,15 +28,27 @@ def find_accelerator() -> Any:
     ImportError
         If accelerate is not installed.
     RuntimeError
-        If the launcher started several processes, and accelerate does not know.
+        If the launcher started several processes, and accelerate does not know; if it started more
+        than there are GPUs.
+    ValueError
+        If the script's own accelerator accumulates gradients.
     """
     try:
-        from accelerate import Accelerator
+        from accelerate import Accelerator, PartialState
+        from accelerate.state import GradientState
         from accelerate.utils import DistributedDataParallelKwargs
     except ImportError as error:
         raise ImportError(
             "DataParallel needs accelerate: pip install 'snn-estimators[accelerate]'."
         ) from error
+    n_steps = GradientState().num_steps  # of all accelerators, and the one below is to reset it
+    if n_steps != 1:
+        raise ValueError(
+            f"gradient_accumulation_steps={n_steps} is not supported: create the Accelerator "
+            "without it."
+        )
+    if not PartialState._shared_state:  # which has its devices otherwise
+        _check_devices()
     # Without a GPU accelerate joins processes only if it is told that the CPU is meant.
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
@@ -51,6 +63,16 @@ def find_accelerator() -> Any:
             "that to DataParallel."
         )
     return accelerator
+
+
+def _check_devices() -> None:
+    n_here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    wants_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    if torch.cuda.is_available() and not wants_cpu and n_here > torch.cuda.device_count():
+        raise RuntimeError(
+            f"{n_here} processes were launched on {torch.cuda.device_count()} GPU(s): launch one "
+            'a GPU, or train on CPUs by CUDA_VISIBLE_DEVICES="".'
+        )
 
 
 @dataclass
@@ -80,6 +102,9 @@ class Processes:
         self.index: int = accelerator.process_index
         self._known: BaseException | None = None  # what all of them are failing with
         self._is_cut_off = False
+        # Had before it is needed: to tell the others that memory has run out must take none.
+        if self.count > 1:
+            self._sums = torch.zeros(4, dtype=torch.float64, device=accelerator.device)
 
     @property
     def is_main(self) -> bool:
@@ -105,7 +130,7 @@ class Processes:
         tally, failure = Tally(), None
         try:
             yield tally
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
             if error is self._known or self._is_cut_off:
                 raise
             failure = error
@@ -115,9 +140,16 @@ class Processes:
             return
         is_interrupt = isinstance(failure, KeyboardInterrupt)
         is_error = failure is not None and not is_interrupt
-        tally.loss, tally.interrupts, n_stopped, n_failed = self._sum(
-            [tally.loss, tally.interrupts, float(is_interrupt), float(is_error)]
-        )
+        if failure is not None and is_error:
+            failure.add_note(f"(in process {self.index} of the training)")
+        try:
+            tally.loss, tally.interrupts, n_stopped, n_failed = self._sum(
+                [tally.loss, tally.interrupts, float(is_interrupt), float(is_error)]
+            )
+        except RuntimeError as lost:
+            if failure is None:
+                raise
+            raise failure from lost
         if n_failed:
             told = self._gather(_describe(failure) if is_error else None)
             failure = failure if is_error else RuntimeError(_first(told))
@@ -165,13 +197,17 @@ class Processes:
             raise
 
     def _sum(self, values: list[float]) -> list[float]:
-        tensor = torch.tensor(values, dtype=torch.float64, device=self._accelerator.device)
         try:
-            return self._accelerator.reduce(tensor, "sum").tolist()
+            self._sums.copy_(torch.tensor(values, dtype=torch.float64))
+            torch.distributed.all_reduce(self._sums)
+            return self._sums.tolist()
         except RuntimeError as error:
             self._is_cut_off = True
             raise RuntimeError(
-                f"Process {self.index} of the training has lost another one; see what that said."
+                f"Process {self.index} of the training cannot reach another one "
+                f"({str(error).partition(chr(10))[0]}): that has failed, and said why, or it has "
+                "ended without coming here. Call fit, partial_fit and save_pretrained in every "
+                "process."
             ) from error
 
     def _gather(self, value: Any) -> list[Any]:

@@ -24,8 +24,9 @@ from two_processes import KINDS, model_of
 
 from snn_estimators import DataParallel, SpikeDecoderClassifier, SpikeDecoderLM
 from snn_estimators.estimators.data_parallel import _check_accelerator
+from snn_estimators.estimators.locks import passing_lock
 
-pytest.importorskip("accelerate")
+accelerate = pytest.importorskip("accelerate")
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
@@ -50,37 +51,49 @@ def start(launcher, folder, *scenarios):
 def end(process):
     """Wait, not for ever, and return the exit status and what was said."""
     try:
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=300)
     except subprocess.TimeoutExpired:
-        process.kill()
+        process.terminate()  # the launcher, which ends its processes
         pytest.fail(f"The processes hang: {process.communicate()[1]}")
     return process.returncode, said
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("outcomes")
+@pytest.fixture(scope="session")
+def launches(tmp_path_factory):
+    """Two launches, the second of which is to fail in the end, whoever asks first.
+
+    Returns
+    -------
+    folder : Path
+        With what the launches have left in its folders 0 and 1.
+    ended : list of (status, str)
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all workers
+    folder = folder / "launches"
+    folder.mkdir(exist_ok=True)
+    ended = folder / "ended.pickle"
+    with passing_lock(folder / "lock"):
+        if not ended.exists():
+            asked = (TORCHRUN,), (ACCELERATE, "decoder", "in the backward pass")
+            processes = []
+            for i, (launcher, *scenarios) in enumerate(asked):
+                (folder / str(i)).mkdir()
+                processes.append(start(launcher, folder / str(i), *scenarios))
+            ended.write_bytes(pickle.dumps([end(process) for process in processes]))
+    return folder, pickle.loads(ended.read_bytes())
 
 
-@pytest.fixture(scope="module")
-def other_folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("others")
+@pytest.fixture(scope="session")
+def folder(launches):
+    return launches[0] / "0"
 
 
-@pytest.fixture(scope="module")
-def launched(folder, other_folder):
-    """Two launches at the same time, one of which is to fail in the end."""
-    scenarios = "decoder", "in the backward pass"
-    processes = start(TORCHRUN, folder), start(ACCELERATE, other_folder, *scenarios)
-    yield processes
-    for process in processes:
-        process.kill()
-
-
-@pytest.fixture(scope="module")
-def outcomes(launched, folder):
+@pytest.fixture(scope="session")
+def outcomes(launches, folder):
     """What each of two processes tells of the scenarios."""
-    status, said = end(launched[0])
+    status, said = launches[1][0]
     assert status == 0, said
     assert "FutureWarning" not in said
     return told(folder)
@@ -130,7 +143,7 @@ def test_more_processes_than_windows(outcomes, alone):
 
 def test_processes_end_with_the_same(outcomes):
     alike = {name for name, told in outcomes[0].items() if not isinstance(told, str)}
-    alike.remove("afterwards")
+    alike -= {"afterwards", "saved by one"}
     assert len(alike) > 10
     for name in alike:
         assert_equal(outcomes[0][name], outcomes[1][name])
@@ -176,11 +189,14 @@ def test_what_stops_one_stops_the_other_at_the_same_step(outcomes, scenario, n_s
 
 
 def test_an_exception_in_one_ends_both(outcomes):
-    assert outcomes[1]["one fails"] == "OSError: the disk is full"
-    assert outcomes[0]["one fails"] == (
-        "RuntimeError: The training ended in all processes, as process 1 failed: OSError: the "
-        "disk is full"
-    )
+    for scenario in ("one fails", "one fails in between"):
+        assert outcomes[1][scenario] == "OSError: the disk is full (in process 1 of the training)"
+        assert outcomes[0][scenario] == (
+            "RuntimeError: The training ended in all processes, as process 1 failed: OSError: the "
+            "disk is full"
+        )
+    assert outcomes[1]["one exits"].startswith("SystemExit: enough")
+    assert "process 1 failed: SystemExit: enough" in outcomes[0]["one exits"]
     assert outcomes[0]["one has no data"].startswith("ValueError: X holds no documents")
     assert "process 0 failed: ValueError" in outcomes[1]["one has no data"]
 
@@ -206,15 +222,44 @@ def test_refused_by_both(outcomes, scenario, words):
         assert words in told[scenario]
 
 
-def test_a_process_that_ends_ends_the_other(launched, outcomes, other_folder):
-    status, said = end(launched[1])
+def test_a_process_that_ends_ends_the_other(launches, outcomes):
+    status, said = launches[1][1]
     assert status != 0
     assert "MemoryError: too much" in said
-    mixed, other = (its["decoder"] for its in told(other_folder))  # they were well before
+    mixed, other = (its["decoder"] for its in told(launches[0] / "1"))  # they were well before
     assert_equal(mixed, other)
     precise = outcomes[0]["decoder"]["history"][-1]["train_loss"]
     assert mixed["history"][-1]["train_loss"] == pytest.approx(precise, abs=0.05)
     assert mixed["history"][-1]["train_loss"] != pytest.approx(precise, abs=1e-5)
+
+
+def test_a_process_that_others_leave_alone(outcomes):
+    assert outcomes[1]["saved by one"] is None
+    for words in ("cannot reach another one", "losed by peer", "save_pretrained in every process"):
+        assert words in outcomes[0]["saved by one"]
+
+
+# What callbacks do
+
+
+@pytest.mark.parametrize("scenario", ["frozen", "thawed"])
+def test_parameters_frozen_and_thawed(outcomes, alone, scenario):
+    one = alone(getattr(two_processes, scenario)(8))
+    assert_equal(outcomes[0][scenario], one, tolerance=1e-5)
+
+
+def test_thawed_after_a_fit_of_a_part(outcomes):
+    one = two_processes.outcome(two_processes.frozen_then_thawed(8, lambda model: model))
+    together = outcomes[0]["frozen, then thawed"]
+    assert_equal(together, one, tolerance=1e-5)
+    before, after = (
+        its["weights"]["head.linear.weight"] for its in (outcomes[0]["frozen"], together)
+    )
+    assert not before.equal(after)
+
+
+def test_the_best_is_loaded_by_all(outcomes, alone, tmp_path):
+    assert_equal(outcomes[0]["best"], alone(two_processes.best(8, tmp_path)), tolerance=1e-4)
 
 
 # Files
@@ -263,6 +308,7 @@ def test_conventions():
     model = DataParallel(tiny_model(lr=0.5))
     assert model.get_params()["estimator__lr"] == 0.5
     assert clone(model.set_params(estimator__lr=0.25)).estimator.lr == 0.25
+    assert repr(model) == f"DataParallel(estimator={model.estimator!r})"
     assert not hasattr(model, "estimator_")
     with pytest.raises(NotFittedError):
         check_is_fitted(model)
@@ -351,6 +397,38 @@ def test_accelerators_that_train_something_else(setting, words):
     }
     with pytest.raises(ValueError, match=words):
         _check_accelerator(SimpleNamespace(**{**plain, **setting}))
+
+
+@pytest.fixture
+def fresh_accelerate():
+    """accelerate as it is before any Accelerator was made, and again afterwards."""
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    accelerate.state.GradientState._reset_state()
+    yield
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    accelerate.state.GradientState._reset_state()
+
+
+def test_memory_in_mixed_precision(fresh_accelerate, tmp_path):
+    accelerate.Accelerator(cpu=True, mixed_precision="bf16")
+    with pytest.raises(ValueError, match="memory keeps no fits in mixed precision"):
+        DataParallel(tiny_model(memory=tmp_path)).fit(TEXTS)
+
+
+def test_an_accelerator_of_the_scripts_own_that_accumulates(fresh_accelerate):
+    own = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=4)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="gradient_accumulation_steps=4 is not supported"):
+            DataParallel(tiny_model()).fit(TEXTS)
+    assert own.gradient_accumulation_steps == 4
+
+
+def test_more_processes_than_gpus(fresh_accelerate, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(RuntimeError, match=r"2 processes were launched on 1 GPU"):
+        DataParallel(tiny_model()).fit(TEXTS)
 
 
 def test_launched_processes_that_accelerate_does_not_know(monkeypatch):

@@ -7,6 +7,7 @@ Each writes what became of the scenarios into a file of the folder.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping, Freezer
 from skorch.dataset import ValidSplit
 from tiny_language_model import TEXTS, tiny_model
 
@@ -87,6 +88,25 @@ class StopInProcess1(Callback):
             raise KeyboardInterrupt
 
 
+class FailBetweenInProcess1(Callback):
+    """Fails between two steps, before the pass forward in which DDP arranges its gradients."""
+
+    def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
+        if training and RANK == 1 and net._position.steps == 1:
+            raise OSError("the disk is full")
+
+
+class Thaw(Callback):
+    """Keeps the head frozen in all epochs but one."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        for name, parameter in net.module_.named_parameters():
+            parameter.requires_grad_(len(net.history) == self.epoch or not name.startswith("head"))
+
+
 class Masks(Callback):
     """Keeps what a dropout lets through."""
 
@@ -113,6 +133,10 @@ def fail_backward(net: Any) -> None:
     next(net.module_.parameters()).register_hook(hook)
 
 
+def exit_early(net: Any) -> None:
+    raise SystemExit("enough")
+
+
 def interrupt(net: Any) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -124,6 +148,33 @@ def interrupt_once(net: Any) -> None:
 
 
 # Scenarios
+
+
+def frozen(batch_size: int) -> Any:
+    return model_of("decoder", batch_size).set_params(callbacks=[Freezer("head*")])
+
+
+def thawed(batch_size: int) -> Any:
+    return model_of("decoder", batch_size).set_params(callbacks=[Thaw(2)])
+
+
+def frozen_then_thawed(batch_size: int, wrap: Callable[[Any], Any]) -> Any:
+    """Train three epochs, and go on with that model, whose head is still frozen at first."""
+    part = fit(wrap(model_of("decoder", batch_size).set_params(callbacks=[Thaw(5)])))
+    return part.partial_fit(MANY_TEXTS)
+
+
+def best(batch_size: int, folder: Path) -> Any:
+    """Return a model that gets worse, and is to end as it was at its best."""
+    keep = Checkpoint(monitor="valid_loss_best", load_best=True, dirname=folder)
+    return model_of("decoder", batch_size).set_params(lr=0.3, max_epochs=4, callbacks=[keep])
+
+
+def saved_by_one() -> None:
+    """Leave one process alone with what all have to do."""
+    model = fit(DataParallel(tiny_model()))
+    if RANK == 0:
+        model.save_pretrained(Path(sys.argv[1]) / "alone")
 
 
 def train(**parameters: Any) -> dict[str, Any]:
@@ -188,6 +239,12 @@ SCENARIOS: dict[str, Callable[[], Any]] = {
     "one stops": lambda: train(max_epochs=5, callbacks=[StopInProcess1()]),
     "one is interrupted": lambda: train(callbacks=[InProcess1(interrupt)]),
     "one fails": lambda: train(callbacks=[InProcess1(fail)]),
+    "one fails in between": lambda: train(callbacks=[FailBetweenInProcess1()]),
+    "one exits": lambda: train(callbacks=[InProcess1(exit_early)]),
+    "frozen": lambda: outcome(fit(DataParallel(frozen(4)))),
+    "thawed": lambda: outcome(fit(DataParallel(thawed(4)))),
+    "frozen, then thawed": lambda: outcome(frozen_then_thawed(4, DataParallel)),
+    "best": lambda: outcome(fit(DataParallel(best(4, Path(sys.argv[1], "best"))))),
     "one has no number": lambda: train(callbacks=[InProcess1(poison)]),
     "one has no data": lambda: DataParallel(tiny_model()).fit(TEXTS if RANK else []),
     "other data": lambda: DataParallel(tiny_model()).fit(TEXTS[:: 1 - 2 * RANK]),
@@ -200,6 +257,8 @@ SCENARIOS: dict[str, Callable[[], Any]] = {
     "named, resumed": lambda: drop_out(name="shared", resume=True),
     "named, finished": lambda: drop_out(name="shared", resume=True),
     "not named": drop_out,
+    # After these the processes cannot meet any more.
+    "saved by one": saved_by_one,
     "in the backward pass": lambda: train(callbacks=[InProcess1(fail_backward)]),
 }
 
@@ -209,13 +268,15 @@ def main(folder: str, *names: str) -> None:
     for name in names or [name for name in SCENARIOS if "backward" not in name]:
         try:
             told[name] = SCENARIOS[name]()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if names:
                 raise
-            told[name] = f"{type(error).__name__}: {error}"
+            notes = getattr(error, "__notes__", [])
+            told[name] = " ".join([f"{type(error).__name__}: {error}", *notes])
         Path(folder, f"{RANK}.pickle").write_bytes(pickle.dumps(told))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    gc.freeze()  # a model that is wrapped or unwrapped has garbage collected: not in all modules
     main(*sys.argv[1:])
