@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from joblib._parallel_backends import ParallelBackendBase
@@ -18,7 +19,7 @@ PATIENCE = 60.0  # seconds; workers that come back take a few, those of a cloud 
 
 
 class WorkersGoneError(ConnectionError):
-    """No worker is left and none came within `PATIENCE`, or nobody is left to ask for them.
+    """No worker is there and none came within `PATIENCE`, or nobody is left to ask for them.
 
     Attributes
     ----------
@@ -27,7 +28,7 @@ class WorkersGoneError(ConnectionError):
     """
 
     def __init__(self, numbers: list[int]) -> None:
-        super().__init__("the cluster has no workers left")
+        super().__init__("the cluster has no workers")
         self.numbers = numbers
 
 
@@ -52,6 +53,7 @@ class ClusterBackend(ParallelBackendBase):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._in_hand: dict[int, Callable[[Any], None]] = {}  # callbacks by the tasks' numbers
+        self._refused: list[Lost] = []  # those that could not be sent off
         self._over = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -61,10 +63,6 @@ class ClusterBackend(ParallelBackendBase):
         May raise whatever it likes if the cluster does not answer.
         """
         raise NotImplementedError
-
-    def unpacked(self, out: Any) -> list[Any]:
-        """Return the results of a batch that came back."""
-        return out
 
     def wait(self, over: threading.Event) -> None:
         """Pass the time until the next look at the workers."""
@@ -78,6 +76,7 @@ class ClusterBackend(ParallelBackendBase):
         """Begin to look after the workers; part of joblib's interface."""
         super().start_call()
         self._in_hand.clear()
+        self._refused.clear()
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, args=(self._over,), daemon=True)
         self._watcher.start()
@@ -89,11 +88,21 @@ class ClusterBackend(ParallelBackendBase):
             self._watcher.join(timeout=10 * LOOK_EVERY)
         super().stop_call()
 
-    def took(self, func: Any, callback: Callable[[Any], None]) -> int:
-        """Note a task, and return its number."""
-        number: int = func.items[0][1][0]
+    def send(self, number: int, function: Any, args: Sequence[Any], kwargs: Any) -> None:
+        """Send off a task, whose result is to come by `brought`."""
+        raise NotImplementedError
+
+    def submit(self, func: Any, callback: Any = None) -> Any:
+        """Send off a batch of one task; part of joblib's interface."""
+        ((function, args, kwargs),) = func.items
+        number: int = args[0]
         self._in_hand[number] = callback
-        return number
+        try:
+            self.send(number, function, args, kwargs)
+        except Exception as error:
+            # Told by the watcher: joblib, who waits for this call, would send the next from it.
+            self._refused.append(Lost(number, error))
+        return Future()  # joblib asks it nothing
 
     def brought(self, number: int, out: Any) -> None:
         """Tell joblib the result of a task, or that it is `Lost`; the first of both counts."""
@@ -104,28 +113,35 @@ class ClusterBackend(ParallelBackendBase):
     def retrieve_result_callback(self, out: Any) -> Any:
         """Return a batch's results; part of joblib's interface."""
         if not isinstance(out, Lost):
-            return self.unpacked(out)
+            return [out]
         if isinstance(out.error, WorkersGoneError):
             raise out.error
         return [(out.number, Outcome(float("nan"), failure=reason(out.error)))]
 
     def _watch(self, over: threading.Event) -> None:
-        seen = time.monotonic()
+        seen, cause = time.monotonic(), None
         while not over.is_set():
             try:
                 self.wait(over)
-                slots = self.slots()
-            except Exception:  # of many kinds: the scheduler is dead, or the line to it is
-                slots = 0
+                if slots := self.slots():
+                    self._tell_refused(over)
+                    self._fill(slots, over)
+                    seen = time.monotonic()
+            except Exception as error:  # of many kinds: the scheduler is dead, or the line to it is
+                cause = error
                 over.wait(LOOK_EVERY)
-            if slots:
-                seen = time.monotonic()
-                self._fill(slots, over)
-            elif time.monotonic() - seen > PATIENCE:
-                numbers = sorted(self._in_hand)
-                for number in numbers[:1]:  # one error ends the call
-                    self.brought(number, Lost(number, WorkersGoneError(numbers)))
+            if time.monotonic() - seen > PATIENCE:
+                gone = WorkersGoneError(sorted(self._in_hand))
+                gone.__cause__ = cause
+                for number in gone.numbers[:1]:  # one error ends the call
+                    self.brought(number, Lost(number, gone))
                 return
+
+    def _tell_refused(self, over: threading.Event) -> None:
+        """Give up what a cluster that is there does not take: its arguments are to blame."""
+        while self._refused and not over.is_set():
+            refused = self._refused.pop(0)
+            self.brought(refused.number, refused)
 
     def _fill(self, slots: int, over: threading.Event) -> None:
         """Have joblib send more tasks if there are fewer than workers: it sends one for one."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import socket
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from joblib import Parallel, parallel_config
 __all__ = ["check_engine", "claimed_gpu", "gpu_order", "open_engine", "threads_per_worker"]
 
 ANSWER_WITHIN = 5.0  # seconds
+_STARTS_WITHIN = 60  # seconds
 _RAY_STORE = 2**27  # bytes; Ray wants at least 75 MB, and would take a third of the memory
 _PORTS = {"dask": 8786, "ray": 10001}
 _EXTRAS = {"dask": "distributed", "ray": "ray"}
@@ -37,7 +41,8 @@ def check_engine(engine: str) -> None:
     ImportError
         If its package is not installed.
     ConnectionError
-        If nothing answers at the address within a few seconds.
+        If nothing answers at the address, or at the one of ``RAY_ADDRESS`` that "ray" goes to,
+        within a few seconds.
 
     Examples
     --------
@@ -57,6 +62,8 @@ def check_engine(engine: str) -> None:
             f"the engine {engine!r} needs a package that is not installed: "
             f"pip install 'snn-estimators[{kind}]'"
         ) from error
+    if kind == "ray" and address is None:
+        engine, address = _ray_address()
     if address is None:
         return
     try:
@@ -68,7 +75,7 @@ def check_engine(engine: str) -> None:
     if kind == "dask":
         with ExitStack() as stack:
             _connect(engine, stack)
-    else:
+    elif engine.startswith("ray://"):
         _call_ray(engine, address)
 
 
@@ -225,28 +232,77 @@ def _dask_backend(engine: str, n_jobs: int | None, shared: Sequence[Any], stack:
     """Connect to a Dask cluster, or start one of this machine's cores."""
     from snn_estimators.model_selection.dask_backend import DaskBackend
 
-    dask = importlib.import_module("distributed")
     if "://" in engine:
         client = _connect(engine, stack)
     else:
-        workers = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
-        cluster = dask.LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0
-        )
-        client = stack.enter_context(dask.Client(stack.enter_context(cluster)))
+        client = _start_dask(joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs), stack)
     return DaskBackend(client, shared)
 
 
 def _connect(engine: str, stack: ExitStack) -> Any:
-    """Connect to a Dask cluster that has workers."""
+    """Connect to a Dask cluster, whose workers may come later."""
     dask = importlib.import_module("distributed")
     place = engine.replace("dask://", "tcp://")
     try:
-        client = stack.enter_context(dask.Client(place, timeout=ANSWER_WITHIN))
-        client.wait_for_workers(1, timeout=ANSWER_WITHIN)
+        return stack.enter_context(dask.Client(place, timeout=ANSWER_WITHIN))
     except OSError as error:  # a TimeoutError, too
         raise _no_answer(engine, error) from error
+
+
+def _start_dask(n_workers: int, stack: ExitStack) -> Any:
+    """Start a Dask cluster of this machine.
+
+    Its workers are started as on any other machine: those that Dask itself forks off a program
+    import it again, and need it to be guarded by ``if __name__ == "__main__"``. And they are out
+    of the reach of Ctrl-C, which the program alone answers.
+    """
+    dask = importlib.import_module("distributed")
+    quiet = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+    cluster = stack.enter_context(dask.LocalCluster(n_workers=0, **quiet))
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address]
+    command += ["--nworkers", str(n_workers), "--nthreads", "1", "--memory-limit", "0"]
+    workers = subprocess.Popen(
+        [*command, "--no-dashboard"],
+        env=os.environ | {"DASK_LOGGING__DISTRIBUTED": "critical"} | _import_path(),
+        start_new_session=True,
+    )
+    stack.callback(_kill, workers)
+    client = stack.enter_context(dask.Client(cluster))
+    for _ in range(_STARTS_WITHIN):
+        if client.ncores() or workers.poll() is not None:
+            break
+        time.sleep(1)
+    if not client.ncores():
+        raise ConnectionError('the workers of the engine "dask" do not start: see what they said')
     return client
+
+
+def _import_path() -> dict[str, str]:
+    """Return the variable that has workers import what can be imported here."""
+    return {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process, then its children, whom it would start again."""
+    psutil = importlib.import_module("psutil")
+    alive = process.poll() is None
+    children = psutil.Process(process.pid).children(recursive=True) if alive else []
+    process.kill()
+    process.wait()
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
+def _ray_address() -> tuple[str, tuple[str, int] | None]:
+    """Return the cluster that `ray.init` would go to, as people know it, and where it is."""
+    here = importlib.import_module("ray").is_initialized()
+    meant = "" if here else os.environ.get("RAY_ADDRESS", "")
+    if meant.startswith("ray://"):
+        return meant, _parse(meant)[1]
+    host, _, port = meant.rpartition(":")
+    known = host and "/" not in host and port.isdecimal()
+    return f"ray (RAY_ADDRESS={meant})", (host.strip("[]"), int(port)) if known else None
 
 
 def _call_ray(engine: str, address: tuple[str, int]) -> None:
@@ -267,7 +323,7 @@ def _ray_backend(
     ray = importlib.import_module("ray")
     if not ray.is_initialized():
         quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-        address = engine if "://" in engine else os.environ.get("RAY_ADDRESS")
+        address = engine if "://" in engine else os.environ.get("RAY_ADDRESS") or None
         try:
             if address is not None:
                 ray.init(address, **quiet)
@@ -276,7 +332,7 @@ def _ray_backend(
                     "local",
                     num_cpus=joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs),
                     include_dashboard=False,
-                    runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}},
+                    runtime_env={"env_vars": _import_path()},
                     object_store_memory=_RAY_STORE + 2 * sum(one.nbytes for one in shared),
                     **quiet,
                 )

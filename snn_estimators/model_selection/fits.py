@@ -56,6 +56,8 @@ class Outcome(NamedTuple):
     """From `language_model_scores`; None if the fit or the scoring failed."""
     failure: str | None = None
     """Why there are no scores, or none that compare."""
+    missing: str | None = None
+    """What the tracker could not write down."""
 
     @classmethod
     def of(cls, fit_time: float, scores: dict[str, float]) -> Self:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import Any
 
 from snn_estimators.model_selection.cluster_backend import LOOK_EVERY, ClusterBackend, Lost
@@ -17,10 +16,6 @@ from snn_estimators.model_selection.cluster_backend import LOOK_EVERY, ClusterBa
 __all__ = ["RayBackend"]
 
 RETRIES = 2  # of a task whose process died
-
-
-def _call(function: Any, *args: Any, **kwargs: Any) -> list[Any]:
-    return [function(*args, **kwargs)]
 
 
 class RayBackend(ClusterBackend):
@@ -42,19 +37,18 @@ class RayBackend(ClusterBackend):
         on_gpu = gpus and ray.cluster_resources().get("GPU", 0) >= 1
         self._kind = "GPU" if on_gpu else "CPU"
         options = {"num_cpus": 1, "num_gpus": int(on_gpu), "max_retries": RETRIES}
-        self._remote = ray.remote(_call).options(**options)
+        self._remote = ray.remote(lambda call, *args, **kwargs: call(*args, **kwargs)).options(
+            **options
+        )
 
     def slots(self) -> int:
         """Return the number of the machines' cores, or GPUs."""
         return int(self._ray.cluster_resources().get(self._kind, 0))
 
-    def submit(self, func: Any, callback: Any = None) -> Any:
-        """Send off a batch of one task; part of joblib's interface."""
-        ((function, args, kwargs),) = func.items
+    def send(self, number: int, function: Any, args: Sequence[Any], kwargs: Any) -> None:
+        """Send off a task."""
         args = [self._shared[id(one)][1] if id(one) in self._shared else one for one in args]
-        number = self.took(func, callback)
         self._sent[self._remote.remote(function, *args, **kwargs)] = number
-        return Future()  # joblib asks it nothing: results come by `brought`
 
     def wait(self, over: threading.Event) -> None:
         """Bring what is done, or pass the time until the next look at the workers."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,8 @@ from snn_estimators.model_selection.tracking import Place, begin, run_of_fit
 
 __all__ = ["Runner"]
 
+Work = Callable[[Iterable[Any]], Iterator[Any]]
+_HERE = ("loky", "dask")  # engines that start one process a core, or GPU, of this machine
 _DIED = "the process of this fit died, as it does when the system is out of memory"
 
 
@@ -85,6 +90,7 @@ class Runner:
         self.taken_over = 0
         self.complete = False
         self._place: Place | None = None
+        self._warned = False
         self._texts = {name: to_bytes(text) for name, text in plan.texts.items()}
 
     def run(self, engine: str, n_jobs: int | None) -> None:
@@ -99,28 +105,33 @@ class Runner:
         climbing: dict[str, Sequence[int]] = {
             name: range(len(self.plan.candidates)) for name in self.plan.texts
         }
-        for rung in range(len(self.plan.rungs)):
-            numbers = {
-                corpus: [
-                    self.standings.add_row(self.plan.row(corpus, candidate, rung))
-                    for candidate in candidates
-                ]
-                for corpus, candidates in climbing.items()
-            }
-            rows = [number for part in numbers.values() for number in part]
-            fits = [fit for n in rows for fit in self.plan.fits(n, self.standings.rows[n])]
-            left = self._recall(fits)
-            self.report(None)
-            self._work(left, engine, n_jobs)
-            if self.budget.spent:
-                return
-            if rung + 1 == len(self.plan.rungs):
-                break
-            count = self.plan.rungs[rung + 1].candidates
-            climbing = {
-                corpus: [self.standings.rows[n].candidate for n in self.standings.best(part, count)]
-                for corpus, part in numbers.items()
-            }
+        with ExitStack() as stack:
+            started = cache(lambda: self._start(engine, n_jobs, stack))  # by the first fit
+            for rung in range(len(self.plan.rungs)):
+                numbers = {
+                    corpus: [
+                        self.standings.add_row(self.plan.row(corpus, candidate, rung))
+                        for candidate in candidates
+                    ]
+                    for corpus, candidates in climbing.items()
+                }
+                rows = [number for part in numbers.values() for number in part]
+                fits = [fit for n in rows for fit in self.plan.fits(n, self.standings.rows[n])]
+                left = self._recall(fits)
+                self.report(None)
+                if left:
+                    self._work(left, engine, *started())
+                if self.budget.spent:
+                    return
+                if rung + 1 == len(self.plan.rungs):
+                    break
+                count = self.plan.rungs[rung + 1].candidates
+                climbing = {
+                    corpus: [
+                        self.standings.rows[n].candidate for n in self.standings.best(part, count)
+                    ]
+                    for corpus, part in numbers.items()
+                }
         self.complete = True
 
     def _recall(self, fits: Iterable[Fit]) -> list[Fit]:
@@ -135,41 +146,45 @@ class Runner:
                 self.standings.note(fit, outcome)
         return left
 
-    def _work(self, fits: Sequence[Fit], engine: str, n_jobs: int | None) -> None:
+    def _start(
+        self, engine: str, n_jobs: int | None, stack: ExitStack
+    ) -> tuple[Work, Surroundings]:
+        """Start or reach the engine, until the stack ends, and say what fits find there."""
+        self._place = begin(self.track)
+        around = Surroundings(
+            self.plan.length + 1, self.plan.folds, self.ledger.folder, self.track, self.folder
+        )
+        if engine in _HERE:
+            gpus, on_gpu = _gpus(self.plan.estimator)
+            if n_jobs is None:
+                left = self.plan.n_fits - self.standings.n_done
+                n_jobs = min(gpus if on_gpu else joblib.cpu_count(), left)
+            alone = engine == "loky" and n_jobs == 1  # in this process
+            threads = None if alone else threads_per_worker(n_jobs)
+            notes = stack.enter_context(tempfile.TemporaryDirectory(prefix="snn-estimators-"))
+            around = replace(around, threads=threads, gpus=gpus, notes=Path(notes))
+        texts = list(self._texts.values())
+        may_use_gpus = _may_use_gpus(self.plan.estimator)
+        return stack.enter_context(open_engine(engine, n_jobs, texts, may_use_gpus)), around
+
+    def _work(self, fits: Sequence[Fit], engine: str, work: Work, around: Surroundings) -> None:
         """Do the fits.
 
         A worker that is killed takes the others of its pool with it. The fits that were running
         are then done one by one: the one that dies again has failed.
         """
-        if not fits:
-            return
         waiting = dict(enumerate(fits))
-        self._place = begin(self.track)
-        gpus, on_gpu = _gpus(self.plan.estimator)
-        if n_jobs is None and engine == "loky":
-            n_jobs = min(gpus if on_gpu else joblib.cpu_count(), len(fits))
-        with (
-            tempfile.TemporaryDirectory(prefix="snn-estimators-") as folder,
-            open_engine(
-                engine, n_jobs, list(self._texts.values()), _may_use_gpus(self.plan.estimator)
-            ) as work,
-        ):
-            around = Surroundings(
-                self.plan.length + 1, self.plan.folds, self.ledger.folder, self.track, self.folder
-            )
-            if engine == "loky":
-                threads = None if n_jobs == 1 else threads_per_worker(n_jobs)
-                around = replace(around, threads=threads, gpus=gpus, notes=Path(folder))
-            while waiting and not self.budget.spent:
-                try:
-                    self._collect(waiting, work(self._calls(waiting, around)))
-                except BrokenProcessPool:
-                    for number in _unfinished(Path(folder)):
-                        if number in waiting:
-                            self._try_alone(waiting, number, work, around)
-                except WorkersGoneError as error:
-                    names = [waiting[number].name for number in error.numbers[:3]]
-                    raise ConnectionError(self._stranded(engine, names)) from error
+        while waiting and not self.budget.spent:
+            try:
+                self._collect(waiting, work(self._calls(waiting, around)))
+            except BrokenProcessPool:
+                assert around.notes is not None
+                for number in _unfinished(around.notes):
+                    if number in waiting:
+                        self._try_alone(waiting, number, work, around)
+            except WorkersGoneError as error:
+                names = [waiting[number].name for number in error.numbers[:3]]
+                raise ConnectionError(self._stranded(engine, names)) from error
 
     def _calls(self, fits: dict[int, Fit], around: Surroundings) -> Iterator[Any]:
         for number, fit in list(fits.items()):
@@ -178,7 +193,7 @@ class Runner:
             yield delayed(_follow)(number, fit, self._texts[fit.corpus], around, self._place)
 
     def _try_alone(
-        self, waiting: dict[int, Fit], number: int, work: Any, around: Surroundings
+        self, waiting: dict[int, Fit], number: int, work: Work, around: Surroundings
     ) -> None:
         try:
             self._collect(waiting, work(self._calls({number: waiting[number]}, around)))
@@ -190,7 +205,7 @@ class Runner:
         kept = "kept" if self.ledger.folder is not None else "lost, as there is no store"
         hand = f" with {' and '.join(names)} in hand" if names else ""
         return (
-            f"the workers of the engine {engine}, or its scheduler, are gone{hand}; "
+            f"the engine {engine} has no workers, or its scheduler is gone{hand}; "
             f"{self.standings.n_done} of {self.plan.n_fits} fits are done and {kept}: start them, "
             "and run the same again to go on"
         )
@@ -198,6 +213,9 @@ class Runner:
     def _collect(self, waiting: dict[int, Fit], outcomes: Iterator[tuple[int, Outcome]]) -> None:
         for number, outcome in outcomes:
             fit = waiting.pop(number)
+            if outcome.missing is not None and not self._warned:
+                self._warned = True
+                warnings.warn(f"{outcome.missing} ({fit.name}, maybe others)", stacklevel=2)
             self.ledger.note(fit.key, outcome)
             self._note(fit, outcome)
 
@@ -212,8 +230,8 @@ def _follow(
     """Do a fit, and tell its tracker what came of it."""
     with run_of_fit(place, {"corpus": fit.corpus, "seed": fit.seed, "fold": fit.fold}) as end:
         number, outcome = fit_and_score(number, fit, text, around)
-        end(outcome.scores, outcome.failure)
-    return number, outcome
+        missing = end(outcome.scores, outcome.failure)
+    return number, outcome._replace(missing=missing)
 
 
 def _gpus(estimator: Any) -> tuple[int, bool]:

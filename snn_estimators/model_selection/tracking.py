@@ -6,7 +6,6 @@ import importlib
 import os
 import re
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,8 @@ ANSWER_WITHIN = 5  # seconds
 _PACKAGES = {"tensorboard": "torch.utils.tensorboard", "mlflow": "mlflow"}
 _EXPERIMENT = "snn-estimators sweep"
 _PLAIN = (bool, int, float, str, type(None))
-# What this thread's fit is followed by: `context` before it, `end` while it has an open run.
+# What this thread's fit is followed by: `context` before it, `end` while it has an open run, and
+# `missing` if not all of it could be written.
 _here = threading.local()
 
 
@@ -86,9 +86,9 @@ def begin(kind: str | None) -> Place | None:
     if kind != "mlflow":
         return None
     mlflow = importlib.import_module("mlflow")
-    uri = mlflow.get_tracking_uri()
+    uri = _absolute(mlflow.get_tracking_uri())
     with _refusals(uri):
-        client = mlflow.MlflowClient()
+        client = mlflow.MlflowClient(uri)
         known = client.get_experiment_by_name(_EXPERIMENT)
         if known is None:
             try:
@@ -102,10 +102,32 @@ def begin(kind: str | None) -> Place | None:
         return Place(uri, known.experiment_id)
 
 
+def _absolute(uri: str) -> str:
+    """Name the store of relative files so that workers who stand elsewhere find it, too.
+
+    Examples
+    --------
+    >>> _absolute("https://example.org"), _absolute("sqlite:////runs.db"), _absolute("databricks")
+    ('https://example.org', 'sqlite:////runs.db', 'databricks')
+    >>> _absolute("sqlite:///runs.db") == f"sqlite:///{Path.cwd() / 'runs.db'}"
+    True
+    >>> _absolute("runs") == _absolute("file:runs") == _absolute("file:./runs")
+    True
+    """
+    scheme, has_scheme, path = uri.partition(":///")
+    if has_scheme and scheme.startswith("sqlite") and not path.startswith((":", "file:")):
+        return f"{scheme}:///{Path(path).absolute()}"
+    path = uri.removeprefix("file:")
+    relative = path and ":" not in path and not Path(path).is_absolute()
+    if relative and path not in ("databricks", "databricks-uc", "uc"):
+        return Path(path).absolute().as_uri()
+    return uri
+
+
 @contextmanager
 def run_of_fit(
     place: Place | None, parameters: Mapping[str, Any]
-) -> Iterator[Callable[[Mapping[str, float] | None, str | None], None]]:
+) -> Iterator[Callable[[Mapping[str, float] | None, str | None], str | None]]:
     """Surround one fit, in the thread that does it: its run ends as it does.
 
     Parameters
@@ -118,15 +140,17 @@ def run_of_fit(
     Yields
     ------
     callable
-        To be told the scores, or why there are none. A fit that was read back has no run, and
-        nothing is told.
+        To be told the scores, or why there are none; returns what the tracker misses of the run,
+        if anything. A fit that was read back has no run, and nothing is told.
     """
-    _here.context, _here.end = (place, parameters), None
+    _here.context, _here.end, _here.missing = (place, parameters), None, None
 
-    def end(scores: Mapping[str, float] | None, failure: str | None) -> None:
+    def end(scores: Mapping[str, float] | None, failure: str | None) -> str | None:
         finish, _here.end = _here.end, None
         if finish is not None:
             finish(scores or {}, failure, "FINISHED" if failure is None else "FAILED")
+        missing: str | None = _here.missing
+        return missing
 
     try:
         yield end
@@ -222,7 +246,7 @@ class _MlflowRun(MlflowLogger):
             yield
         except Exception as error:
             self._let_go()
-            _warn_of(error)
+            _miss(error)
 
 
 def _end(
@@ -237,11 +261,12 @@ def _end(
             client.set_tag(run_id, "failure", failure)
         client.set_terminated(run_id, status)
     except Exception as error:
-        _warn_of(error)
+        _miss(error)
 
 
-def _warn_of(error: Exception) -> None:
-    warnings.warn(f"MLflow misses (part of) a run: {_brief(error)}", stacklevel=4)
+def _miss(error: Exception) -> None:
+    """Note an error for whoever asked for the sweep: a worker's own words may go nowhere."""
+    _here.missing = _here.missing or f"MLflow misses (part of) a run: {_brief(error)}"
 
 
 @contextmanager

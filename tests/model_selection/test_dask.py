@@ -1,4 +1,7 @@
-"""Sweeps on a real Dask cluster of two processes, some of which die."""
+"""Sweeps on real Dask clusters of this machine, some of whose workers die.
+
+Tasks that import no torch keep the tests of the engine alone fast.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,8 +21,6 @@ from skorch.callbacks import Callback
 
 distributed = pytest.importorskip("distributed")
 
-from sklearn.exceptions import FitFailedWarning  # noqa: E402
-
 from snn_estimators.model_selection import Sweep, cluster_backend, sweep_model  # noqa: E402
 from snn_estimators.model_selection.engines import check_engine, open_engine  # noqa: E402
 
@@ -26,133 +28,188 @@ TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
 TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 4}
 
 
-@pytest.fixture(scope="module")
-def local():
-    """A cluster whose workers come back when they die."""
-    import dask
-
-    patience = {"distributed.scheduler.allowed-failures": 1}
-    with (
-        dask.config.set(patience),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0
-        ) as local,
-    ):
-        yield local
-
-
-@pytest.fixture(scope="module")
-def cluster(local):
-    """Its address."""
-    return address(local)
-
-
 def address(local):
     return local.scheduler_address.replace("tcp", "dask")
 
 
-class Assassin(Callback):
-    """Kills the process that trains a model with `heads` heads; once if there is a file to mark."""
+@pytest.fixture(scope="module")
+def local():
+    """A cluster of one worker, which comes back once when a task kills it."""
+    import dask
 
-    def __init__(self, heads, mark=None):
-        self.heads = heads
-        self.mark = mark
-
-    def on_train_begin(self, net, **kwargs):
-        if net.module__heads != self.heads or (self.mark and Path(self.mark).exists()):
-            return
-        if self.mark:
-            Path(self.mark).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+    patience = {"distributed.scheduler.allowed-failures": 1}
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": 0}
+    with dask.config.set(patience), distributed.LocalCluster(n_workers=1, **options) as local:
+        yield local
 
 
-def run(callback, grid, **options):
-    model = sweep_model(**TINY, callbacks=[("assassin", callback)])
-    table = Sweep(grid, TALE, estimator=model, length=16, **options).run().table
-    return table.drop(columns=["fit_time", "fit_time_std"])
-
-
-def test_a_worker_killed_in_mid_sweep_changes_nothing(cluster, tmp_path):
-    mark = tmp_path / "mark"
-    grid = {"heads": [1, 2, 5], "timesteps": [1, 2]}
-    table = run(Assassin(2, str(mark)), grid, engine=cluster, output=tmp_path / "out")
-    assert mark.exists()
-    pd.testing.assert_frame_equal(table, run(Assassin(2, str(mark)), grid, n_jobs=1))
-
-
-def test_a_fit_that_kills_its_workers_costs_its_rows_alone(cluster):
-    with pytest.warns(FitFailedWarning, match="KilledWorker"):
-        table = run(Assassin(2), {"heads": [1, 2]}, engine=cluster)
-    assert table["heads"].tolist() == [1, 2]
-    assert table["perplexity"].notna().tolist() == [True, False]
-    assert table["failure"][1].startswith("KilledWorker")
-
-
-def count_texts(number, text):
-    worker = distributed.get_worker()
-    texts = [value for value in worker.data.values() if isinstance(value, np.ndarray)]
-    return number, (worker.address, len(texts))
-
-
-def test_data_goes_to_each_worker_once(cluster):
+def test_data_goes_to_each_worker_once_and_those_that_join_late_get_work(local, tmp_path):
     text = np.arange(100, dtype=np.uint8)
-    with open_engine(cluster, None, [text]) as work:
-        seen = dict(work(delayed(count_texts)(number, text) for number in range(8)))
+
+    def look(number, text, folder):
+        worker = distributed.get_worker()
+        (folder / str(os.getpid())).touch()
+        deadline = time.monotonic() + 60
+        while len(list(folder.iterdir())) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        texts = [value for value in worker.data.values() if isinstance(value, np.ndarray)]
+        return number, (os.getpid(), len(texts))
+
+    with open_engine(address(local), None, [text]) as work:
+        results = work(delayed(look)(number, text, tmp_path) for number in range(8))
+        local.scale(3)
+        seen = dict(results)
+    local.scale(1)
+    assert sorted(seen) == list(range(8))
+    assert len({process for process, _ in seen.values()}) == 3
     assert {count for _, count in seen.values()} == {1}
 
 
-def test_a_cluster_that_is_there_is_accepted(cluster):
-    check_engine(cluster)
+def test_tasks_that_kill_their_workers_or_cannot_be_sent_cost_themselves_alone(local):
+    def fine(number):
+        return number, "fine"
+
+    def hopeless(number, what):
+        return number, what
+
+    calls = [delayed(os._exit)(0), *(delayed(hopeless)(n, threading.Lock()) for n in (1, 2, 3))]
+    with open_engine(address(local), None, []) as work:
+        seen = dict(work([*calls, delayed(fine)(4)]))
+    assert seen.pop(4) == "fine"
+    assert seen.pop(0).failure.startswith("KilledWorker")
+    assert sorted(seen) == [1, 2, 3]
+    assert all(outcome.failure.startswith("TypeError") for outcome in seen.values())
 
 
-def linger(number, text):
-    time.sleep(0.5)
-    return number, os.getpid()
+def test_a_sweep_that_is_given_up_takes_its_tasks_back(local, tmp_path):
+    def wait(number, folder):
+        (folder / f"begun-{number}").touch()
+        while number and not (folder / "end").exists():
+            time.sleep(0.05)
+        return number, None
+
+    with open_engine(address(local), None, []) as work:
+        results = work(delayed(wait)(number, tmp_path) for number in range(9))
+        assert next(results) == (0, None)
+        results.close()
+        deadline = time.monotonic() + 10
+        while local.scheduler.tasks and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not local.scheduler.tasks
+    (tmp_path / "end").touch()
+    assert len(list(tmp_path.glob("begun-*"))) <= 2
 
 
-def test_workers_that_join_late_get_work(local, cluster):
-    text = np.zeros(1, np.uint8)
-    with open_engine(cluster, None, [text]) as work:
-        results = work(delayed(linger)(number, text) for number in range(30))
-        first = next(results)
-        local.scale(4)
-        pids = dict([first, *results])
-    local.scale(2)
-    assert sorted(pids) == list(range(30))
-    assert len(set(pids.values())) == 4
+SCRIPT = """
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pandas as pd
+from skorch.callbacks import Callback
+from snn_estimators.model_selection import Sweep, sweep_model
+
+
+class Assassin(Callback):
+    def on_train_begin(self, net, **kwargs):
+        mark = Path("mark")
+        if net.module__heads == 2 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(**options):
+    model = sweep_model(**{tiny}, callbacks=[("assassin", Assassin())])
+    sweep = Sweep({{"heads": [1, 2]}}, {tale}, estimator=model, length=16, n_jobs=1, **options)
+    return sweep.run().table.drop(columns=["fit_time", "fit_time_std"])
+
+
+table = run(engine="dask")
+assert Path("mark").exists()
+pd.testing.assert_frame_equal(table, run())
+"""
+
+
+def test_a_plain_script_needs_no_guard_and_a_worker_that_is_killed_changes_nothing(tmp_path):
+    script = tmp_path / "plain.py"
+    script.write_text(SCRIPT.format(tiny=TINY, tale=TALE))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+class Assassin(Callback):
+    """Kills the process that trains a model with two heads, once."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def on_train_begin(self, net, **kwargs):
+        if net.module__heads == 2 and not Path(self.mark).exists():
+            Path(self.mark).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture
 def bare():
-    """A scheduler, and what starts workers for it that nobody brings back."""
-    local = distributed.LocalCluster(n_workers=0, dashboard_address=":0")
-    command = [sys.executable, "-m", "distributed.cli.dask_worker", local.scheduler_address]
-    command += ["--no-nanny", "--nthreads", "1", "--memory-limit", "0", "--no-dashboard"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    """A scheduler, and what starts a worker for it that nobody brings back."""
     workers = []
+    with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as local:
 
-    def start(count):
-        for _ in range(count):
+        def start():
+            command = [sys.executable, "-m", "distributed.cli.dask_worker"]
+            command += [local.scheduler_address, "--no-nanny", "--nthreads", "1"]
+            command += ["--memory-limit", "0", "--no-dashboard"]
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
             workers.append(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
-        with distributed.Client(local) as client:
-            client.wait_for_workers(count, timeout=60)
+            with distributed.Client(local) as client:
+                client.wait_for_workers(1, timeout=60)
 
-    with local:
         yield local, start
         for worker in workers:
             worker.kill()
             worker.wait()
 
 
-def test_a_sweep_whose_workers_are_gone_ends_and_can_go_on(bare, tmp_path, monkeypatch):
+def test_a_sweep_without_workers_ends_and_can_go_on(bare, tmp_path, monkeypatch):
     local, start = bare
-    monkeypatch.setattr(cluster_backend, "PATIENCE", 1.0)
-    mark = tmp_path / "mark"
-    options = {"engine": address(local), "output": tmp_path / "out"}
-    start(1)
-    with pytest.raises(ConnectionError, match="2 of 4 fits are done and kept") as told:
-        run(Assassin(2, str(mark)), {"heads": [1, 2]}, **options)
+    engine = address(local)
+    check_engine(engine)  # is there, if only to get workers when there is work
+    model = sweep_model(**TINY, callbacks=[("assassin", Assassin(str(tmp_path / "mark")))])
+    options = {"estimator": model, "length": 16}
+
+    def run(**where):
+        table = Sweep({"heads": [1, 2]}, TALE, **options, **where).run().table
+        return table.drop(columns=["fit_time", "fit_time_std"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster_backend, "PATIENCE", 1.0)
+        with pytest.raises(ConnectionError, match=r"has no workers.* 0 of 4 fits are done"):
+            run(engine=engine)
+        start()
+        with pytest.raises(ConnectionError, match="2 of 4 fits are done and kept") as told:
+            run(engine=engine, output=tmp_path / "out")
     assert "tale,heads=2,seed=0,fold=0" in str(told.value)
-    start(1)
-    table = run(Assassin(2, str(mark)), {"heads": [1, 2]}, **options)
-    pd.testing.assert_frame_equal(table, run(Assassin(2, str(mark)), {"heads": [1, 2]}, n_jobs=1))
+    local.adapt(minimum=0, maximum=1, interval="100ms")
+    table = run(engine=engine, output=tmp_path / "out")
+    pd.testing.assert_frame_equal(table, run(n_jobs=1))
+
+
+def test_a_lost_scheduler_leaves_the_names_of_all_that_was_in_hand():
+    def wait(number):
+        time.sleep(60)
+        return number, None
+
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0") as local,
+        open_engine(address(local), None, []) as work,
+    ):
+        results = work(delayed(wait)(number) for number in range(9))
+        threading.Timer(1.0, local.close).start()
+        with pytest.raises(cluster_backend.WorkersGoneError) as told:
+            next(results)
+    assert told.value.numbers == [0, 1]

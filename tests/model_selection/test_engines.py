@@ -84,6 +84,24 @@ def test_an_address_that_does_not_answer_is_told_at_once(kind, place):
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.parametrize("place", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}"])
+def test_a_dead_ray_address_of_the_environment_is_told_at_once(place, monkeypatch):
+    pytest.importorskip("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = place.format(port=free.getsockname()[1])
+    monkeypatch.setenv("RAY_ADDRESS", place)
+    with pytest.raises(ConnectionError, match=f"{place}.* does not answer"):
+        check_engine("ray")
+
+
+@pytest.mark.parametrize("place", ["auto", "local", ""])
+def test_ray_finds_by_itself_what_is_no_address(place, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", place)
+    check_engine("ray")
+
+
 def test_something_else_that_answers_is_told_within_seconds(monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr(engines, "ANSWER_WITHIN", 1.0)

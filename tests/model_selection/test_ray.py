@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,6 @@ from joblib import delayed
 from skorch.callbacks import Callback
 
 ray = pytest.importorskip("ray")
-
-from sklearn.exceptions import FitFailedWarning  # noqa: E402
 
 from snn_estimators.model_selection import Sweep, engines, ray_backend, sweep_model  # noqa: E402
 from snn_estimators.model_selection.engines import check_engine, open_engine  # noqa: E402
@@ -36,23 +34,27 @@ def no_usage_reports():
 
 
 def processes():
-    """Return Ray's servers of this machine."""
-    found = psutil.process_iter(["pid", "name"])
-    return {one.info["pid"] for one in found if one.info["name"] in ("raylet", "gcs_server")}
+    """Return Ray's servers that this process has started: others have their own."""
+    found = psutil.Process().children(recursive=True)
+    return {
+        one.pid
+        for one in found
+        if one.name() in ("raylet", "gcs_server") and one.status() != psutil.STATUS_ZOMBIE
+    }
 
 
 @pytest.fixture(scope="module")
 def cluster(no_usage_reports):
     """A cluster that stays for several sweeps, which find it by themselves."""
-    before = processes()
-    with open_engine("ray", 2, []):
-        assert processes() > before
+    with pytest.MonkeyPatch.context() as patch, open_engine("ray", 2, []):
+        patch.setattr(ray_backend, "RETRIES", 1)
+        assert processes()
         yield
-    assert processes() <= before
+    assert not processes()
 
 
 class Assassin(Callback):
-    """Kills the process that trains a model with two heads, once; with five heads each time."""
+    """Kills the process that trains a model with two heads, once."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -61,46 +63,47 @@ class Assassin(Callback):
         if net.module__heads == 2 and not Path(self.mark).exists():
             Path(self.mark).touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        if net.module__heads == 5:
-            os._exit(1)
 
 
-def run(mark, heads, **options):
-    model = sweep_model(**TINY, callbacks=[("assassin", Assassin(str(mark)))])
-    table = Sweep({"heads": heads}, TALE, estimator=model, length=16, **options).run().table
-    return table.drop(columns=["fit_time", "fit_time_std"])
-
-
-def test_processes_that_die_change_nothing_but_the_rows_they_cannot_do(
-    cluster, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(ray_backend, "RETRIES", 1)
+def test_a_process_killed_in_mid_sweep_changes_nothing(cluster, tmp_path):
     mark = tmp_path / "mark"
-    with pytest.warns(FitFailedWarning, match="WorkerCrashedError"):
-        table = run(mark, [1, 2, 5], engine="ray", output=tmp_path / "out")
+    model = sweep_model(**TINY, callbacks=[("assassin", Assassin(str(mark)))])
+
+    def run(**where):
+        sweep = Sweep({"heads": [1, 2]}, TALE, estimator=model, length=16, **where)
+        return sweep.run().table.drop(columns=["fit_time", "fit_time_std"])
+
+    table = run(engine="ray", output=tmp_path / "out")
     assert mark.exists()
-    assert table["heads"].tolist()[2] == 5
-    assert table["failure"][2].startswith("WorkerCrashedError")
-    assert len(pd.read_csv(tmp_path / "out" / "fits.csv")) == 6
-    here = run(mark, [1, 2], n_jobs=1)
-    assert_same = partial(pd.testing.assert_frame_equal, check_dtype=False)
-    assert_same(table[:2].drop(columns="failure"), here.drop(columns="failure"))
+    pd.testing.assert_frame_equal(table, run(n_jobs=1))
 
 
-def look(number, text):
-    """Return what a worker sees, the first of them at length."""
-    if number == 0:
-        time.sleep(1)
-    return number, (text.__array_interface__["data"][1], os.getpid(), text.sum())
-
-
-def test_results_come_as_they_are_and_data_is_shared(cluster):
+def test_results_come_as_they_are_and_data_is_shared(cluster, tmp_path):
     text = np.arange(100, dtype=np.uint8)
+
+    def look(number, text, mark):
+        """Return what a worker sees, the first of them when another is done."""
+        deadline = time.monotonic() + 60
+        while number == 0 and not mark.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if number == 5:
+            mark.touch()
+        return number, (text.flags.writeable, os.getpid(), text.sum())
+
+    def hopeless(number, what):
+        return number, what
+
+    calls = [delayed(look)(number, text, tmp_path / "mark") for number in range(6)]
+    calls += [delayed(os._exit)(6), delayed(hopeless)(7, threading.Lock())]
     with open_engine("ray", 2, [text]) as work:
-        seen = list(work(delayed(look)(number, text) for number in range(6)))
-    assert [number for number, _ in seen][-1] == 0
-    assert {(read_only, total) for _, (read_only, _, total) in seen} == {(True, text.sum())}
-    assert os.getpid() not in {process for _, (_, process, _) in seen}
+        results = list(work(calls))
+    numbers, seen = [number for number, _ in results], dict(results)
+    assert sorted(numbers) == list(range(8))
+    assert numbers.index(0) > max(numbers.index(number) for number in (1, 2, 3, 4))
+    assert seen.pop(6).failure.startswith("WorkerCrashedError")
+    assert seen.pop(7).failure.startswith("TypeError")
+    assert {(writeable, total) for writeable, _, total in seen.values()} == {(False, text.sum())}
+    assert os.getpid() not in {process for _, process, _ in seen.values()}
 
 
 def test_something_else_that_answers_is_told_within_seconds(monkeypatch):
