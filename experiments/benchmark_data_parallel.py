@@ -67,7 +67,7 @@ def compare(name: str) -> tuple[Any, ...]:
         two.append(launch(name, 2))
     alone, together = (sum(run["ms"] for run in runs) / ROUNDS for runs in (one, two))
     difference = abs(one[0]["loss"] - two[0]["loss"])
-    return name, alone, together, alone / together, f"{difference:.0e}"
+    return name, alone, together, alone / together, f"{difference:.0e} nats"
 
 
 if __name__ == "__main__":
