@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import joblib
 import numpy as np
@@ -12,13 +13,14 @@ import pytest
 import torch
 from joblib import delayed
 
-from snn_estimators.model_selection import engines
+from snn_estimators.model_selection import Sweep, engines, runner, sweep_model
 from snn_estimators.model_selection.engines import (
     check_engine,
     claimed_gpu,
     open_engine,
     threads_per_worker,
 )
+from snn_estimators.model_selection.fits import Outcome
 
 
 def look(number, text):
@@ -128,6 +130,46 @@ def test_packages_that_are_not_installed_are_named(engine, module, monkeypatch):
 def test_a_gpu_is_used_by_one_process_at_a_time(tmp_path):
     with claimed_gpu(0, 1, tmp_path) as gpu:
         assert torch.zeros(1, device=gpu).device.type == "cuda"
+
+
+TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
+TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 4}
+
+
+def test_all_rungs_of_a_sweep_share_one_engine(monkeypatch):
+    opened = []
+
+    def counted(*args):
+        opened.append(args)
+        return open_engine(*args)
+
+    monkeypatch.setattr(runner, "open_engine", counted)
+    options = {"estimator": sweep_model(**TINY), "length": 16, "n_jobs": 1}
+    swept = Sweep({"heads": [1, 2]}, TALE, halving=2, **options).run()
+    assert len(opened) == 1
+    assert len(set(swept.fits["heads"])) == 2
+
+
+@pytest.mark.parametrize("engine", ["loky", "dask"])
+def test_engines_of_this_machine_start_one_process_a_gpu(engine, monkeypatch):
+    pytest.importorskip("distributed")
+    seen = []
+
+    @contextmanager
+    def none(engine, n_jobs, shared, gpus):
+        def work(calls):
+            for _, (number, _, _, around, _), _ in calls:
+                seen.append((n_jobs, around.gpus, around.notes.is_dir()))
+                yield number, Outcome(1.0, failure="no GPU")
+
+        yield work
+
+    monkeypatch.setattr(runner, "open_engine", none)
+    monkeypatch.setattr(runner, "_gpus", lambda estimator: (3, True))
+    options = {"estimator": sweep_model(**TINY), "length": 16, "engine": engine}
+    with pytest.raises(ValueError, match="every fit of the sweep failed: no GPU"):
+        Sweep({"heads": [1, 2]}, TALE, **options).run()
+    assert seen == [(3, 3, True)] * 4
 
 
 def test_cores_are_those_of_joblib():

@@ -146,6 +146,15 @@ def test_a_fit_outlives_mlflow(at, tmp_path):
     assert_same(tracked, run(tmp_path / "plain", callback))
 
 
+@pytest.mark.parametrize("uri", ["runs", "./runs", "file:runs"])
+def test_workers_that_stand_elsewhere_write_to_the_same_files(mlflow, uri, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.chdir(tmp_path)
+    assert tracking.begin("mlflow").uri == (tmp_path / "runs").as_uri()
+    assert (tmp_path / "runs").is_dir()
+
+
 @pytest.mark.parametrize("kind", ["nobody", "mute", "unknown", "closed"])
 def test_an_mlflow_that_does_not_answer_is_told_before_the_first_fit(
     at, mlflow, kind, tmp_path, monkeypatch
