@@ -21,7 +21,7 @@ from skorch.callbacks import Callback
 
 distributed = pytest.importorskip("distributed")
 
-from snn_estimators.model_selection import Sweep, cluster_backend, sweep_model  # noqa: E402
+from snn_estimators.model_selection import Sweep, cluster_backend, engines, sweep_model  # noqa: E402
 from snn_estimators.model_selection.engines import check_engine, open_engine  # noqa: E402
 
 TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
@@ -135,9 +135,8 @@ def test_a_plain_script_needs_no_guard_and_a_worker_that_is_killed_changes_nothi
     script = tmp_path / "plain.py"
     script.write_text(SCRIPT.format(tiny=TINY, tale=TALE))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    options = {"capture_output": True, "text": True, "timeout": 300}
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, **options)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
 
@@ -199,11 +198,12 @@ def test_a_sweep_without_workers_ends_and_can_go_on(bare, tmp_path, monkeypatch)
     pd.testing.assert_frame_equal(table, run(n_jobs=1))
 
 
-def test_a_lost_scheduler_leaves_the_names_of_all_that_was_in_hand():
+def test_a_lost_scheduler_leaves_the_names_of_all_that_was_in_hand(monkeypatch):
     def wait(number):
         time.sleep(60)
         return number, None
 
+    monkeypatch.setattr(engines, "ANSWER_WITHIN", 1.0)
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=":0") as local,
         open_engine(address(local), None, []) as work,
