@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
+# What a shell starts in the background ignores Ctrl-C, and so would all that is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # sums do not depend on the machine, nor small tests on their neighbours
 SHARED = Path(os.environ.get("SNN_ESTIMATORS_SHARED", Path(__file__).parents[2] / "shared"))
 

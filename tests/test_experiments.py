@@ -21,7 +21,7 @@ ROWS = {
     "spikedecoder_spikegpt": 6,
 }
 OTHERS = {"update_readme", "movie_reviews", "benchmark_lif", "benchmark_decoder"}
-OTHERS |= {"benchmark_spikegpt", "benchmark_sweep", "faults"}
+OTHERS |= {"benchmark_spikegpt", "benchmark_sweep", "benchmark_data_parallel", "faults"}
 
 
 def run(name, output, *options):
