@@ -17,6 +17,8 @@ from typing import Any
 import joblib
 from joblib import Parallel, parallel_config
 
+from snn_estimators.estimators.locks import lock
+
 __all__ = ["check_engine", "claimed_gpu", "gpu_order", "open_engine", "threads_per_worker"]
 
 ANSWER_WITHIN = 5.0  # seconds
@@ -178,27 +180,17 @@ def claimed_gpu(number: int, n_gpus: int, folder: Path) -> Iterator[str]:
     global _last_gpu
     order = gpu_order(number if _last_gpu is None else _last_gpu, n_gpus)
     with ExitStack() as stack:
-        free = (name for name in order if stack.enter_context(_lock(folder / name)))
+        free = (name for name in order if stack.enter_context(_locked(folder / name)))
         device = next(free, order[0])
         _last_gpu = int(device.partition(":")[2])
         yield device
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[bool]:
-    """Try to lock a file; the system unlocks it when the process dies."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield True
-        return
-    with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+def _locked(path: Path) -> Iterator[bool]:
+    """Try to lock a file for a block; tell whether that succeeded."""
+    with path.open("a") as file:
+        yield lock(file)
 
 
 # Clusters

@@ -25,8 +25,8 @@ __all__ = ["Bytes", "Fit", "Outcome", "Surroundings", "fit_and_score", "to_bytes
 
 Bytes = npt.NDArray[np.uint8]
 
-# Fits seed the process's random generators, so those of one process take turns: a Dask worker may
-# have several threads.
+# Fits of one process take turns, since a Dask worker may have several threads: they would wait for
+# each other's random numbers anyway, and that time would count as theirs.
 _TURN = Lock()
 
 

@@ -22,7 +22,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.dataset import ValidSplit
-from tiny_language_model import TEXTS, tiny_model
+from tiny_language_model import TEXTS, flat, tiny_model
 from torch.optim.lr_scheduler import ExponentialLR
 
 from snn_estimators.estimators import SpikeDecoderClassifier, SpikeGPTClassifier, SpikeGPTLM
@@ -110,14 +110,6 @@ def outcome(model):
     callbacks = dict(model.callbacks_)
     stateful = [vars(callbacks[n]) for n in ("Counter", "EarlyStopping") if n in callbacks]
     return repr((flat(states), counts, model._states_after_training[0].tolist(), stateful))
-
-
-def flat(value):
-    if isinstance(value, torch.Tensor):
-        return value.tolist()
-    if isinstance(value, dict):
-        return {key: flat(item) for key, item in value.items()}
-    return [flat(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def without_times(history):

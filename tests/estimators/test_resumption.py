@@ -14,7 +14,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, EarlyStopping, Freezer, LRScheduler
 from skorch.dataset import ValidSplit
-from tiny_language_model import TEXTS, tiny_model
+from tiny_language_model import TEXTS, flat, tiny_model
 from torch.optim.lr_scheduler import ExponentialLR
 
 from snn_estimators.estimators import SpikeDecoderLM, SpikeGPTLM
@@ -40,14 +40,6 @@ def outcome(model):
     generator = model._states_after_training[0]
     counts = (model.n_iter_, model.n_steps_, model.planned_steps_, model.interrupted_)
     return flat(states), history, generator.tolist(), counts
-
-
-def flat(value):
-    if isinstance(value, torch.Tensor):
-        return value.tolist()
-    if isinstance(value, dict):
-        return {key: flat(item) for key, item in value.items()}
-    return [flat(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def cut_at(step, name="whole", into="cut"):

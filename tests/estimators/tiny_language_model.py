@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from snn_estimators.estimators import SpikeDecoderLM
 
 TEXTS = ["the cat sat on the mat.", "a dog saw the cat.", "the dog ran.", "a cat ran at the dog."]
@@ -26,3 +28,12 @@ def tiny_model(**parameters: Any) -> SpikeDecoderLM:
         "random_state": 0,
     }
     return SpikeDecoderLM(**{**defaults, **parameters})
+
+
+def flat(value: Any) -> Any:
+    """Turn tensors in containers into plain values, which compare to the bit."""
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: flat(item) for key, item in value.items()}
+    return [flat(item) for item in value] if isinstance(value, list | tuple) else value
