@@ -164,7 +164,8 @@ def test_a_sweep_without_workers_ends_and_can_go_on(bare, tmp_path, monkeypatch)
     local, start = bare
     engine = address(local)
     check_engine(engine)  # is there, if only to get workers when there is work
-    model = sweep_model(**TINY, callbacks=[("assassin", Assassin(str(tmp_path / "mark")))])
+    assassin = Assassin(str(tmp_path / "mark"), table=str(tmp_path / "out" / "results.csv"))
+    model = sweep_model(**TINY, callbacks=[("assassin", assassin)])
     options = {"estimator": model, "length": 16}
 
     def run(**where):
