@@ -250,13 +250,13 @@ def _text_for(model: Any, corpus: str, limit: int | None) -> str:
 
 
 def _wants_clean(model: Any) -> bool:
-    """Whether a model's tokens, characters or words, are made of cleaned text's symbols alone."""
+    """Whether a model's tokenizer learned from cleaned text's symbols alone."""
     tokenizer = model.tokenizer_
     if str(getattr(tokenizer, "alphabet", None)).startswith("spikedecoder"):
         return True
     special = (tokenizer.unknown_id_, tokenizer.padding_id_)
     tokens = (token for i, token in enumerate(tokenizer.vocabulary_) if i not in special)
-    return all(map(_CLEANED.issuperset, tokens))
+    return all(map(_CLEANED.issuperset, getattr(tokenizer, "characters_", tokens)))
 
 
 def _separator(model: Any) -> str:

@@ -281,12 +281,13 @@ def test_fit_score_generate_energy(run, tale, tmp_path):
 TINY_FIT = ["--steps=3", "--length=16", "--set=blocks=1", "--set=timesteps=1", "--set=heads=1"]
 
 
-@pytest.mark.parametrize("tokenizer", ["word", "char"])
+BPE = ["--set=tokenizer=bpe", "--set=tokenizer__vocab_size=270"]
+
+
+@pytest.mark.parametrize("tokenizer", [["--set=tokenizer=word"], ["--set=tokenizer=char"], BPE])
 def test_models_of_cleaned_text_clean_whatever_they_are_given(run, tale, tmp_path, tokenizer):
     model = tmp_path / "model"
-    code, _, errors = run(
-        "fit", tale, "--output", model, "--clean", f"--set=tokenizer={tokenizer}", *TINY_FIT
-    )
+    code, _, errors = run("fit", tale, "--output", model, "--clean", *tokenizer, *TINY_FIT)
     assert code == 0, errors
     clean = tmp_path / "clean.txt"
     clean.write_text("the cat. the dog. " * 9)
@@ -297,6 +298,13 @@ def test_models_of_cleaned_text_clean_whatever_they_are_given(run, tale, tmp_pat
     output = run("generate", model, "The CAT!", "--tokens=5", "--seed=1")[1]
     assert output.startswith("the cat. ")
     assert output == run("generate", model, "the cat. ", "--tokens=5", "--seed=1")[1]
+
+
+def test_models_of_raw_text_take_it_as_it_is(run, tale, tmp_path):
+    model = tmp_path / "model"
+    code, _, errors = run("fit", tale, "--output", model, "--raw", *BPE, *TINY_FIT)
+    assert code == 0, errors
+    assert run("generate", model, "The CAT!", "--tokens=5")[1].startswith("The CAT!")
 
 
 def test_a_word_model_sets_its_words_apart_from_the_prompt(run, tale, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -41,6 +41,8 @@ class BPETokenizer(BackendTokenizer):
         ``Ċ``. The index is the token's id.
     n_tokens_ : int
         Size of the vocabulary.
+    characters_ : str
+        The characters of the training text, sorted: the 256 bytes do not tell them.
     unknown_id_, padding_id_ : None
         There are no such tokens.
     backend_ : tokenizers.Tokenizer
@@ -64,6 +66,8 @@ class BPETokenizer(BackendTokenizer):
     >>> tokenizer = BPETokenizer(vocab_size=259).fit(["the cat, the dog, the end"])
     >>> tokenizer.vocabulary_[256:]
     ['he', 'the', 'Ġthe']
+    >>> tokenizer.characters_
+    ' ,acdeghnot'
     >>> ids = tokenizer.transform(["the naïve cat"])
     >>> len(ids[0])
     12
@@ -116,7 +120,18 @@ class BPETokenizer(BackendTokenizer):
             show_progress=False,
         )
         backend.train_from_iterator(documents, trainer)
+        self.characters_ = "".join(sorted(set().union(*documents)))
         return backend, None
+
+    def _content(self) -> dict[str, Any]:
+        return super()._content() | {"characters": self.characters_}
+
+    def _read_content(self, d: Mapping[str, Any]) -> list[str]:
+        characters = d.get("characters")
+        if not isinstance(characters, str):
+            raise ValueError(f"'characters' must be those of the text, got {characters!r}.")
+        self.characters_ = characters
+        return super()._read_content(d)
 
     def _check_special_tokens(self) -> None:
         """Only ASCII: in a byte-level vocabulary, other characters stand for single bytes."""

@@ -191,8 +191,8 @@ class BaseTokenizer(TextTransformer):
         -------
         dict
             Keys: type, parameters, unknown_id, padding_id, and vocabulary or, where the
-            `tokenizers` library does the work, tokenizer: its own JSON. `tokenizer_from_dict`
-            reads it.
+            `tokenizers` library does the work, tokenizer: its own JSON (and what else a class
+            learned). `tokenizer_from_dict` reads it.
 
         Raises
         ------

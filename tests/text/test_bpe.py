@@ -44,6 +44,11 @@ def test_the_vocabulary_is_special_tokens_then_bytes_then_joined_pairs(fitted):
     assert fitted.unknown_id_ is fitted.padding_id_ is None
 
 
+def test_the_characters_of_the_training_text_are_told(fitted):
+    assert fitted.characters_ == "".join(sorted(set(TEXT)))
+    assert tokenizer_from_dict(fitted.to_dict()).characters_ == fitted.characters_
+
+
 def test_the_smallest_vocabulary_is_the_bytes():
     tokenizer = BPETokenizer(vocab_size=256).fit([TEXT])
     assert tokenizer.n_tokens_ == 256
@@ -200,6 +205,7 @@ def test_files_hold_the_librarys_own_json(fitted, tmp_path):
         ({"tokenizer": {"model": {}}}, "no JSON of the tokenizers library"),
         ({"tokenizer": "text"}, "no JSON of the tokenizers library"),
         ({"unknown_id": 280}, "got 280"),
+        ({"characters": None}, "'characters' must be those of the text"),
         ({"parameters": {"vocab_size": "many"}}, "'vocab_size' parameter"),
     ],
 )
