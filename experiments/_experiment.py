@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from snn_estimators._files import replace_file
 from snn_estimators.model_selection import Sweep, check_writable, describe_run, sweep_model
 
 
@@ -31,9 +32,14 @@ def write_benchmark(
     folder = check_writable(output or f"results/{Path(file).stem}")
     text = "\n\n".join(table.to_markdown(index=False, floatfmt=".1f") for table in tables)
     run = describe_run(parameters={"threads": 1}, duration=seconds, command=["python", *sys.argv])
-    (folder / "results.md").write_text(f"{text}\n", "utf-8")
-    (folder / "run.json").write_text(f"{json.dumps(run, indent=2)}\n", "utf-8")
+    write_files(folder, {"results.md": f"{text}\n", "run.json": f"{json.dumps(run, indent=2)}\n"})
     print(text)
+
+
+def write_files(folder: str | Path, contents: Mapping[str, str]) -> None:
+    """Write files by name, each as a whole or not at all."""
+    for name, content in contents.items():
+        replace_file(Path(folder, name), content.encode())
 
 
 def sweep(

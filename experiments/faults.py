@@ -31,7 +31,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from _experiment import parse_arguments, write_benchmark
+from _experiment import parse_arguments, write_benchmark, write_files
 from sklearn.model_selection import GridSearchCV, KFold
 from skorch.callbacks import Callback
 
@@ -268,7 +268,7 @@ def main() -> None:
         rows.append({"fault": kind, "searches": tries, **total, "steps again": again})
         print(rows[-1], flush=True)
     table = pd.DataFrame(rows)
-    table.to_csv(Path(options.output, "results.csv"), index=False)
+    write_files(options.output, {"results.csv": table.to_csv(index=False)})
     write_benchmark(__file__, [table], time.perf_counter() - began, options.output)
 
 

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from _experiment import write_files
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -162,9 +163,12 @@ def main() -> None:
         command=["python", *sys.argv],
     )
     neat = present(table).to_markdown(index=False, disable_numparse=True)
-    table.to_csv(folder / "results.csv", index=False)
-    (folder / "results.md").write_text(f"{neat}\n", encoding="utf-8")
-    (folder / "run.json").write_text(f"{json.dumps(run, indent=2)}\n", encoding="utf-8")
+    contents = {
+        "results.csv": table.to_csv(index=False),
+        "results.md": f"{neat}\n",
+        "run.json": f"{json.dumps(run, indent=2)}\n",
+    }
+    write_files(folder, contents)
     with pd.option_context("display.width", 200, "display.max_columns", None):
         print(table)
 
