@@ -34,6 +34,7 @@ from snn_estimators.estimators.folders import (
     WEIGHTS,
     is_name,
     make_folder,
+    mend_all,
     models_home,
     read_json,
     require,
@@ -59,6 +60,7 @@ __all__ = [
 
 STATE, SUMMARY, LOG, ERRORS = "training.safetensors", "checkpoint.json", "log.csv", "error.log"
 _LOCK = ".lock"
+_PATIENCE = 1.0  # seconds; `is_held` has the lock for a moment
 
 
 @dataclass(frozen=True)
@@ -292,7 +294,7 @@ class Run:
 
     def _delete(self, folder: Path) -> None:
         # Out of sight first: a kill must not leave half a checkpoint.
-        doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
+        doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.gone")
         folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
 
@@ -318,14 +320,15 @@ class Run:
         """
         make_folder(self.checkpoints)
         with (self.folder / _LOCK).open("a") as file:
-            if not lock(file):
+            if not lock(file, within=_PATIENCE):
                 raise ValueError(
                     f"Another fit named {self.name!r} is at work in {self.folder}: wait for its "
                     "end, or choose another name."
                 )
-            # What a kill left:
-            for draft in (*self.checkpoints.glob(".*.new"), *self.checkpoints.glob(".*.old")):
-                shutil.rmtree(draft, ignore_errors=True)
+            mend_all(self.checkpoints)
+            for kind in ("new", "old", "gone"):  # what a kill left
+                for rest in self.checkpoints.glob(f".*.{kind}"):
+                    shutil.rmtree(rest, ignore_errors=True)
             for half in self.folder.glob(".*.tmp"):
                 half.unlink(missing_ok=True)
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -85,12 +86,17 @@ def describe(value: Any) -> Any:
         return ["partial", describe(value.func), describe(value.args), describe(value.keywords)]
     if inspect.isclass(value) or inspect.isroutine(value):
         return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     if isinstance(value, nn.Module):
         return f"{kind}:{hashlib.sha256(repr(value).encode()).hexdigest()[:16]}"
     if isinstance(value, np.random.RandomState | np.random.Generator):
         return kind
-    return {kind: _settings(value)}
+    settings = _settings(value)
+    if not settings and " at 0x" not in repr(value):  # which says no more than where it lies
+        return {kind: repr(value)}
+    return {kind: settings}
 
 
 def _settings(value: Any) -> dict[str, Any]:

@@ -31,6 +31,7 @@ __all__ = [
     "load_argument",
     "make_folder",
     "mend",
+    "mend_all",
     "model_folders",
     "models_home",
     "not_there",
@@ -235,6 +236,13 @@ def mend(folder: Path) -> bool:
     return True
 
 
+def mend_all(parent: Path) -> None:
+    """Mend every folder in another one."""
+    for path in _inside(parent):
+        if left := re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.old", path.name):
+            mend(parent / left[1])
+
+
 def _leftovers(folder: Path, kind: str) -> list[Path]:
     pattern = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{8}}\.{kind}")
     return [p for p in _inside(folder.parent) if pattern.fullmatch(p.name)]
@@ -329,9 +337,7 @@ def require(path: Path) -> None:
 def model_folders() -> list[Path]:
     """Return the folders under `models_home`, of saved models and of named fits."""
     home = models_home()
-    for path in _inside(home):
-        if left := re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.old", path.name):
-            mend(home / left[1])
+    mend_all(home)
     return sorted(f for f in _inside(home) if f.is_dir() and not f.name.startswith("."))
 
 

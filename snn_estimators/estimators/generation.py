@@ -266,7 +266,9 @@ class Generation(TrainedNet):
         if self.tokenizer is None:
             return []
         special = (self.tokenizer_.unknown_id_, self.tokenizer_.padding_id_)
-        return [i for i in special if i is not None]
+        # A vocabulary may be padded beyond the tokenizer's, as those of published weights are.
+        padded = range(self.tokenizer_.n_tokens_, self.module_.vocab_size)
+        return [*(i for i in special if i is not None), *padded]
 
 
 def _is_flat(prompts: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence, Sized
 from functools import partial
 from typing import Any, ClassVar, Self, cast
@@ -185,11 +186,18 @@ class LanguageModel(TextNet, Evaluation, Generation, Persistence):
 
         The vocabulary, the optimizer's state and the random numbers carry on; the learning-rate
         schedule starts again. On an unfitted estimator the same as `fit`; see there. On a fitted
-        one nothing is saved, whatever its `name`. `classes` is part of skorch's signature and
-        ignored.
+        one nothing is saved, and a warning says so if it has a `name`. `classes` is part of
+        skorch's signature and ignored.
         """
         if not self.initialized_:
             return self.fit(X, y, **fit_params)
+        if self.name is not None:
+            warnings.warn(
+                f"partial_fit saves nothing under name={self.name!r}, and cannot be resumed: use "
+                "save_pretrained when it is done.",
+                UserWarning,
+                stacklevel=2,
+            )
         return self._fit_further(X, "partial_fit", fit_params)
 
     def _fit_further(self, X: Any, method: str, fit_params: dict[str, Any]) -> Self:

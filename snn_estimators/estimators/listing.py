@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -61,10 +64,11 @@ def saved_models() -> pd.DataFrame:
     ...     len(saved_models())
     0
     """
-    rows = [_row(folder) for folder in model_folders()]
+    rows = [_row_of_moving(folder) for folder in model_folders()]
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
 
 
+_LOOKS = 3
 _COLUMNS = {
     "name": "object",
     "kind": "object",
@@ -78,6 +82,15 @@ _COLUMNS = {
     "megabytes": "float64",
     "saved": "datetime64[s]",
 }
+
+
+def _row_of_moving(folder: Path) -> dict[str, Any]:
+    """Describe a folder; again if a fit that is at work there took something away meanwhile."""
+    for _ in range(_LOOKS):
+        row = _row(folder)
+        if not (is_run(folder) and str(row["state"]).startswith("damaged")):
+            break
+    return row
 
 
 def _row(folder: Path) -> dict[str, Any]:
@@ -94,7 +107,7 @@ def _told(folder: Path) -> Any:
     """Yield what is told of a folder, piece by piece, as far as it can be read."""
     tell = _of_run if is_run(folder) else _of_model if (folder / CONFIG).exists() else _of_neither
     yield {"kind": _KINDS[tell]}
-    files = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    files = list(_files(folder))
     yield {"megabytes": sum(file.st_size for file in files) / 1e6}
     yield {"saved": datetime.fromtimestamp(max(f.st_mtime for f in [folder.stat(), *files]))}
     for told in tell(folder):
@@ -102,6 +115,14 @@ def _told(folder: Path) -> Any:
             if isinstance(value, int) and abs(value) >= 2**63:
                 raise ValueError(f"{name} is {value:.3g}.")
         yield told
+
+
+def _files(folder: Path) -> Iterator[os.stat_result]:
+    """Yield what is told of each file, except those that a fit at work has just deleted."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                yield os.stat(os.path.join(parent, name))
 
 
 def _of_neither(folder: Path) -> list[dict[str, Any]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+from weakref import WeakSet
 
 try:
     import fcntl
@@ -16,14 +19,28 @@ except ImportError:  # there is none on Windows, and no lock
 __all__ = ["lock", "passing_lock"]
 
 
-def lock(file: IO[str], *, wait: bool = False) -> bool:
+_locked: WeakSet[IO[str]] = WeakSet()
+
+
+def _let_go() -> None:
+    """Close what a forked child shares: the lock must not outlive the process that took it."""
+    for file in list(_locked):
+        file.close()
+    _locked.clear()
+
+
+if fcntl is not None:
+    os.register_at_fork(after_in_child=_let_go)
+
+
+def lock(file: IO[str], *, within: float = 0.0) -> bool:
     """Lock an open file until it is closed; tell whether that succeeded, or nobody can know.
 
     Parameters
     ----------
     file : file
-    wait : bool, default=False
-        For whoever has it locked.
+    within : float, default=0.0
+        Seconds to wait for whoever has it locked, such as somebody who only looks whether it is.
 
     Examples
     --------
@@ -32,9 +49,19 @@ def lock(file: IO[str], *, wait: bool = False) -> bool:
     ...     lock(one), lock(same)
     (True, False)
     """
+    deadline = time.monotonic() + within
+    while not _try_to_lock(file, at_once=within < math.inf):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.01)
+    _locked.add(file)
+    return True
+
+
+def _try_to_lock(file: IO[str], *, at_once: bool) -> bool:
     try:
         if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if at_once else 0))
     except BlockingIOError:
         return False
     except OSError:
@@ -53,7 +80,7 @@ def passing_lock(path: Path) -> Iterator[None]:
     """
     while True:
         with path.open("a") as file:
-            lock(file, wait=True)
+            lock(file, within=math.inf)
             if not _is(path, file):
                 continue  # who had it before has deleted it
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,12 +43,13 @@ __all__ = [
     "write_model",
 ]
 
-FORMAT = 1
+FORMAT = 2
 
 _FITTED = {"n_iter_": int, "n_steps_": int, "interrupted_": bool, "n_features_in_": int}
 _CONFIG = {
     "module": str,
     "vocab_size": int,
+    "weights_sha256": str,
     "has_tokenizer": bool,
     "parameters": dict,
     "left_out": list,
@@ -70,12 +72,13 @@ def write_model(estimator: Any, folder: Path, title: str, argument: str) -> None
     argument : str
         What the model card passes to ``from_pretrained``, a Python expression.
     """
-    config = _config_of(estimator)
     module = plain(estimator.module_)
-    weights = {k: v.detach().cpu().clone() for k, v in module.state_dict().items()}
+    tensors = {k: v.detach().cpu().clone() for k, v in module.state_dict().items()}
+    weights = safetensors.torch.save(tensors)
+    config = _config_of(estimator) | {"weights_sha256": hashlib.sha256(weights).hexdigest()}
     write_json(folder / CONFIG, config)
     write_json(folder / HISTORY, estimator.history.to_list(), indent=None)  # it is long
-    (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
+    (folder / WEIGHTS).write_bytes(weights)
     if estimator.tokenizer is not None:
         estimator.tokenizer_.save(folder / TOKENIZER)
     card = _model_card(estimator, config, title, argument)
@@ -263,10 +266,11 @@ def read_tokenizer(folder: Path, vocab_size: int) -> BaseTokenizer:
     return tokenizer
 
 
-def load_weights(module: nn.Module, folder: Path) -> None:
+def load_weights(module: nn.Module, folder: Path, sha256: str) -> None:
     """Read model.safetensors into a module, with a ValueError unless each tensor fits.
 
-    If the file is whole, it is an `OtherKindError`.
+    If the file is whole, it is an `OtherKindError`; if it is not what was saved, to the bit, no
+    number in it counts.
     """
     path = folder / WEIGHTS
     require(path)
@@ -289,6 +293,8 @@ def load_weights(module: nn.Module, folder: Path) -> None:
                 f"{path} does not fit a {type(module).__name__} with these parameters: {name} has "
                 f"shape {tuple(tensor.shape)} there and {tuple(own[name].shape)} here."
             )
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(f"{path} is damaged: it is not what was saved with {folder / CONFIG}.")
     module.load_state_dict(weights)
 
 

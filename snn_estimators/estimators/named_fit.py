@@ -61,6 +61,10 @@ def refuse_taken_name(name: str, resume: bool) -> Run:
     return run
 
 
+class _OtherFitError(ValueError):
+    """What is given now is not what the fit was begun with: no failure of the fit."""
+
+
 class _UnfitStateError(CannotGoOnError):
     """A checkpoint is whole, but not of such a net."""
 
@@ -216,7 +220,8 @@ class NamedFit(SavedFit):
     def _go_on(self, net: Any, saved: Saved) -> None:
         before = saved.state.about
         if before["split"] != self._about["split"]:
-            raise ValueError(f"{self._other('train_split')} Give it a random_state if it has none.")
+            told = f"{self._other('train_split')} Give it a random_state if it has none."
+            raise _OtherFitError(told)
         if before["device"] != self._about["device"]:
             warnings.warn(
                 f"The fit {self.run.name!r} was begun on {before['device']} and goes on on "
@@ -250,7 +255,9 @@ class NamedFit(SavedFit):
         best = self.run.best(step)
         self._best = best[0] if best else float("inf")
         self._warn_of_unkept(net)
-        self._log = self._open.enter_context(StepLog(self.run.folder / LOG, step))
+        self._log = self._open.enter_context(
+            StepLog(self.run.folder / LOG, step, is_complete=net._position.batches == 0)
+        )
         self._clock = time.perf_counter()
 
     def step_ended(self, net: Any) -> None:
@@ -280,7 +287,8 @@ class NamedFit(SavedFit):
 
     def fit_failed(self, net: Any, error: BaseException) -> None:
         """Leave the exception's traceback in error.log."""
-        if isinstance(error, Exception) and not isinstance(error, _UnfitStateError):
+        refused = isinstance(error, _OtherFitError | _UnfitStateError)
+        if isinstance(error, Exception) and not refused:
             self.run.log_error(error, net._position.steps)
 
     def way_on(self) -> str:

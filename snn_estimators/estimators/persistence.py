@@ -154,7 +154,7 @@ class Persistence(TrainedNet):
             raise (OtherKindError if overrides else ValueError)(
                 f"The parameters in {folder / CONFIG}{given} make no {cls.__name__}: {error}"
             ) from error
-        load_weights(plain(estimator.module_), folder)
+        load_weights(plain(estimator.module_), folder, config["weights_sha256"])
         estimator.history_ = history
         if tokenizer is not None:
             estimator.tokenizer_ = tokenizer

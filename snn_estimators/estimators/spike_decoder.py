@@ -24,7 +24,7 @@ class SpikeDecoderLM(LanguageModel):
     module : type or Module, default=SpikingDecoder
         Its parameters are set as ``module__blocks``, ``module__timesteps``, ...; the length of its
         windows is ``module__max_len``. The size of the vocabulary is found in `fit`.
-    tokenizer : {"char", "word"} or tokenizer or None, default="char"
+    tokenizer : {"char", "word", "bpe"} or tokenizer or None, default="char"
         Fitted within `fit`; parameters are set as ``tokenizer__min_frequency``, ... With None, X
         holds token ids.
     criterion : type, default=torch.nn.CrossEntropyLoss

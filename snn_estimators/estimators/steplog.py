@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from snn_estimators._files import replace_file
 
@@ -22,6 +22,8 @@ class StepLog:
     path : Path
     step : int
         Rows beyond it are of steps that will be done again, and are cut off.
+    is_complete : bool, default=True
+        Whether the row of `step` is: its validation may be still to come.
 
     Examples
     --------
@@ -37,12 +39,19 @@ class StepLog:
     2,2.25,2.375,0.001,1000.0
     """
 
-    def __init__(self, path: Path, step: int = 0) -> None:
+    def __init__(self, path: Path, step: int = 0, *, is_complete: bool = True) -> None:
         self.path = path
         self._pending: list[object] | None = None
-        rows = [row for row in read_log(path) if int(row[0]) <= step] if step else []
-        replace_file(path, _lines([COLUMNS, *rows]).encode())
-        self._file: IO[str] = path.open("a", encoding="utf-8", newline="")
+        rows: list[list[Any]] = read_log(path) if step else []
+        self._written = [row for row in rows if int(row[0]) <= step]
+        newest = int(self._written[-1][0]) if self._written else None
+        self._is_open = newest == step and not is_complete
+        self._begin()
+
+    def _begin(self) -> None:
+        """Write what there is as a whole, and go on behind it."""
+        replace_file(self.path, _lines([COLUMNS, *self._written]).encode())
+        self._file: IO[str] = self.path.open("a", encoding="utf-8", newline="")
 
     def add(self, step: int, train_loss: float, lr: float, tokens_per_second: float) -> None:
         """Begin the row of a step; it is written by `complete`, or before the next one."""
@@ -51,14 +60,21 @@ class StepLog:
 
     def complete(self, valid_loss: float | None = None) -> None:
         """Write the row that was begun, if there is one."""
-        if self._pending is None:
-            return
+        loss = "" if valid_loss is None else valid_loss
+        is_open, self._is_open = self._is_open, False
         row, self._pending = self._pending, None
-        row[2] = "" if valid_loss is None else valid_loss
         try:
-            self._file.write(_lines([row]))
-            self._file.flush()
+            if row is not None:
+                row[2] = loss
+                self._file.write(_lines([row]))
+                self._file.flush()
+            elif is_open and valid_loss is not None:
+                row = self._written[-1]
+                row[2] = loss
+                self._file.close()
+                self._begin()
         except OSError as error:
+            assert row is not None
             raise OSError(
                 error.errno,
                 f"The row of step {row[0]} could not be added to {self.path} ({error.strerror}): "
