@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import random
+import sys
 from collections.abc import Callable
 from functools import partial
 from numbers import Real
@@ -21,8 +22,8 @@ __all__ = [
     "identities_of_parameters",
     "identity_in_fit",
     "settings_of_process",
-    "state_of_global_generators",
     "unrepeatable",
+    "watch_global_generators",
 ]
 
 _BACKENDS = (
@@ -146,10 +147,31 @@ def _draws(split: Any) -> bool:
     return shuffles and getattr(split, "random_state", 0) is None
 
 
-def state_of_global_generators() -> tuple[Any, ...]:
-    """Return what changes when somebody draws from numpy's or Python's global generator."""
+def watch_global_generators() -> Callable[[], bool]:
+    """Return what tells whether anybody has drawn from numpy's or Python's global generator since.
+
+    Python's does not count within a task of Dask, whose own thread draws from it twice a second.
+    """
+    state = _state_of_numpy if _is_task_of_dask() else _state_of_both
+    before = state()
+    return lambda: state() != before
+
+
+def _is_task_of_dask() -> bool:
+    worker = sys.modules.get("distributed.worker")
+    try:
+        return worker is not None and worker.get_worker() is not None
+    except ValueError:
+        return False
+
+
+def _state_of_both() -> tuple[Any, ...]:
+    return *_state_of_numpy(), random.getstate()
+
+
+def _state_of_numpy() -> tuple[Any, ...]:
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002
-    return kind, np.asarray(keys).tobytes(), *rest, random.getstate()
+    return kind, np.asarray(keys).tobytes(), *rest
 
 
 # The process

@@ -34,8 +34,8 @@ from snn_estimators.estimators.fit_identity import (
     identities_of_parameters,
     identity_in_fit,
     settings_of_process,
-    state_of_global_generators,
     unrepeatable,
+    watch_global_generators,
 )
 from snn_estimators.estimators.folders import read_json, write_file
 from snn_estimators.estimators.locks import passing_lock
@@ -118,8 +118,12 @@ class Memory:
     def _check(self) -> None:
         store = self.folder / _STORE
         if store.is_file():
-            content = read_json(store)
-            check_keys(content, {"format": int}, store)
+            try:
+                content = read_json(store)
+                check_keys(content, {"format": int}, store)
+            except ValueError as error:
+                told = f"{error} Delete it: the fits are checked each by itself."
+                raise ValueError(told) from error
             if content["format"] > FORMAT:
                 raise ValueError(
                     f"memory={str(self.folder)!r} is a store from a newer version of "
@@ -150,7 +154,7 @@ class Memory:
         self._fits.mkdir(parents=True, exist_ok=True)
         content = {"format": FORMAT, "versions": versions()}
         with passing_lock(self.folder / ".store.lock"):
-            replace_file(store, f"{json.dumps(content)}\n".encode())
+            write_file(store, f"{json.dumps(content)}\n".encode())
 
     def finished(self, key: str) -> Path:
         """Return the file of a finished fit."""
@@ -197,7 +201,7 @@ class RememberedFit(SavedFit):
         self._tokenizer = tokenizer
         self._told: set[str] = set()
         self._saved_at, self._cost = time.monotonic(), _FIRST
-        self._generators = state_of_global_generators()
+        self._was_drawn_from = watch_global_generators()
 
     def __enter__(self) -> Self:
         self._memory.open()
@@ -290,7 +294,7 @@ class RememberedFit(SavedFit):
                 "attribute not_resumed."
             )
             return
-        if state_of_global_generators() != self._generators:
+        if self._was_drawn_from():
             self._warn(
                 "the fit is not kept, as no other equals it: it draws random numbers from numpy's "
                 "or Python's global generator. Give a random_state to what draws them."
@@ -300,7 +304,7 @@ class RememberedFit(SavedFit):
         try:
             content = TrainingState.capture(net, self._told_of(net)).to_bytes()
             self._write(content, finished)
-        except (OSError, TypeError, ValueError) as error:
+        except Exception as error:  # of many kinds: modules hold what no file knows
             self._warn(f"the fit could not be saved, and goes on without: {error}")
         self._saved_at = time.monotonic()
         self._cost = self._saved_at - begun

@@ -105,7 +105,8 @@ class SpikeDecoderLM(LanguageModel):
         the files lack (full disk, damage) costs a warning and time, never the fit. A loaded fit
         runs no callbacks. Ctrl-C, which otherwise ends the training alone, leaves `fit` as a
         KeyboardInterrupt. Without an integer seed, with random numbers from numpy's or Python's
-        global generators, and on a fitted estimator (`partial_fit`), nothing is kept.
+        global generators (of which Python's goes unnoticed on Dask, as Dask draws from it), and on
+        a fitted estimator (`partial_fit`), nothing is kept.
     **kwargs
         Parameters of components (``module__heads``, ``tokenizer__alphabet``,
         ``iterator_train__num_workers``, ...) and further ones of `skorch.NeuralNet`.

@@ -261,6 +261,20 @@ def test_resuming_with_other_parameters(run, model, texts):
     assert "keep_checkpoints" not in str(caught.value)
 
 
+def test_resuming_with_another_path(home, texts):
+    class Quiet(Callback):
+        def __init__(self, place):
+            self.place = place
+
+    def fit(place):
+        return tiny_model(name="a", callbacks=[Quiet(place)], resume=True).fit(texts)
+
+    assert fit(Path("one")).n_steps_ == fit(Path("one")).n_steps_
+    for other in (Path("two"), torch.float64):
+        with pytest.raises(ValueError, match=r"callbacks \(saved .*one.*, given .*(two|float64)"):
+            fit(other)
+
+
 def test_defaults_may_be_written_out(run, model, texts):
     model.set_params(resume=True, module__mlp_dropout=0.0, callbacks=[])
     assert model.fit(texts).n_steps_ == 6
@@ -290,6 +304,7 @@ def test_resuming_on_another_split(home, texts):
     shutil.rmtree(run.checkpoint(run.steps()[-1]))
     with pytest.raises(ValueError, match=r"another train_split.*random_state"):
         tiny_model(name="a", train_split=Split(1), resume=True).fit(texts)
+    assert not (run.folder / "error.log").exists()
 
 
 def test_resuming_as_another_class(run, texts):
@@ -345,6 +360,25 @@ def test_what_a_kill_left_is_swept_up(home, texts):
     with pytest.raises(ValueError, match="heads=5"):
         tiny_model(name="a", module__heads=5).fit(texts)
     assert not (home / "a").exists()
+
+
+def test_a_checkpoint_that_a_kill_had_moved_away_comes_back(run, model, texts, monkeypatch):
+    """As when a step is saved once more after Ctrl-C: for a moment between two renames."""
+    cut_at(run, 3)
+    for step in (1, 2):
+        shutil.rmtree(run.checkpoint(step))
+    checkpoint = run.checkpoint(3)
+    checkpoint.rename(checkpoint.with_name(f".{checkpoint.name}.0123abcd.old"))
+    doomed = run.checkpoints / ".step-00000002.0123abcd.gone"
+    doomed.mkdir()
+    steps = []
+    train_step = SpikeDecoderLM.train_step
+    monkeypatch.setattr(
+        SpikeDecoderLM, "train_step", lambda *a, **k: steps.append(1) or train_step(*a, **k)
+    )
+    model.fit(texts, resume=True)
+    assert len(steps) == 3
+    assert not doomed.exists()
 
 
 def test_two_fits_of_one_name(home, texts):
@@ -418,6 +452,17 @@ def test_a_single_bit_is_damage(run, model, texts):
     path.write_bytes(content)
     with pytest.warns(UserWarning, match="model.safetensors is damaged: it is not what was saved"):
         model.fit(texts, resume=True)
+
+
+def test_a_single_bit_is_damage_to_whoever_loads(run, whole, tmp_path):
+    saved = whole[1].save_pretrained(tmp_path / "saved")
+    for folder, load in ((saved, saved), (run.checkpoint(6), "GPT-1")):
+        path = folder / "model.safetensors"
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"model\.safetensors is damaged: it is not what"):
+            SpikeDecoderLM.from_pretrained(load)
 
 
 def test_weights_and_history_are_stored_once(run):
@@ -631,3 +676,20 @@ def test_rows_of_steps_to_be_done_again_are_cut_off(tmp_path):
     path.unlink()
     StepLog(path, 3).close()
     assert len(path.read_text().splitlines()) == 1
+
+
+def test_the_last_row_waits_for_its_validation(tmp_path):
+    path = tmp_path / "log.csv"
+    with StepLog(path) as log:
+        for step in (1, 2):
+            log.add(step, 1.0, 0.1, 10.0)
+    before = path.read_text()
+    with StepLog(path, 2, is_complete=False) as log:
+        assert path.read_text() == before  # a kill now loses no row
+        log.complete(0.75)
+        log.add(3, 0.5, 0.1, 10.0)
+    rows = path.read_text().splitlines()[1:]
+    assert rows == ["1,1.0,,0.1,10.0", "2,1.0,0.75,0.1,10.0", "3,0.5,,0.1,10.0"]
+    with StepLog(path, 3, is_complete=False) as log:
+        log.add(4, 0.25, 0.1, 10.0)
+    assert path.read_text().splitlines()[1:] == [*rows, "4,0.25,,0.1,10.0"]

@@ -9,7 +9,7 @@ import pytest
 from tiny_language_model import TEXTS, tiny_model
 
 from snn_estimators._terminal import show
-from snn_estimators.estimators.checkpoints import STATE, Run
+from snn_estimators.estimators.checkpoints import STATE, Run, Summary
 from snn_estimators.estimators.listing import saved_models
 
 
@@ -64,6 +64,21 @@ def test_states_of_a_fit(home):
     assert row("a")["state"] == "failed"
 
 
+def test_what_a_fit_at_work_takes_away_is_no_damage(home, monkeypatch):
+    tiny_model(name="a").fit(TEXTS)
+    read, looks = Summary.read, []
+
+    def vanishing(folder):
+        looks.append(folder)
+        if len(looks) == 2:
+            raise FileNotFoundError(folder)
+        return read(folder)
+
+    monkeypatch.setattr(Summary, "read", vanishing)
+    assert row("a")["state"] == "finished"
+    assert len(looks) > 2
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "history.json"])
 def test_damaged_models_are_listed_as_such(home, fitted, name):
     folder = fitted.save_pretrained("cats")
@@ -77,7 +92,7 @@ def test_damaged_models_are_listed_as_such(home, fitted, name):
     ("file", "content"),
     [
         ("config.json", "[" * 100_000),
-        ("config.json", '{"format": 1, "estimator": ["list"]}'),
+        ("config.json", '{"format": 2, "estimator": ["list"]}'),
         ("checkpoints/step-00000001/checkpoint.json", "[" * 100_000),
         ("checkpoints/step-99999999999999999999/config.json", "{}"),
     ],

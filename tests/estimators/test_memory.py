@@ -27,6 +27,7 @@ from torch.optim.lr_scheduler import ExponentialLR
 
 from snn_estimators.estimators import SpikeDecoderClassifier, SpikeGPTClassifier, SpikeGPTLM
 from snn_estimators.estimators.memory import Memory
+from snn_estimators.nn import SpikingDecoder
 from snn_estimators.text import CharTokenizer, WordTokenizer
 
 LABELS = ["good", "bad", "good", "bad"]
@@ -520,6 +521,20 @@ def test_a_split_that_changes_begins_anew(folder, tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="the fit begins anew.*random_state"):
         model = make().fit(TEXTS)
     assert model.n_steps_ == model.planned_steps_
+
+
+class Sparse(SpikingDecoder):
+    """Holds what no safetensors file can."""
+
+    def __init__(self, vocab_size, **parameters):
+        super().__init__(vocab_size, **parameters)
+        self.register_buffer("eye", torch.eye(2).to_sparse())
+
+
+def test_a_module_that_cannot_be_saved_costs_a_warning_and_not_the_fit(folder):
+    with pytest.warns(UserWarning, match="could not be saved, and goes on without"):
+        assert tiny_model(module=Sparse, memory=folder).fit(TEXTS).n_steps_ == 6
+    assert not finished(folder)
 
 
 def test_a_full_disk_costs_a_warning_and_not_the_fit(folder, monkeypatch):

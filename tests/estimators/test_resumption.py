@@ -157,7 +157,8 @@ def test_a_finished_fit_is_read_and_not_repeated(monkeypatch):
 def test_partial_fit_saves_nothing():
     model = tiny_model(name="whole").fit(TEXTS)
     steps = Run(models_home() / "whole").steps()
-    assert model.partial_fit(TEXTS).n_steps_ == 2 * steps[-1]
+    with pytest.warns(UserWarning, match="partial_fit saves nothing under name='whole'"):
+        assert model.partial_fit(TEXTS).n_steps_ == 2 * steps[-1]
     assert Run(models_home() / "whole").steps() == steps
 
 
@@ -175,9 +176,10 @@ class CtrlC(Callback):
     """Comes in the middle of a step."""
 
     times = 0
+    step = 5
 
     def on_grad_computed(self, net, **kwargs):
-        if net._position.steps + 1 == 5:
+        if net._position.steps + 1 == self.step:
             for _ in range(self.times):
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -205,6 +207,25 @@ def test_ctrl_c_waits_for_the_end_of_a_step(texts, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert SpikeDecoderLM.from_pretrained("cut").n_steps_ == 5
     assert outcome(model.fit(texts, resume=True)) == outcome(whole)
+
+
+@pytest.mark.parametrize("step", [3, 6])
+def test_ctrl_c_in_the_last_step_of_an_epoch_leaves_its_validation_to_come(
+    texts, monkeypatch, step
+):
+    def log(name):
+        rows = (models_home() / name / "log.csv").read_text().splitlines()
+        return [row.rpartition(",")[0] for row in rows]  # without the speed
+
+    settings = {"callbacks": [CtrlC], "train_split": ValidSplit(3), "evaluate_every_n_steps": 2}
+    settings |= {"steps_per_epoch": 3, "max_epochs": 2}
+    whole = tiny_model(name="whole", **settings).fit(texts)
+    monkeypatch.setattr(CtrlC, "times", 1)
+    monkeypatch.setattr(CtrlC, "step", step)
+    with pytest.warns(ConvergenceWarning, match=f"from step {step}"):
+        tiny_model(name="cut", **settings).fit(texts)
+    assert outcome(tiny_model(name="cut", **settings).fit(texts, resume=True)) == outcome(whole)
+    assert log("cut") == log("whole")
 
 
 def test_a_second_ctrl_c_does_not_wait(texts, monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import time
 from typing import Any
 
 import numpy as np
@@ -104,14 +103,32 @@ def test_text_longer_than_any_context_streams_on(fitted):
     assert fitted.tokenizer_.inverse_transform([logits.argmax(-1).numpy()]) == [long]
 
 
-def test_a_token_costs_the_same_anywhere(fitted):
-    def seconds(n):
-        start = time.process_time()
-        fitted.generate("the ", n)
-        return time.process_time() - start
+def test_a_token_costs_the_same_anywhere(fitted, monkeypatch):
+    stream, fed, sizes = fitted.module_.stream, [], set()
 
-    seconds(10)
-    assert seconds(400) < 10 * seconds(100)
+    def counting(ids, state):
+        logits, state = stream(ids, state)
+        fed.append(ids.shape[1])
+        sizes.add(sum(tensor.numel() for tensor in tensors_of(state)))
+        return logits, state
+
+    monkeypatch.setattr(fitted.module_, "stream", counting)
+    fitted.generate("the ", 400)
+    assert fed == [4] + [1] * 399
+    assert len(sizes) == 1
+
+
+def tensors_of(state):
+    if isinstance(state, torch.Tensor):
+        return [state]
+    items = state.values() if isinstance(state, dict) else state or ()
+    return [tensor for item in items for tensor in tensors_of(item)]
+
+
+def test_a_padded_vocabulary_generates_what_the_tokenizer_knows():
+    model = tiny(module__vocab_size=40, max_epochs=1).fit(TEXTS)
+    assert model.tokenizer_.n_tokens_ < 40
+    assert len(model.generate("the ", 200, random_state=0)) == 200
 
 
 def test_it_lives_in_a_search(fitted):
@@ -223,6 +240,12 @@ def test_what_is_no_checkpoint_is_refused(reference, tmp_path):
     cut.write_bytes(path.read_bytes()[:-5000])
     with pytest.raises(ValueError, match="is damaged or no PyTorch file"):
         SpikeGPTLM.from_reference(cut, tokenizer=None)
+    torch.save(torch.load(path), cut, _use_new_zipfile_serialization=False)
+    whole = cut.read_bytes()
+    for size in (10, 100, 200, len(whole) // 2, len(whole) - 1):
+        cut.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"cut\.pth (is damaged|holds)"):
+            SpikeGPTLM.from_reference(cut, tokenizer=None)
     text = tmp_path / "text.pth"
     text.write_text("nothing of the kind")
     with pytest.raises(ValueError, match=r"text\.pth"):

@@ -6,6 +6,7 @@ Tasks that import no torch keep the tests of the engine alone fast.
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 from assassin import Assassin
 from joblib import delayed
+from skorch.callbacks import Callback
 
 distributed = pytest.importorskip("distributed")
 
@@ -98,6 +100,21 @@ def test_a_sweep_that_is_given_up_takes_its_tasks_back(local, tmp_path):
     assert len(list(tmp_path.glob("begun-*"))) <= 2
 
 
+def test_fits_are_kept_although_the_workers_own_thread_draws_random_numbers(local, tmp_path):
+    class Patient(Callback):
+        """Waits until Dask has drawn from Python's global generator, as it does in long fits."""
+
+        def on_train_begin(self, net, **kwargs):
+            before, deadline = random.getstate(), time.monotonic() + 10
+            while random.getstate() == before and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+    model = sweep_model(**TINY, callbacks=[("patient", Patient())])
+    options = {"estimator": model, "length": 16, "output": tmp_path / "out"}
+    Sweep({"heads": [1]}, TALE, engine=address(local), **options).run()
+    assert len(list((tmp_path / "out").rglob("*.safetensors"))) == 2
+
+
 SCRIPT = """
 import os
 import signal
@@ -119,12 +136,13 @@ class Assassin(Callback):
 
 def run(**options):
     model = sweep_model(**{tiny}, callbacks=[("assassin", Assassin())])
-    sweep = Sweep({{"heads": [1, 2]}}, {tale}, estimator=model, length=16, n_jobs=1, **options)
+    sweep = Sweep({{"heads": [1, 2]}}, {tale}, estimator=model, length=16, n_jobs=2, **options)
     return sweep.run().table.drop(columns=["fit_time", "fit_time_std"])
 
 
-table = run(engine="dask")
+table = run(engine="dask", output="out")
 assert Path("mark").exists()
+assert len(list(Path("out").rglob("*.safetensors"))) == 4  # all fits are kept
 pd.testing.assert_frame_equal(table, run())
 """
 
