@@ -142,10 +142,10 @@ def sweep(
             raise
     if not result.table.empty:
         show(present(result.table, brief=True))
-    _tell(result.run, output, plan.store_folder)
+    _tell(result.run, output, plan.store_folder, fresh)
 
 
-def _tell(run: dict[str, Any], output: Path, store: Path | None) -> None:
+def _tell(run: dict[str, Any], output: Path, store: Path | None, fresh: bool) -> None:
     """Say what was done, where it is, and what is left to do."""
     fits, candidates = run["fits"], run["candidates"]
     if fits["taken_over"]:
@@ -155,9 +155,10 @@ def _tell(run: dict[str, Any], output: Path, store: Path | None) -> None:
         )
     typer.echo(f"Tables, plots and run.json are in {output}")
     if not run["complete"]:
+        afresh = " without --fresh" if fresh else ""
         typer.echo(
             f"The budget is spent, and {candidates['done']} of {candidates['planned']} candidates "
-            "are done: run the same command again to go on"
+            f"are done: run the same command again{afresh} to go on"
         )
     elif store is not None:
         here = store.relative_to(Path.cwd()) if store.is_relative_to(Path.cwd()) else store

@@ -81,7 +81,7 @@ def test_a_sweep_from_another_process(tale, tmp_path):
         (["--set", "lr=1,2"], "takes one value"),
         (["--preset", "nonsense"], "nonsense"),
         (["--length", "4000"], "long enough"),
-        (["--jobs", "0"], "must not be 0"),
+        (["--jobs", "0"], "n_jobs must be a whole number but 0"),
         (["--grid", "heads=5"], "'heads' is given twice"),
         (["--grid", "module__heads=5"], "'module__heads' twice"),
         (["--set", "heads=5"], "'module__heads' is fixed and has values to try"),
@@ -181,6 +181,30 @@ def test_a_budget_for_no_candidate_says_so(run, tale, tmp_path):
     ]
 
 
+def test_the_way_on_is_not_to_begin_anew(run, tale, tmp_path):
+    command = ["sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP, "--budget=2"]
+    _, output, _ = run(*command, "--fresh")
+    way = "run the same command again without --fresh to go on"
+    assert output.splitlines()[-1].endswith(f"1 of 2 candidates are done: {way}")
+    _, output, _ = run(*command)
+    assert "2 of 4 fits are those of earlier runs" in output
+
+
+def test_ctrl_c_among_the_last_files_does_not_say_that_nothing_was_begun(
+    run, tale, tmp_path, monkeypatch
+):
+    from snn_estimators.model_selection import outputs
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(outputs, "write_tables", interrupted)
+    code, _, errors = run("sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP, "--fresh")
+    assert code == 130
+    assert errors.splitlines()[-1].startswith("interrupted with 4 of 4 fits done")
+    assert errors.splitlines()[-1].endswith("run the same again without fresh to go on from there")
+
+
 def test_ctrl_c_says_how_to_go_on(run, tale, tmp_path, monkeypatch):
     from snn_estimators import SpikeDecoderLM
 
@@ -209,12 +233,12 @@ def test_spikegpt_is_swept_with_seeds_and_halving(run, tale, tmp_path):
 
 
 def test_a_table_that_cannot_be_written_is_printed_all_the_same(run, tale, tmp_path, monkeypatch):
-    from snn_estimators.model_selection import sweep
+    from snn_estimators.model_selection import outputs
 
     def full(*args, **kwargs):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(sweep, "write_tables", full)
+    monkeypatch.setattr(outputs, "write_tables", full)
     code, output, errors = run("sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP)
     assert code == 2
     assert "perplexity" in output

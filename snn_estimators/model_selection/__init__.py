@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from snn_estimators._files import check_writable
 from snn_estimators.model_selection.grids import check_grid
+from snn_estimators.model_selection.outputs import SweepResult, TablesNotWrittenError
 from snn_estimators.model_selection.plots import plot_effects, plot_pareto
 from snn_estimators.model_selection.provenance import describe_corpus, describe_run
 from snn_estimators.model_selection.recipes import DEFAULT_GRIDS, prepare_text, sweep_model
-from snn_estimators.model_selection.report import check_writable, present, write_tables
+from snn_estimators.model_selection.report import present, write_tables
 from snn_estimators.model_selection.scoring import language_model_scores
 from snn_estimators.model_selection.seeds import compare_with_best
-from snn_estimators.model_selection.sweep import (
-    Sweep,
-    SweepInterrupted,
-    SweepResult,
-    TablesNotWrittenError,
-)
+from snn_estimators.model_selection.sweep import Sweep, SweepInterrupted
 from snn_estimators.model_selection.tables import pareto_front, results_table
 
 __all__ = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ Candidate = dict[str, Any]
 def list_candidates(estimator: Any, grid: Grid | Sequence[Grid]) -> list[Candidate]:
     """List what a grid, or a list of grids, compares: each model once.
 
-    Candidates that make the same model, as one grid says what another leaves to the estimator, are
-    one, with the parameters of both.
+    Candidates of several grids that make the same model, as one grid says what another leaves to
+    the estimator, are one, with the parameters of both.
 
     Parameters
     ----------
@@ -39,6 +40,11 @@ def list_candidates(estimator: Any, grid: Grid | Sequence[Grid]) -> list[Candida
     -------
     list of dict
 
+    Raises
+    ------
+    ValueError
+        If a grid has values that make no difference.
+
     Examples
     --------
     >>> from snn_estimators.model_selection.recipes import sweep_model
@@ -47,13 +53,33 @@ def list_candidates(estimator: Any, grid: Grid | Sequence[Grid]) -> list[Candida
     [{'module__heads': 1, 'module__blocks': 2}, {'module__heads': 5}, {'module__blocks': 1}]
     """
     found: dict[str, Candidate] = {}
-    for number, candidate in enumerate(ParameterGrid(grid)):
-        try:
-            key = fit_key(_made(estimator, candidate))
-        except Exception:  # what is wrong with it is told when it is tried
-            key = str(number)
-        found[key] = found.get(key, {}) | candidate
+    number = count()
+    for one in [grid] if isinstance(grid, Mapping) else grid:
+        own: dict[str, Candidate] = {}
+        for candidate in ParameterGrid(one):
+            try:
+                key = fit_key(_made(estimator, candidate))
+            except Exception:  # what is wrong with it is told when it is tried
+                key = str(next(number))
+            if key in own:
+                raise ValueError(_idle(own[key], candidate))
+            own[key] = candidate
+        found |= {key: found.get(key, {}) | candidate for key, candidate in own.items()}
     return list(found.values())
+
+
+def _idle(one: Candidate, other: Candidate) -> str:
+    """Say what makes no difference between two candidates of a grid."""
+    names = [name for name in one if one[name] is not other[name]]
+    chosen = [
+        ", ".join(map("{}={!r}".format, short_names(names), (readable(c[n]) for n in names)))
+        for c in (one, other)
+    ]
+    hint = ", or set max_steps=None" if any(n.endswith("max_epochs") for n in names) else ""
+    return (
+        f"the grid compares {chosen[0]} with {chosen[1]}, which make the same fit: keep one of "
+        f"the two{hint}"
+    )
 
 
 def try_candidates(

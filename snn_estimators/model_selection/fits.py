@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, Self
@@ -17,6 +17,7 @@ import torch
 from sklearn.base import clone
 
 from snn_estimators.model_selection.engines import claimed_gpu
+from snn_estimators.model_selection.process_settings import Settings, like_process
 from snn_estimators.model_selection.scoring import final_estimator, language_model_scores
 from snn_estimators.model_selection.tracking import follow
 from snn_estimators.text import WindowKFold, split_windows
@@ -91,6 +92,10 @@ class Surroundings:
     """GPUs to choose from, one a process; below 2 the model's own device stays."""
     notes: Path | None = None
     """Where the workers of one machine note what they are doing."""
+    settings: Settings = field(default_factory=dict)
+    """PyTorch's where the sweep runs."""
+    device: str = "cpu"
+    """The kind that those settings are of."""
 
 
 def to_bytes(text: str) -> Bytes:
@@ -157,11 +162,12 @@ def _outcome(number: int, fit: Fit, text: Bytes, around: Surroundings) -> Outcom
                 set_final(model, memory=str(around.memory))
             if around.track is not None:
                 follow(model, around.track, around.runs, fit.name)
-            model.fit([windows[i] for i in train])
-            # Epochs that were trained before the fit was cut off, or all of them if it was loaded.
-            before = sum(epoch.get("dur", 0.0) for epoch in final_estimator(model).history)
-            fit_time = max(time.perf_counter() - started, before)
-            scores = language_model_scores(model, [windows[i] for i in test])
+            with like_process(around.settings, around.device):
+                model.fit([windows[i] for i in train])
+                # Epochs from before the fit was cut off count, and all of them if it was loaded.
+                before = sum(epoch.get("dur", 0.0) for epoch in final_estimator(model).history)
+                fit_time = max(time.perf_counter() - started, before)
+                scores = language_model_scores(model, [windows[i] for i in test])
         except (Exception, SystemExit) as error:
             seconds = time.perf_counter() - started if fit_time is None else fit_time
             return Outcome(seconds, failure=reason(error))

@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from sklearn.model_selection import ParameterGrid
 
+from snn_estimators.estimators.identity import identity
 from snn_estimators.text import make_tokenizer
 
 __all__ = [
@@ -78,13 +80,23 @@ def check_grid(estimator: Any, grid: Grid | Sequence[Grid]) -> int:
 def _check_values(name: str, values: Any) -> None:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError(f"the grid gives {name!r} the single value {values!r}: put it in a list")
+    if not isinstance(values, Sequence | np.ndarray):
+        raise ValueError(f"the grid gives {name!r} a {type(values).__name__}: make it a list")
     values = list(values)
     if not values:
         raise ValueError(f"the grid gives {name!r} no value: list at least one")
-    keys = [(type(value), repr(value)) for value in values]
+    keys = [_key(value) for value in values]
     repeated = next((v for v, key in zip(values, keys, strict=True) if keys.count(key) > 1), None)
     if len(set(keys)) < len(keys):
         raise ValueError(f"the grid lists {repeated!r} twice for {name!r}: list each value once")
+
+
+def _key(value: Any) -> tuple[type, str]:
+    """Return what tells a value from others; a text of it may leave out the middle."""
+    try:
+        return type(value), json.dumps(identity(value), sort_keys=True)
+    except (AttributeError, TypeError, ValueError):  # it is itself, and no other
+        return type(value), str(id(value))
 
 
 def valid_parameters(estimator: Any) -> list[str]:
@@ -165,6 +177,8 @@ def resolve_parameters(estimator: Any, grid: Mapping[str, Any]) -> dict[str, Any
 
     Raises
     ------
+    TypeError
+        If it is no dict with names for keys.
     ValueError
         If a name is unknown, fits several parameters alike, or two names mean one parameter.
 
@@ -175,6 +189,11 @@ def resolve_parameters(estimator: Any, grid: Mapping[str, Any]) -> dict[str, Any
     >>> resolve_parameters(Pipeline([("ridge", Ridge())]), {"alpha": [1.0]})
     {'ridge__alpha': [1.0]}
     """
+    if not (isinstance(grid, Mapping) and all(isinstance(name, str) for name in grid)):
+        raise TypeError(
+            "the grid must be a dict of parameters' names to lists of values, or a list of such "
+            f"dicts, got {grid!r}"
+        )
     known = valid_parameters(estimator)
     resolved: dict[str, Any] = {}
     for name, value in grid.items():

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from snn_estimators._files import replace_file
+from snn_estimators._files import check_writable, replace_file
 from snn_estimators.estimators.identity import identity
 from snn_estimators.estimators.memory import Memory, MemoryLike
 from snn_estimators.estimators.memory import fit_key as key_of_model
@@ -19,7 +19,7 @@ from snn_estimators.model_selection.scoring import SCORES, final_estimator
 __all__ = ["Ledger", "fit_key", "folder_of"]
 
 
-_SCORES = "scores"
+_FITS, _SCORES = _FOLDERS = "fits", "scores"
 
 
 class Ledger:
@@ -50,17 +50,19 @@ class Ledger:
         self.folder = folder_of(memory)
 
     def open(self) -> None:
-        """Make the folder, unless it is there.
+        """Make the folder, unless it is there, and try whether it takes files.
 
         Raises
         ------
         OSError
-            If that is impossible.
+            If that is impossible, or it takes none.
         """
         if self._memory is None or self.folder is None:
             return
+        check_writable(self.folder, "store")
         self._memory.open()
-        (self.folder / _SCORES).mkdir(exist_ok=True)
+        for name in _FOLDERS:
+            check_writable(self.folder / name, "store's folder")
         ignore = self.folder / ".gitignore"
         if not ignore.exists():  # models and figures are nothing to commit beside the tables
             replace_file(ignore, b"*\n")
@@ -88,11 +90,17 @@ class Ledger:
         """Return how much room the fits and their figures take; None if nothing is kept."""
         if self.folder is None:
             return None
-        files = (path for name in ("fits", _SCORES) for path in (self.folder / name).glob("*"))
+        files = (path for name in _FOLDERS for path in (self.folder / name).glob("*"))
         return sum(map(_size, files)) / 1e6
 
     def note(self, key: str, outcome: Outcome) -> None:
-        """Keep the outcome of a fit that was scored; one that failed may be tried again."""
+        """Keep the outcome of a fit that was scored; one that failed may be tried again.
+
+        Raises
+        ------
+        OSError
+            If its file cannot be written.
+        """
         if self.folder is None or outcome.scores is None:
             return
         content = {"fit_time": outcome.fit_time, "scores": outcome.scores}

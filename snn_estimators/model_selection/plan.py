@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -263,14 +263,15 @@ def resolve_grid(estimator: Any, grid: Grid | Sequence[Grid]) -> Any:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         As `resolve_parameters` and `check_grid`; if a parameter changes no figure, or is one that
         a sweep sets itself.
     """
-    if isinstance(grid, Mapping):
-        resolved: Any = resolve_parameters(estimator, grid)
+    given: Any = grid  # of any type
+    if isinstance(given, Iterable) and not isinstance(given, str | Mapping):
+        resolved: Any = [resolve_parameters(estimator, one) for one in given]
     else:
-        resolved = [resolve_parameters(estimator, one) for one in grid]
+        resolved = resolve_parameters(estimator, given)
     check_grid(estimator, resolved)
     _refuse_own_parameters(estimator, resolved)
     return resolved
@@ -304,7 +305,7 @@ def load_texts(corpora: Any, *, clean: bool, limit: int | None) -> dict[str, str
     if isinstance(corpora, str | os.PathLike):
         corpora = [corpora]
     if not isinstance(corpora, Mapping):
-        listed = list(corpora)
+        listed: list[Any] = list(corpora) if isinstance(corpora, Iterable) else [None]
         if not all(isinstance(one, str | os.PathLike) for one in listed):
             raise TypeError(
                 "corpora must be a name, a path, a list of those, or a dict of names to documents"

@@ -6,7 +6,6 @@ import io
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from snn_estimators._files import replace_file
+from snn_estimators._files import check_writable, replace_file
 from snn_estimators.model_selection.labels import LABELS, text_of
 from snn_estimators.model_selection.plots import plot_effects, plot_pareto
 from snn_estimators.model_selection.provenance import describe_run
 from snn_estimators.model_selection.tables import parameter_columns
 
-__all__ = ["check_writable", "present", "write_tables"]
+__all__ = ["present", "write_tables"]
 
 _SHARES = ("accuracy", "unknown_rate", "relative_energy", "spike_rate")
 _PLAIN = ("rank", "iteration", "n_resources", "failure")
@@ -78,42 +77,6 @@ def write_tables(
     for name, content in contents.items():
         replace_file(folder / name, content)
     return folder
-
-
-def check_writable(folder: str | os.PathLike[str]) -> Path:
-    """Make an output folder and try it, so that a refusal comes before the work, not after.
-
-    Parameters
-    ----------
-    folder : str or path
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be made or no file can be written in it.
-
-    Examples
-    --------
-    >>> check_writable("README.md/results")  # doctest: +SKIP
-    Traceback (most recent call last):
-    ...
-    OSError: cannot write into the output folder 'README.md/results' (Not a directory): ...
-    """
-    path = Path(folder)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        reason = "it is a file" if path.is_file() else error.strerror or str(error)
-        raise OSError(
-            f"cannot write into the output folder {str(folder)!r} ({reason}): choose another one"
-        ) from error
-    return path
 
 
 def present(table: pd.DataFrame, *, brief: bool = False) -> pd.DataFrame:

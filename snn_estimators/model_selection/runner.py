@@ -30,6 +30,7 @@ from snn_estimators.model_selection.fits import (
 )
 from snn_estimators.model_selection.ledger import Ledger
 from snn_estimators.model_selection.plan import Plan
+from snn_estimators.model_selection.process_settings import process_settings
 from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.model_selection.standings import Standings
 from snn_estimators.model_selection.tracking import Place, begin, run_of_fit
@@ -61,6 +62,8 @@ class Runner:
     track : str, optional
     folder : Path, optional
         Both as `follow` takes them.
+    again : str, default="run the same again to go on"
+        How the sweep goes on if the engine fails.
 
     Attributes
     ----------
@@ -79,6 +82,7 @@ class Runner:
         report: Callable[[Fit | None], None],
         track: str | None = None,
         folder: Path | None = None,
+        again: str = "run the same again to go on",
     ) -> None:
         self.plan = plan
         self.standings = standings
@@ -87,10 +91,11 @@ class Runner:
         self.report = report
         self.track = track
         self.folder = folder
+        self.again = again
         self.taken_over = 0
         self.complete = False
         self._place: Place | None = None
-        self._warned = False
+        self._told: set[str] = set()
         self._texts = {name: to_bytes(text) for name, text in plan.texts.items()}
 
     def run(self, engine: str, n_jobs: int | None) -> None:
@@ -151,9 +156,11 @@ class Runner:
     ) -> tuple[Work, Surroundings]:
         """Start or reach the engine, until the stack ends, and say what fits find there."""
         self._place = begin(self.track)
+        device = resolve_device(final_estimator(self.plan.estimator).device).type
         around = Surroundings(
-            self.plan.length + 1, self.plan.folds, self.ledger.folder, self.track, self.folder
-        )
+            self.plan.length + 1, self.plan.folds, self.ledger.folder, self.track, self.folder,
+            settings=process_settings(device), device=device,
+        )  # fmt: skip
         if engine in _HERE:
             gpus, on_gpu = _gpus(self.plan.estimator)
             if n_jobs is None:
@@ -171,13 +178,17 @@ class Runner:
         """Do the fits.
 
         A worker that is killed takes the others of its pool with it. The fits that were running
-        are then done one by one: the one that dies again has failed.
+        are then done one by one: the one that dies again has failed. If none was running, as no
+        process can read what it is sent, it is no use to go on.
         """
         waiting = dict(enumerate(fits))
+        in_vain: list[BrokenProcessPool] = []
         while waiting and not self.budget.spent:
+            n_waiting = len(waiting)
             try:
                 self._collect(waiting, work(self._calls(waiting, around)))
-            except BrokenProcessPool:
+            except BrokenProcessPool as error:
+                in_vain.append(error)
                 assert around.notes is not None
                 for number in _unfinished(around.notes):
                     if number in waiting:
@@ -185,6 +196,13 @@ class Runner:
             except WorkersGoneError as error:
                 names = [waiting[number].name for number in error.numbers[:3]]
                 raise ConnectionError(self._stranded(engine, names)) from error
+            if len(waiting) < n_waiting:
+                in_vain.clear()
+            if len(in_vain) > 1:
+                break
+        if in_vain:
+            fit = next(iter(waiting.values()))
+            raise RuntimeError(self._not_begun(fit, in_vain[-1])) from in_vain[-1]
 
     def _calls(self, fits: dict[int, Fit], around: Surroundings) -> Iterator[Any]:
         for number, fit in list(fits.items()):
@@ -202,22 +220,46 @@ class Runner:
 
     def _stranded(self, engine: str, names: Sequence[str]) -> str:
         """Say what became of a sweep whose cluster left it."""
-        kept = "kept" if self.ledger.folder is not None else "lost, as there is no store"
         hand = f" with {' and '.join(names)} in hand" if names else ""
         return (
             f"the engine {engine} has no workers, or its scheduler is gone{hand}; "
-            f"{self.standings.n_done} of {self.plan.n_fits} fits are done and {kept}: start them, "
-            "and run the same again to go on"
+            f"{self._so_far()}: start them, and {self.again}"
         )
+
+    def _not_begun(self, fit: Fit, error: BrokenProcessPool) -> str:
+        """Say what became of a sweep whose processes end before they begin a fit."""
+        cause = str(error.__cause__ or error).strip().strip('"').strip()
+        return (
+            f"the processes of the engine loky end before they begin {fit.name} "
+            f"({cause.splitlines()[-1].strip()}); {self._so_far()}: put classes and functions of "
+            f"your own into a module that other processes can import, or set n_jobs=1, and "
+            f"{self.again}"
+        )
+
+    def _so_far(self) -> str:
+        kept = "kept" if self.ledger.folder is not None else "lost, as there is no store"
+        return f"{self.standings.n_done} of {self.plan.n_fits} fits are done and {kept}"
 
     def _collect(self, waiting: dict[int, Fit], outcomes: Iterator[tuple[int, Outcome]]) -> None:
         for number, outcome in outcomes:
             fit = waiting.pop(number)
-            if outcome.missing is not None and not self._warned:
-                self._warned = True
-                warnings.warn(f"{outcome.missing} ({fit.name}, maybe others)", stacklevel=2)
-            self.ledger.note(fit.key, outcome)
+            if outcome.missing is not None:
+                self._warn("tracker", f"{outcome.missing} ({fit.name}, maybe others)")
+            try:
+                self.ledger.note(fit.key, outcome)
+            except OSError as error:
+                self._warn(
+                    "store",
+                    f"the store {self.ledger.folder} cannot be written ({error}): the sweep goes "
+                    f"on, but {fit.name}, maybe others, will be done again if it is run again",
+                )
             self._note(fit, outcome)
+
+    def _warn(self, of: str, told: str) -> None:
+        """Warn of a trouble once a sweep."""
+        if of not in self._told:
+            self._told.add(of)
+            warnings.warn(told, stacklevel=3)
 
     def _note(self, fit: Fit, outcome: Outcome) -> None:
         self.standings.note(fit, outcome)

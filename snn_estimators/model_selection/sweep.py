@@ -8,55 +8,32 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
 from sklearn.exceptions import FitFailedWarning
 from tqdm import tqdm
 
-from snn_estimators._files import replace_file
+from snn_estimators._files import check_writable
 from snn_estimators.model_selection.budget import Budget
 from snn_estimators.model_selection.engines import check_engine
 from snn_estimators.model_selection.fits import Fit
 from snn_estimators.model_selection.grids import Grid
 from snn_estimators.model_selection.labels import readable
 from snn_estimators.model_selection.ledger import Ledger, folder_of
+from snn_estimators.model_selection.outputs import GrowingTables, SweepResult, write_result
 from snn_estimators.model_selection.plan import Plan, check_model, load_texts, resolve_grid
 from snn_estimators.model_selection.provenance import describe_run
 from snn_estimators.model_selection.recipes import DEFAULT_GRIDS, sweep_model
-from snn_estimators.model_selection.report import check_writable, write_tables
 from snn_estimators.model_selection.runner import Runner
 from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.model_selection.standings import Standings
 from snn_estimators.model_selection.tracking import check_tracker
 
-__all__ = ["Sweep", "SweepInterrupted", "SweepResult", "TablesNotWrittenError"]
+__all__ = ["Sweep", "SweepInterrupted"]
 
 STORE = ".store"
-
-
-class SweepResult(NamedTuple):
-    """What a sweep found."""
-
-    table: pd.DataFrame
-    """A row a candidate (and corpus, and rung), as `results_table` makes them; ``failure`` says
-    why a candidate has no figures."""
-    fits: pd.DataFrame
-    """A row a fit: the figures before they were averaged."""
-    best: Any
-    """The estimator with the best candidate's parameters, not fitted; of the first corpus. None
-    if nothing could be scored."""
-    run: dict[str, Any]
-    """What ``run.json`` holds: that of `describe_run`; how many ``fits`` are ``done`` and how many
-    of these an earlier run did (``taken_over``); how many ``candidates`` (of all corpora and rungs)
-    were ``planned`` and are ``done``; whether the sweep is ``complete``; ``store_megabytes``, all
-    sweeps together that share the store."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether everything is done, rather than the budget spent."""
-        return self.run["complete"]
 
 
 class SweepInterrupted(KeyboardInterrupt):
@@ -72,20 +49,6 @@ class _Ready(NamedTuple):
     budget: Budget
     story: dict[str, Any]
     folder: Path | None
-
-
-class TablesNotWrittenError(RuntimeError):
-    """A sweep is done, but its files could not be written; nothing is lost.
-
-    Attributes
-    ----------
-    result : SweepResult
-        What the sweep found, for another try with `write_tables`.
-    """
-
-    def __init__(self, message: str, result: SweepResult) -> None:
-        super().__init__(message)
-        self.result = result
 
 
 @dataclass
@@ -219,7 +182,10 @@ class Sweep:
             If the engine or the tracker is not installed, or the engine does not answer: before
             the first fit.
         OSError
-            If `output` or the store cannot be written; before the first fit.
+            If `output` or the store cannot be written; before the first fit. Later, a full disk
+            costs a warning.
+        RuntimeError
+            If the engine's processes end again and again before they begin a fit.
         SweepInterrupted
             On Ctrl-C. ``results.csv`` holds the candidates that are done.
         TablesNotWrittenError
@@ -233,22 +199,22 @@ class Sweep:
         plan, standings = ready.plan, ready.standings
         try:
             runner = self._carry_out(ready)
+            best = standings.best_row
+            result = SweepResult(
+                table=standings.table(),
+                fits=standings.fits(),
+                best=None if best is None else plan.model(standings.rows[best]),
+                run=ready.story
+                | {"duration_seconds": round(time.perf_counter() - started, 3)}
+                | {"fits": {"done": standings.n_done, "taken_over": runner.taken_over}}
+                | {"candidates": {"done": standings.n_rows_done, "planned": plan.n_rows}}
+                | {"complete": runner.complete, "store_megabytes": ready.ledger.megabytes()},
+            )
+            _check_scores(standings)
+            if ready.folder is not None:
+                write_result(result, ready.folder)
         except KeyboardInterrupt as error:
             raise SweepInterrupted(self._way_on(standings, plan)) from error
-        best = standings.best_row
-        result = SweepResult(
-            table=standings.table(),
-            fits=standings.fits(),
-            best=None if best is None else plan.model(standings.rows[best]),
-            run=ready.story
-            | {"duration_seconds": round(time.perf_counter() - started, 3)}
-            | {"fits": {"done": standings.n_done, "taken_over": runner.taken_over}}
-            | {"candidates": {"done": standings.n_rows_done, "planned": plan.n_rows}}
-            | {"complete": runner.complete, "store_megabytes": ready.ledger.megabytes()},
-        )
-        _check_scores(standings)
-        if ready.folder is not None:
-            _write(result, ready.folder)
         return result
 
     def _get_ready(self) -> _Ready:
@@ -267,30 +233,33 @@ class Sweep:
     def _carry_out(self, ready: _Ready) -> Runner:
         """Do the fits, and tell of each."""
         plan, standings, ledger, budget, _, folder = ready
+        tables = GrowingTables(folder)
         bar = tqdm(
             total=plan.n_fits, unit="fit", desc="sweep", smoothing=0, disable=not self.progress
         )
 
         def report(fit: Fit | None) -> None:
-            if fit is None:  # what is taken over tells nothing of the time to come
+            if fit is None:  # what is taken over, or shorter, tells nothing of the time to come
                 bar.n = bar.initial = standings.n_done
+                bar.start_t = bar.last_print_t = time.time()
                 bar.refresh()
             else:
                 bar.update()
-            if folder is not None and (fit is None or standings.is_done(fit.row)):
-                _stream(standings, folder)
+            if fit is None or standings.is_done(fit.row):
+                tables.write(standings)
 
         with bar:
             if self.fresh:
                 ledger.forget(plan.keys(self.track))
-            runner = Runner(plan, standings, ledger, budget, report, self.track, folder)
+            runner = Runner(
+                plan, standings, ledger, budget, report, self.track, folder, self._again
+            )
             runner.run(self.engine, self.n_jobs)
         return runner
 
     def _plan(self, memory: str | None = None) -> Plan:
         """Make the plan, after everything that can be refused without it."""
-        if self.n_jobs == 0:
-            raise ValueError("n_jobs must not be 0: give the number of fits at a time, or -1")
+        self._check_numbers()
         if self.track == "tensorboard" and self.output is None:
             raise ValueError('track="tensorboard" needs an output folder for its files')
         if self.track is not None:
@@ -314,6 +283,23 @@ class Sweep:
             memory=memory,
             progress=self.progress,
         )
+
+    def _check_numbers(self) -> None:
+        jobs = self.n_jobs
+        if jobs is not None and (not _is_whole(jobs) or jobs == 0):
+            raise ValueError(
+                f"n_jobs must be a whole number but 0, got {jobs!r}: give the number of fits at a "
+                "time, or -1"
+            )
+        if self.limit is not None and (not _is_whole(self.limit) or self.limit < 1):
+            raise ValueError(
+                f"limit must be a whole number from 1 on, got {self.limit!r}: give the number of "
+                "characters to use, or None for all"
+            )
+        for name, least in (("length", 1), ("folds", 2)):
+            value = getattr(self, name)
+            if not _is_whole(value) or value < least:
+                raise ValueError(f"{name} must be a whole number from {least} on, got {value!r}")
 
     def _describe(self, plan: Plan) -> dict[str, Any]:
         corpora = list(plan.descriptions.values())
@@ -340,13 +326,16 @@ class Sweep:
             told += f", see {Path(self.output, 'results.csv')}"
         if self.store_folder is None:
             return f"{told}; nothing is kept: give an output folder to be able to go on"
-        return f"{told}; run the same again to go on from there"
+        return f"{told}; {self._again} from there"
+
+    @property
+    def _again(self) -> str:
+        afresh = " without fresh" if self.fresh else ""
+        return f"run the same again{afresh} to go on"
 
 
-def _stream(standings: Standings, folder: Path) -> None:
-    """Write what is known so far; a reader never sees half a file."""
-    replace_file(folder / "results.csv", standings.table().to_csv(index=False).encode())
-    replace_file(folder / "fits.csv", standings.fits().to_csv(index=False).encode())
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _check_scores(standings: Standings) -> None:
@@ -362,16 +351,6 @@ def _check_scores(standings: Standings) -> None:
         FitFailedWarning,
         stacklevel=3,
     )
-
-
-def _write(result: SweepResult, folder: Path) -> None:
-    try:
-        replace_file(folder / "fits.csv", result.fits.to_csv(index=False).encode())
-        write_tables(result.table, folder, run=result.run)
-    except Exception as error:
-        raise TablesNotWrittenError(
-            f"the sweep is done, but its tables could not be written into {folder}: {error}", result
-        ) from error
 
 
 def _settings_of(estimator: Any) -> dict[str, Any]:

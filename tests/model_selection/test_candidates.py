@@ -48,6 +48,19 @@ def test_a_value_of_the_estimators_own_is_the_same_left_out(model):
     ]  # fmt: skip
 
 
+def test_values_of_one_grid_that_make_no_difference_are_refused(model):
+    model.set_params(max_steps=2)
+    for grid, message in (
+        ({"max_epochs": [1, 5], "lr": [0.1, 0.2]}, "max_epochs=1 with max_epochs=5, .* max_steps="),
+        ([{"lr": [0.1]}, {"warm_start": [False, True]}], "warm_start=False with warm_start=True"),
+        ({"tokenizer": ["word", WordTokenizer()]}, "tokenizer='word' with tokenizer="),
+    ):
+        with pytest.raises(ValueError, match=f"the grid compares {message}") as error:
+            list_candidates(model, grid)
+        assert "make the same fit: keep one of the two" in str(error.value)
+    assert list_candidates(model, [{"max_epochs": [1]}, {"max_epochs": [5]}]) == [{"max_epochs": 5}]
+
+
 def test_what_differs_stays_apart(model):
     grid = {"lr": [0.1, 0.2], "callbacks": [None, [len], [max]], "random_state": [0, 1]}
     assert list_candidates(model, grid) == list(ParameterGrid(grid))

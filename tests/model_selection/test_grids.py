@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import re
+from threading import Lock
 
+import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge
@@ -44,6 +46,7 @@ def test_candidates_are_counted():
         ([{}], "empty"),
         ({"alpha": []}, "gives 'alpha' no value"),
         ({"alpha": 1.0}, "single value 1.0"),
+        ({"alpha": (x for x in [1.0])}, "gives 'alpha' a generator: make it a list"),
         ({"solver": "svd"}, "single value 'svd'"),
         ({"alpha": [1.0, 2.0, 1.0]}, "lists 1.0 twice for 'alpha'"),
     ],
@@ -55,6 +58,23 @@ def test_mistakes_are_named(grid, message):
 
 def test_values_that_only_look_equal_are_different():
     assert check_grid(Ridge(), {"fit_intercept": [True, 1, 1.0]}) == 3
+
+
+def test_large_values_are_told_apart_in_their_middle():
+    for kind in (np.array, torch.tensor):
+        one, other = kind([1.0] * 2000), kind([1.0] * 2000)
+        other[1000] = 2.0
+        assert check_grid(Ridge(), {"alpha": [one, other]}) == 2
+        other[1000] = 1.0
+        with pytest.raises(ValueError, match="twice for 'alpha'"):
+            check_grid(Ridge(), {"alpha": [one, other]})
+
+
+def test_values_without_an_identity_are_themselves():
+    one = Lock()
+    assert check_grid(Ridge(), {"alpha": [one, Lock()]}) == 2
+    with pytest.raises(ValueError, match="twice for 'alpha'"):
+        check_grid(Ridge(), {"alpha": [one, one]})
 
 
 def test_names_of_a_nets_parts_are_known(net):

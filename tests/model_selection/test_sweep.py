@@ -27,6 +27,7 @@ from snn_estimators.model_selection import (
     Sweep,
     SweepInterrupted,
     TablesNotWrittenError,
+    outputs,
     prepare_text,
     sweep,
     sweep_model,
@@ -272,7 +273,7 @@ def test_tables_that_cannot_be_written_lose_nothing(make, tmp_path, monkeypatch)
     def full(*args, **kwargs):
         raise OSError("no space left")
 
-    monkeypatch.setattr(sweep, "write_tables", full)
+    monkeypatch.setattr(outputs, "write_tables", full)
     with pytest.raises(TablesNotWrittenError, match="no space left") as caught:
         make({"heads": [1]}, output=tmp_path).run()
     assert caught.value.result.table["perplexity"].notna().all()
@@ -363,14 +364,14 @@ def test_a_damaged_record_is_done_again(make, tmp_path):
 
 def test_rows_stream_into_the_file(make, tmp_path, monkeypatch):
     seen = []
-    real = sweep.replace_file
+    real = outputs.replace_file
 
     def replace_file(path, content):
         real(path, content)
         if path.name == "results.csv":
             seen.append(pd.read_csv(path))
 
-    monkeypatch.setattr(sweep, "replace_file", replace_file)
+    monkeypatch.setattr(outputs, "replace_file", replace_file)
     result = make({"heads": [1, 2, 5]}, output=tmp_path, seeds=2).run()
     assert list(map(len, seen)) == [0, 1, 2, 3]
     assert all(list(table.columns) == list(result.table.columns) for table in seen)
@@ -421,16 +422,30 @@ def test_interrupting_a_fit_ends_the_sweep_with_a_way_on(make, tiny, tmp_path, m
 SCRIPT = """
 import json, sys
 sys.path[:0] = {path!r}
-from test_sweep import LONG, TALE
+from test_sweep import LONG, TALE, Waiter
 from snn_estimators.model_selection import Sweep, sweep_model
 
 if __name__ == "__main__":
     Sweep(
-        {{"heads": [1, 2, 5]}}, TALE, estimator=sweep_model(**LONG), length=16, n_jobs=2,
-        output={output!r},
+        {{"heads": [1, 2, 5]}}, TALE, length=16, n_jobs=2, output={output!r},
+        estimator=sweep_model(**LONG, callbacks=[("waiter", Waiter({go!r}))]),
     ).run()
 """
 LONG = TINY | {"max_steps": 100, "steps_per_epoch": 10}
+
+
+class Waiter(Callback):
+    """Holds the last candidate in the midst of its fits until there is a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_epoch_end(self, net, **kwargs):
+        deadline = time.monotonic() + 300
+        while net.module__heads == 5 and len(net.history) >= 3 and not Path(self.path).exists():
+            if time.monotonic() > deadline:  # no assert: pytest would make other code of it
+                raise TimeoutError("nobody came")
+            time.sleep(0.02)
 
 
 @pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGINT])
@@ -438,7 +453,8 @@ def test_a_sweep_that_is_stopped_gives_the_same_table_when_it_is_run_again(make,
     """Really stopped, with its workers, when half of the fits are done."""
     output = tmp_path / "out"
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(path=[str(Path(__file__).parent)], output=str(output)))
+    go = str(tmp_path / "go")
+    script.write_text(SCRIPT.format(path=[str(Path(__file__).parent)], output=str(output), go=go))
     command = [sys.executable, script]
     scores = output / ".store" / "scores"
     with subprocess.Popen(
@@ -460,11 +476,13 @@ def test_a_sweep_that_is_stopped_gives_the_same_table_when_it_is_run_again(make,
         if "unfinished" not in path.name
     }
     assert len(pd.read_csv(output / "results.csv")) < 3
+    Path(go).touch()
     grid = {"heads": [1, 2, 5]}
-    again = make(grid, estimator=sweep_model(**LONG), output=output).run()
+    waits = sweep_model(**LONG, callbacks=[("waiter", Waiter(go))])
+    again = make(grid, estimator=waits, output=output).run()
     assert again.run["fits"]["taken_over"] == len(scored) >= 3
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
-    whole = make(grid, estimator=sweep_model(**LONG)).run()
+    whole = make(grid, estimator=waits).run()
     pd.testing.assert_frame_equal(timeless(again.table), timeless(whole.table))
 
 
@@ -491,7 +509,24 @@ def test_a_sweep_that_is_stopped_gives_the_same_table_when_it_is_run_again(make,
         ({"corpora": ["alphabet", "alphabet"]}, ValueError, "'alphabet' is listed twice"),
         ({"folds": 40}, ValueError, "folds"),
         ({"clean": False}, ValueError, "alphabet"),
-        ({"n_jobs": 0}, ValueError, "n_jobs must not be 0"),
+        ({"n_jobs": 0}, ValueError, "n_jobs must be a whole number but 0, got 0: give"),
+        ({"n_jobs": "2"}, ValueError, "n_jobs must be .* got '2': give"),
+        ({"n_jobs": 1.5}, ValueError, "n_jobs must be .* got 1.5: give"),
+        ({"limit": -5}, ValueError, "limit must be .* got -5: give .* or None"),
+        ({"limit": 0}, ValueError, "limit must be .* got 0: give .* or None"),
+        ({"length": "16"}, ValueError, "length must be .* got '16'"),
+        ({"folds": 2.0}, ValueError, "folds must be .* got 2.0"),
+        (
+            {"grid": "heads=1"},
+            TypeError,
+            "grid must be a dict .* list of such dicts, got 'heads=1'",
+        ),
+        ({"grid": [None]}, TypeError, "grid must be a dict .* list of such dicts, got None"),
+        ({"grid": 3}, TypeError, "grid must be a dict .* list of such dicts, got 3"),
+        ({"grid": {1: [2]}}, TypeError, "grid must be a dict of parameters' names"),
+        ({"grid": {"heads": {1, 2}}}, ValueError, "'module__heads' a set: make it a list"),
+        ({"grid": {"max_epochs": [1, 5]}}, ValueError, "max_epochs=1 .*=5.* same fit.*max_steps="),
+        ({"corpora": 3}, TypeError, "corpora must be"),
         ({"estimator": Ridge(), "grid": {"alpha": [1]}}, TypeError, "language models .* Ridge"),
         ({"estimator": SpikeGPTClassifier(), "grid": None}, TypeError, "language .* SpikeGPTClas"),
         ({"grid": {"callbacks": [[Lock()]]}}, ValueError, "pickle .* give functions, classes"),
