@@ -402,6 +402,16 @@ def test_a_store_of_a_newer_version(folder, notes):
     assert trainings(notes) == []
 
 
+def test_a_damaged_store_says_what_to_do(folder):
+    tiny_model(memory=folder).fit(TEXTS)
+    (folder / "store.json").write_text("")
+    with pytest.raises(ValueError, match=r"store\.json is damaged: .*Delete it: the fits are"):
+        tiny_model(memory=folder).fit(TEXTS)
+    (folder / "store.json").unlink()
+    tiny_model(memory=folder).fit(TEXTS)
+    assert len(finished(folder)) == 1
+
+
 @pytest.mark.parametrize("seed", [None, np.random.RandomState(0)])
 def test_without_a_whole_seed_nothing_is_kept(seed, folder):
     model = tiny_model(memory=folder, random_state=seed, max_epochs=1)
