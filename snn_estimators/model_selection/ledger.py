@@ -19,7 +19,8 @@ from snn_estimators.model_selection.scoring import SCORES, final_estimator
 __all__ = ["Ledger", "fit_key", "folder_of"]
 
 
-_FITS, _SCORES = _FOLDERS = "fits", "scores"
+_SCORES = "scores"
+_FOLDERS = "fits", _SCORES
 
 
 class Ledger:

@@ -88,6 +88,8 @@ def _take_over(wanted: Settings, device: str, stack: ExitStack | None) -> None:
 
     The default device and autocast are blocks, which the stack ends; without a stack they stay.
     """
+    if process_settings(device) == wanted:  # as in the sweep's own process
+        return
     for name, value in wanted.items():
         if value is None or process_settings(device).get(name) == value:
             continue

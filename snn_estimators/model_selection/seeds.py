@@ -9,6 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from snn_estimators.estimators.training import is_whole
+
 __all__ = ["check_seeds", "compare_with_best"]
 
 
@@ -36,19 +38,15 @@ def check_seeds(seeds: Any, first: Any) -> list[int]:
     >>> check_seeds(3, first=7), check_seeds([1, 4], first=None)
     ([7, 8, 9], [1, 4])
     """
-    if seeds is None or _is_whole(seeds):
-        start = int(first) if _is_whole(first) else 0
+    if seeds is None or is_whole(seeds, 0):
+        start = int(first) if is_whole(first, 0) else 0
         seeds = range(start, start + (1 if seeds is None else int(seeds)))
     listed = list(seeds) if not isinstance(seeds, str) and np.iterable(seeds) else []
-    if not listed or len(set(listed)) < len(listed) or not all(map(_is_whole, listed)):
+    if not listed or len(set(listed)) < len(listed) or not all(is_whole(one, 0) for one in listed):
         raise ValueError(
             f"seeds must be how many there are, or a list of different whole numbers, got {seeds!r}"
         )
     return [int(seed) for seed in listed]
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)
 
 
 def compare_with_best(losses: npt.ArrayLike) -> pd.DataFrame:

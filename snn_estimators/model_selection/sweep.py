@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from sklearn.exceptions import FitFailedWarning
 from tqdm import tqdm
 
 from snn_estimators._files import check_writable
+from snn_estimators.estimators.training import is_whole
 from snn_estimators.model_selection.budget import Budget
 from snn_estimators.model_selection.engines import check_engine
 from snn_estimators.model_selection.fits import Fit
@@ -286,19 +287,19 @@ class Sweep:
 
     def _check_numbers(self) -> None:
         jobs = self.n_jobs
-        if jobs is not None and (not _is_whole(jobs) or jobs == 0):
+        if jobs is not None and (not is_whole(jobs, -sys.maxsize) or jobs == 0):
             raise ValueError(
                 f"n_jobs must be a whole number but 0, got {jobs!r}: give the number of fits at a "
                 "time, or -1"
             )
-        if self.limit is not None and (not _is_whole(self.limit) or self.limit < 1):
+        if self.limit is not None and not is_whole(self.limit, 1):
             raise ValueError(
                 f"limit must be a whole number from 1 on, got {self.limit!r}: give the number of "
                 "characters to use, or None for all"
             )
         for name, least in (("length", 1), ("folds", 2)):
             value = getattr(self, name)
-            if not _is_whole(value) or value < least:
+            if not is_whole(value, least):
                 raise ValueError(f"{name} must be a whole number from {least} on, got {value!r}")
 
     def _describe(self, plan: Plan) -> dict[str, Any]:
@@ -332,10 +333,6 @@ class Sweep:
     def _again(self) -> str:
         afresh = " without fresh" if self.fresh else ""
         return f"run the same again{afresh} to go on"
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _check_scores(standings: Standings) -> None:
