@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from sklearn.base import clone
 
-from snn_estimators.model_selection.engines import claimed_gpu
+from snn_estimators.model_selection.gpus import claimed_gpu
 from snn_estimators.model_selection.process_settings import Settings, like_process
 from snn_estimators.model_selection.scoring import final_estimator, language_model_scores
 from snn_estimators.model_selection.tracking import follow

@@ -14,12 +14,8 @@ import torch
 from joblib import delayed
 
 from snn_estimators.model_selection import Sweep, engines, runner, sweep_model
-from snn_estimators.model_selection.engines import (
-    check_engine,
-    claimed_gpu,
-    open_engine,
-    threads_per_worker,
-)
+from snn_estimators.model_selection.engines import check_engine, open_engine, threads_per_worker
+from snn_estimators.model_selection.gpus import claimed_gpu
 from snn_estimators.model_selection.fits import Outcome
 
 
@@ -49,7 +45,7 @@ def test_cores_are_never_crowded_by_threads(cores, jobs):
 
 def test_processes_share_gpus_round_robin(tmp_path, monkeypatch):
     """Two at a time on two GPUs never get the same one."""
-    monkeypatch.setattr(engines, "_last_gpu", None)
+    monkeypatch.setattr("snn_estimators.model_selection.gpus._last_gpu", None)
     with claimed_gpu(0, 2, tmp_path) as first:
         other = subprocess.run(
             [sys.executable, "-c", CLAIM, str(tmp_path)], capture_output=True, text=True, check=True
@@ -57,7 +53,7 @@ def test_processes_share_gpus_round_robin(tmp_path, monkeypatch):
         assert {first, other.stdout.strip()} == {"cuda:0", "cuda:1"}
     with claimed_gpu(1, 2, tmp_path) as again:
         assert again == first
-    monkeypatch.setattr(engines, "_last_gpu", None)
+    monkeypatch.setattr("snn_estimators.model_selection.gpus._last_gpu", None)
     with claimed_gpu(1, 2, tmp_path) as second:
         assert second == "cuda:1"
 
@@ -65,7 +61,7 @@ def test_processes_share_gpus_round_robin(tmp_path, monkeypatch):
 CLAIM = """
 import sys
 from pathlib import Path
-from snn_estimators.model_selection.engines import claimed_gpu
+from snn_estimators.model_selection.gpus import claimed_gpu
 
 with claimed_gpu(0, 2, Path(sys.argv[1])) as gpu:
     print(gpu)
