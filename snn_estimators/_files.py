@@ -1,13 +1,31 @@
-"""Files that are written whole or not at all, on the ground floor so that every room may write."""
+"""Files that are written whole or not at all, and JSON that names its file when it is damaged."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import uuid
 from pathlib import Path
+from typing import Any
 
-__all__ = ["check_writable", "replace_file"]
+import numpy as np
+
+__all__ = [
+    "OtherKindError",
+    "check_writable",
+    "read_json",
+    "replace_file",
+    "require",
+    "sync",
+    "to_plain",
+    "write_file",
+    "write_json",
+]
+
+
+class OtherKindError(ValueError):
+    """What is in a file is whole, but of another class, format or size than is asked for."""
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -66,3 +84,51 @@ def check_writable(folder: str | os.PathLike[str], what: str = "output folder") 
             f"cannot write into the {what} {str(folder)!r} ({reason}): choose another one"
         ) from error
     return path
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Put a whole file in place of the old one, and have it on the disk."""
+    replace_file(path, content)
+    for changed in (path, path.parent):
+        sync(changed)
+
+
+def sync(path: Path) -> None:
+    """Have a file or a folder on the disk, so that not even a power cut leaves half of it."""
+    if os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, content: Any, *, indent: int | None = 1) -> None:
+    """Write what JSON knows, and numpy's and PyTorch's counterparts of it."""
+    path.write_text(json.dumps(content, indent=indent, default=to_plain) + "\n", encoding="utf-8")
+
+
+def to_plain(value: Any) -> Any:
+    """Turn numpy's and PyTorch's scalars and arrays into what JSON knows."""
+    is_tensor = hasattr(
+        value, "detach"
+    )  # text has no business with PyTorch, which is slow to import
+    if isinstance(value, np.generic | np.ndarray) or is_tensor:
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is nothing that JSON can hold")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file, with an error that names it if it is missing or damaged."""
+    require(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}.") from error
+
+
+def require(path: Path) -> None:
+    """Raise FileNotFoundError unless there is such a file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: the model was not saved completely.")

@@ -87,8 +87,8 @@ def fit(
 ) -> None:
     """Train a model on text, and save it; the last tenth of the text is held out to score it."""
     from snn_estimators import estimators
-    from snn_estimators.estimators.folders import models_home, resolve_name
     from snn_estimators.estimators.named_fit import refuse_taken_name
+    from snn_estimators.estimators.names import models_home, resolve_name
     from snn_estimators.model_selection import prepare_text
     from snn_estimators.model_selection.grids import set_parameters
     from snn_estimators.text import CharTokenizer
@@ -198,8 +198,8 @@ def energy(model: Model, corpus: Corpus, limit: Limit = 20_000, device: Device =
 @app.command()
 def models() -> None:
     """List what is saved under a name: models, and fits with their checkpoints."""
-    from snn_estimators.estimators.folders import models_home
     from snn_estimators.estimators.listing import saved_models
+    from snn_estimators.estimators.names import models_home
 
     table = saved_models()
     if table.empty:
@@ -219,7 +219,8 @@ def corpora() -> None:
 
 def _check_place(output: str) -> None:
     """Refuse a place where no model can be saved."""
-    from snn_estimators.estimators.folders import refuse_other_content, resolve_name
+    from snn_estimators.estimators.model_files import refuse_other_content
+    from snn_estimators.estimators.names import resolve_name
     from snn_estimators.model_selection import check_writable
 
     folder = resolve_name(output)

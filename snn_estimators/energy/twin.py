@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
+from snn_estimators._validation import check_choices
 from snn_estimators.energy.profiles import HOROWITZ_45NM, EnergyProfile, resolve_profile
 from snn_estimators.energy.rwkv_counters import CHANNEL_MIXING_MACS, TIME_MIXING_MACS
 from snn_estimators.nn.rwkv import ChannelMixing
 from snn_estimators.nn.spike_gpt import CHOICES, SpikeGPT
-from snn_estimators.nn.validation import check_choices
 
 
 def ann_twin(

@@ -13,13 +13,13 @@ from skorch.hf import AccelerateMixin
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from snn_estimators.estimators.data import IGNORED
 from snn_estimators.estimators.fingerprints import describe_parameters, digest, digest_of_split
 from snn_estimators.estimators.keeper import Keeper
 from snn_estimators.estimators.named_fit import NamedFit, refuse_taken_name
 from snn_estimators.estimators.processes import Processes
 from snn_estimators.estimators.shared_fit import FollowingFit, LeadingFit, UnsavedFit
 from snn_estimators.estimators.training import Split
+from snn_estimators.text import IGNORED
 
 __all__ = ["accelerated"]
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import RLock
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Self
 
 import torch
@@ -18,13 +17,17 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from skorch.utils import params_for
-from torch import Tensor, nn
+from torch import nn
 
-__all__ = ["GeneratorStates", "SklearnNet", "resolve_device"]
+from snn_estimators._torch import (
+    GeneratorStates,
+    generator_states,
+    private_generators,
+    resolve_device,
+    set_generator_states,
+)
 
-GeneratorStates = tuple[Tensor, list[Tensor]]
-
-_GENERATORS = RLock()
+__all__ = ["SklearnNet"]
 
 
 class _BeforeFit:
@@ -47,13 +50,6 @@ class _BeforeFit:
 
     def __set__(self, net: Any, value: Any) -> None:
         vars(net)[self._hidden] = value
-
-
-def resolve_device(device: str | torch.device | None) -> torch.device:
-    """Return the device that a `device` parameter means; "auto" is the GPU if there is one."""
-    if device is None or device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
 
 
 def _is_nested(name: str) -> bool:
@@ -259,31 +255,11 @@ class SklearnNet(NeuralNet):
     def _draw_seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _own_gpus(self) -> list[torch.device]:
-        device = resolve_device(self.device)
-        return [device] if device.type == "cuda" else []
-
-    @contextmanager
-    def _private_generators(self, start: int | GeneratorStates) -> Iterator[None]:
-        """Run with PyTorch's generators at a seed or in given states; put the global ones back.
-
-        They are the process's: whoever needs them in another thread waits.
-        """
-        gpus = self._own_gpus()
-        with _GENERATORS, torch.random.fork_rng(devices=gpus):
-            if isinstance(start, int):
-                torch.default_generator.manual_seed(start)
-                for gpu in gpus:
-                    with torch.cuda.device(gpu):
-                        torch.cuda.manual_seed(start)
-            else:
-                self._set_generators(start)
-            yield
+    def _private_generators(self, start: int | GeneratorStates) -> AbstractContextManager[None]:
+        return private_generators(self.device, start)
 
     def _set_generators(self, states: GeneratorStates) -> None:
-        torch.set_rng_state(states[0])
-        for gpu, state in zip(self._own_gpus(), states[1], strict=False):
-            torch.cuda.set_rng_state(state, gpu)
+        set_generator_states(self.device, states)
 
     def _generator_states(self) -> GeneratorStates:
-        return torch.get_rng_state(), [torch.cuda.get_rng_state(gpu) for gpu in self._own_gpus()]
+        return generator_states(self.device)

@@ -11,7 +11,7 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from snn_estimators.estimators.data import IGNORED
+from snn_estimators.text import IGNORED
 
 __all__ = ["GradientGuard", "Progress", "StepSchedule", "TokenLoss"]
 

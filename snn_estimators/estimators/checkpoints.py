@@ -28,21 +28,11 @@ from pathlib import Path
 
 import safetensors.torch
 
-from snn_estimators.estimators.folders import (
-    CARD,
-    HISTORY,
-    WEIGHTS,
-    is_name,
-    make_folder,
-    mend_all,
-    models_home,
-    read_json,
-    require,
-    write_folder,
-    write_json,
-)
+from snn_estimators._files import read_json, require, write_json
+from snn_estimators.estimators.folders import make_folder, mend_all, write_folder
 from snn_estimators.estimators.locks import lock
-from snn_estimators.estimators.model_files import check_keys
+from snn_estimators.estimators.model_files import CARD, HISTORY, WEIGHTS, check_keys
+from snn_estimators.estimators.names import is_name, models_home
 from snn_estimators.estimators.resumption import TrainingState
 
 __all__ = [

@@ -18,21 +18,15 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from snn_estimators.text import PADDING
+from snn_estimators.text import IGNORED, PADDING, Ids
 
 __all__ = [
-    "IGNORED",
     "TokenWindows",
     "check_token_ids",
     "collate",
     "equal_length_batches",
     "window_lengths",
 ]
-
-IGNORED = -100
-"""Target that does not count, `CrossEntropyLoss`'s own default."""
-
-Ids = npt.NDArray[np.int64]
 
 
 class TokenWindows(Dataset):

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from snn_estimators.energy import EnergyMeter, spike_rates, summarize
-from snn_estimators.estimators.data import IGNORED, Ids, TokenWindows
+from snn_estimators.estimators.data import TokenWindows
 from snn_estimators.estimators.training import TrainedNet
-from snn_estimators.text import BaseTokenizer
+from snn_estimators.text import IGNORED, BaseTokenizer, Ids
 
 __all__ = ["Evaluation", "exp_or_inf"]
 

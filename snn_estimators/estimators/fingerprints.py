@@ -15,8 +15,8 @@ from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
-from snn_estimators.estimators.data import Ids
-from snn_estimators.estimators.folders import to_plain
+from snn_estimators._files import to_plain
+from snn_estimators.text import Ids
 
 __all__ = [
     "HARMLESS",

@@ -13,9 +13,9 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor
 
-from snn_estimators.estimators.data import Ids
-from snn_estimators.estimators.training import TrainedNet, is_number, is_whole
-from snn_estimators.text import check_documents
+from snn_estimators._validation import is_number, is_whole
+from snn_estimators.estimators.training import TrainedNet
+from snn_estimators.text import Ids, check_documents
 
 __all__ = ["Generation", "Sampler", "stream_ids"]
 

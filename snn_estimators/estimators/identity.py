@@ -39,7 +39,6 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
-from snn_estimators.estimators.data import Ids
 from snn_estimators.estimators.fingerprints import digest
 from snn_estimators.estimators.identity_of_arrays import (
     attributes_of_module,
@@ -58,7 +57,7 @@ from snn_estimators.estimators.identity_of_code import (
     own_content,
     uses,
 )
-from snn_estimators.text import BaseTokenizer
+from snn_estimators.text import BaseTokenizer, Ids
 from snn_estimators.text._backend import BackendTokenizer
 
 __all__ = ["identity", "identity_of_documents", "identity_of_source"]

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from snn_estimators.energy import EnergyMeter, spike_rates
-from snn_estimators.estimators.data import Ids
 from snn_estimators.estimators.labelled import LabelledDocuments, Labels
 from snn_estimators.estimators.text_net import TextNet
+from snn_estimators.text import Ids
 
 __all__ = ["Judgement"]
 

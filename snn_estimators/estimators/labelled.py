@@ -15,8 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, Subset
 
-from snn_estimators.estimators.data import Ids
-from snn_estimators.text import PADDING
+from snn_estimators.text import PADDING, Ids
 
 __all__ = [
     "LabelledDocuments",

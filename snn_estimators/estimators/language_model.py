@@ -13,9 +13,9 @@ from sklearn.base import clone
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
+from snn_estimators._validation import is_whole
 from snn_estimators.estimators.checkpoints import check_name
 from snn_estimators.estimators.data import (
-    Ids,
     TokenWindows,
     collate,
     equal_length_batches,
@@ -28,8 +28,7 @@ from snn_estimators.estimators.named_fit import NamedFit, refuse_taken_name
 from snn_estimators.estimators.persistence import Persistence
 from snn_estimators.estimators.saved_fit import SavedFit
 from snn_estimators.estimators.text_net import TextNet
-from snn_estimators.estimators.training import is_whole
-from snn_estimators.text import BaseTokenizer
+from snn_estimators.text import BaseTokenizer, Ids
 
 __all__ = ["LanguageModel"]
 

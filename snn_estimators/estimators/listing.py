@@ -13,18 +13,20 @@ from typing import Any
 import pandas as pd
 from safetensors import safe_open
 
+from snn_estimators._files import require
 from snn_estimators.estimators.checkpoints import ERRORS, STATE, Run, Summary, is_run
-from snn_estimators.estimators.folders import (
+from snn_estimators.estimators.folders import mend_all, subfolders
+from snn_estimators.estimators.model_files import (
     CONFIG,
     HISTORY,
     TOKENIZER,
     WEIGHTS,
-    model_folders,
-    require,
+    read_config,
+    read_history,
 )
-from snn_estimators.estimators.model_files import read_config, read_history
+from snn_estimators.estimators.names import models_home
 
-__all__ = ["saved_models"]
+__all__ = ["model_folders", "not_there", "saved_models"]
 
 
 def saved_models() -> pd.DataFrame:
@@ -179,3 +181,19 @@ def _of_files(folder: Path) -> Any:
     yield {"parameters": sum(map(math.prod, shapes))}
     if config["has_tokenizer"]:
         require(folder / TOKENIZER)
+
+
+def model_folders() -> list[Path]:
+    """Return the folders under `models_home`, of saved models and of named fits."""
+    home = models_home()
+    mend_all(home)
+    return sorted(f for f in subfolders(home) if f.is_dir() and not f.name.startswith("."))
+
+
+def not_there(name_or_path: str | os.PathLike[str], folder: Path) -> str:
+    """Say that there is no such model, and which there are."""
+    if folder.parent != models_home():
+        return f"There is no model in {folder}."
+    home = models_home()
+    names = [folder.name for folder in model_folders()]
+    return f"There is no model {os.fspath(name_or_path)!r} in {home}; there are: {names or 'none'}."

@@ -27,9 +27,9 @@ from typing import Any, Self, TypeAlias, TypeVar
 
 import joblib
 
-from snn_estimators._files import replace_file
+from snn_estimators._files import read_json, replace_file, write_file
+from snn_estimators._torch import resolve_device
 from snn_estimators.estimators import resumption
-from snn_estimators.estimators.base import resolve_device
 from snn_estimators.estimators.fit_identity import (
     identities_of_parameters,
     identity_in_fit,
@@ -37,7 +37,6 @@ from snn_estimators.estimators.fit_identity import (
     unrepeatable,
     watch_global_generators,
 )
-from snn_estimators.estimators.folders import read_json, write_file
 from snn_estimators.estimators.locks import passing_lock
 from snn_estimators.estimators.model_files import check_keys
 from snn_estimators.estimators.resumption import CannotGoOnError, TrainingState, unkept_attributes

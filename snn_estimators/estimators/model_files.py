@@ -16,22 +16,16 @@ from safetensors import SafetensorError
 from skorch.history import History
 from torch import nn
 
+from snn_estimators._files import OtherKindError, read_json, require, to_plain, write_json
 from snn_estimators._version import __version__
-from snn_estimators.estimators.folders import (
-    CARD,
-    CONFIG,
-    HISTORY,
-    TOKENIZER,
-    WEIGHTS,
-    OtherKindError,
-    read_json,
-    require,
-    to_plain,
-    write_json,
-)
 from snn_estimators.text import BaseTokenizer, tokenizer_from_dict
 
 __all__ = [
+    "CARD",
+    "CONFIG",
+    "HISTORY",
+    "TOKENIZER",
+    "WEIGHTS",
     "check_keys",
     "load_weights",
     "plain",
@@ -39,9 +33,14 @@ __all__ = [
     "read_config",
     "read_history",
     "read_tokenizer",
+    "refuse_other_content",
     "untuple",
     "write_model",
 ]
+
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+HISTORY, CARD = "history.json", "README.md"
+_FILES = frozenset({CONFIG, WEIGHTS, TOKENIZER, HISTORY, CARD})
 
 FORMAT = 2
 
@@ -306,3 +305,31 @@ def untuple(value: Any) -> Any:
 def plain(module: nn.Module) -> nn.Module:
     """Return the module without torch.compile's wrapper, whose names differ."""
     return getattr(module, "_orig_mod", module)
+
+
+def refuse_other_content(folder: Path) -> None:
+    """Never replace a folder that is not a model's, or that holds anything else beside a model.
+
+    Raises
+    ------
+    ValueError
+        Unless there is nothing, an empty folder, or a folder with a model's files alone.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not _holds_model(folder):
+        raise ValueError(f"{folder} exists and holds no model: choose another name or path.")
+    others = sorted(p.name for p in folder.iterdir() if p.name not in _FILES or not p.is_file())
+    if others:
+        raise ValueError(
+            f"{folder} holds a model, but also {others[0]!r}, which saving would delete: move it "
+            "away, or choose another name or path."
+        )
+
+
+def _holds_model(folder: Path) -> bool:
+    try:
+        config = read_json(folder / CONFIG)
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and {"format", "estimator"} <= config.keys()

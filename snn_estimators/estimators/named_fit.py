@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from torch.utils.data import Dataset
 
+from snn_estimators._files import OtherKindError
 from snn_estimators.estimators.checkpoints import (
     LOG,
     STATE,
@@ -20,18 +21,19 @@ from snn_estimators.estimators.checkpoints import (
     read_state,
     write_state,
 )
-from snn_estimators.estimators.data import IGNORED, Ids
 from snn_estimators.estimators.fingerprints import describe_parameters, differences, digest
-from snn_estimators.estimators.folders import OtherKindError, mend, models_home
+from snn_estimators.estimators.folders import mend
 from snn_estimators.estimators.model_files import (
     check_keys,
     read_config,
     read_tokenizer,
     write_model,
 )
+from snn_estimators.estimators.names import models_home
 from snn_estimators.estimators.resumption import CannotGoOnError, TrainingState, unkept_attributes
 from snn_estimators.estimators.saved_fit import Saved, SavedFit, versions
 from snn_estimators.estimators.steplog import StepLog
+from snn_estimators.text import IGNORED, Ids
 
 __all__ = ["NamedFit", "refuse_taken_name"]
 

@@ -9,22 +9,13 @@ from typing import Any, Self
 
 from sklearn.base import clone
 
+from snn_estimators._files import OtherKindError, read_json
 from snn_estimators.estimators.checkpoints import Run, is_run, other_steps
-from snn_estimators.estimators.folders import (
+from snn_estimators.estimators.folders import alone_at, mend, stamp, write_folder
+from snn_estimators.estimators.listing import not_there
+from snn_estimators.estimators.model_files import (
     CONFIG,
     HISTORY,
-    OtherKindError,
-    alone_at,
-    load_argument,
-    mend,
-    not_there,
-    read_json,
-    refuse_other_content,
-    resolve_name,
-    stamp,
-    write_folder,
-)
-from snn_estimators.estimators.model_files import (
     check_keys,
     load_weights,
     plain,
@@ -32,9 +23,11 @@ from snn_estimators.estimators.model_files import (
     read_config,
     read_history,
     read_tokenizer,
+    refuse_other_content,
     untuple,
     write_model,
 )
+from snn_estimators.estimators.names import load_argument, resolve_name
 from snn_estimators.estimators.training import TrainedNet
 
 __all__ = ["Persistence", "build", "load_pretrained", "model_folder"]

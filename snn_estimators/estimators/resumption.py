@@ -21,9 +21,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from snn_estimators.estimators.base import GeneratorStates
+from snn_estimators._files import OtherKindError, require, to_plain
+from snn_estimators._torch import GeneratorStates
 from snn_estimators.estimators.fingerprints import constructor_parameters, digest
-from snn_estimators.estimators.folders import OtherKindError, require, to_plain
 
 __all__ = [
     "FORMAT",

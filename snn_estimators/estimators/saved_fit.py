@@ -12,12 +12,11 @@ import torch
 from torch.utils.data import Dataset
 
 from snn_estimators._version import __version__
-from snn_estimators.estimators.data import Ids
 from snn_estimators.estimators.fingerprints import digest_of_split
 from snn_estimators.estimators.identity_of_code import installed
 from snn_estimators.estimators.keeper import Keeper
 from snn_estimators.estimators.resumption import TrainingState
-from snn_estimators.text import BaseTokenizer
+from snn_estimators.text import BaseTokenizer, Ids
 
 __all__ = ["Interrupt", "Saved", "SavedFit", "versions"]
 

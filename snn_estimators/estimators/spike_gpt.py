@@ -16,14 +16,13 @@ from torch import Tensor
 from torch.nn import CrossEntropyLoss
 from torch.optim import Adam
 
+from snn_estimators._validation import is_number
 from snn_estimators.convert import from_spikegpt
-from snn_estimators.estimators.data import IGNORED
 from snn_estimators.estimators.language_model import LanguageModel
 from snn_estimators.estimators.memory import MemoryLike
 from snn_estimators.estimators.persistence import build
-from snn_estimators.estimators.training import is_number
 from snn_estimators.nn import SpikeGPT
-from snn_estimators.text import BaseTokenizer
+from snn_estimators.text import IGNORED, BaseTokenizer
 
 __all__ = ["SpikeGPTLM"]
 

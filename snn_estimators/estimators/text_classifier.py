@@ -15,7 +15,7 @@ from sklearn.base import ClassifierMixin, clone
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from snn_estimators.estimators.data import Ids, equal_length_batches
+from snn_estimators.estimators.data import equal_length_batches
 from snn_estimators.estimators.identity import identity, identity_of_documents
 from snn_estimators.estimators.judgement import Judgement
 from snn_estimators.estimators.labelled import (
@@ -40,7 +40,7 @@ from snn_estimators.estimators.saved_fit import SavedFit
 from snn_estimators.estimators.text_net import refuse_unknown_ids
 from snn_estimators.estimators.training import Split
 from snn_estimators.nn.classifier import DECISIONS, SequenceClassifier
-from snn_estimators.text import BaseTokenizer, make_tokenizer
+from snn_estimators.text import BaseTokenizer, Ids, make_tokenizer
 
 __all__ = ["TextClassifier"]
 

@@ -6,7 +6,6 @@ import inspect
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
 
 from sklearn.exceptions import ConvergenceWarning
@@ -14,7 +13,9 @@ from skorch.callbacks import Callback, EarlyStopping, EpochTimer
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from snn_estimators.estimators.base import SklearnNet, resolve_device
+from snn_estimators._torch import resolve_device
+from snn_estimators._validation import is_number, is_whole
+from snn_estimators.estimators.base import SklearnNet
 from snn_estimators.estimators.callbacks import (
     SCHEDULES,
     GradientGuard,
@@ -22,12 +23,12 @@ from snn_estimators.estimators.callbacks import (
     StepSchedule,
     TokenLoss,
 )
-from snn_estimators.estimators.data import IGNORED
 from snn_estimators.estimators.fingerprints import digest
 from snn_estimators.estimators.keeper import Keeper
 from snn_estimators.estimators.resumption import CannotGoOnError, Position
+from snn_estimators.text import IGNORED
 
-__all__ = ["Split", "TrainedNet", "is_number", "is_whole"]
+__all__ = ["Split", "TrainedNet"]
 
 
 class Split(NamedTuple):
@@ -317,16 +318,6 @@ def _n_steps(epoch: Mapping[str, Any]) -> int:
     """Return the number of an epoch's steps, told or, of one that was cut off, to be counted."""
     told = epoch.get("train_batch_count")
     return sum("train_loss" in batch for batch in epoch["batches"]) if told is None else told
-
-
-def is_whole(value: Any, least: int) -> bool:
-    """Tell a whole number from `least` on; True and 2.0 are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
-
-
-def is_number(value: Any) -> bool:
-    """Tell a real number; True is none."""
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _is_positive(value: Any) -> bool:

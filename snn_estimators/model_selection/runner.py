@@ -16,7 +16,7 @@ import torch
 from joblib import delayed
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from snn_estimators.estimators.base import resolve_device
+from snn_estimators._torch import resolve_device
 from snn_estimators.model_selection.budget import Budget
 from snn_estimators.model_selection.cluster_backend import WorkersGoneError
 from snn_estimators.model_selection.engines import open_engine, threads_per_worker

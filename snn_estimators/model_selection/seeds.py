@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from snn_estimators.estimators.training import is_whole
+from snn_estimators._validation import is_whole
 
 __all__ = ["check_seeds", "compare_with_best"]
 

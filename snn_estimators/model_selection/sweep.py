@@ -16,7 +16,7 @@ from sklearn.exceptions import FitFailedWarning
 from tqdm import tqdm
 
 from snn_estimators._files import check_writable
-from snn_estimators.estimators.training import is_whole
+from snn_estimators._validation import is_whole
 from snn_estimators.model_selection.budget import Budget
 from snn_estimators.model_selection.engines import check_engine
 from snn_estimators.model_selection.fits import Fit

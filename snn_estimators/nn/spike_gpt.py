@@ -9,6 +9,14 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from snn_estimators._validation import (
+    check_choices,
+    check_flags,
+    check_numbers,
+    check_optional_numbers,
+    check_shares,
+    check_sizes,
+)
 from snn_estimators.nn.neurons import TokenLIF
 from snn_estimators.nn.rwkv import (
     ChannelMixing,
@@ -18,16 +26,7 @@ from snn_estimators.nn.rwkv import (
     Synapses,
     TimeMixing,
 )
-from snn_estimators.nn.validation import (
-    check_choices,
-    check_flags,
-    check_numbers,
-    check_optional_numbers,
-    check_shares,
-    check_sizes,
-    check_tokens,
-    refuse_padding,
-)
+from snn_estimators.nn.validation import check_tokens, refuse_padding
 from snn_estimators.ops import spike
 
 CHOICES: dict[str, Sequence[str]] = {

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 from torch import Tensor
+
+from snn_estimators._validation import (
+    check_choices,
+    check_numbers,
+    check_optional_numbers,
+    check_shares,
+    check_sizes,
+)
 
 CHOICES: dict[str, Sequence[Any]] = {
     "encoding": ("one-hot", "two-hot", "binary", "learned"),
@@ -61,46 +68,6 @@ def check_decoder_options(**options: Any) -> None:
     _check_spiking(**options)
 
 
-def check_choices(allowed: Mapping[str, Sequence[Any]], **options: Any) -> None:
-    """Raise ValueError for a value that is not among those allowed under its name."""
-    for name, value in options.items():
-        if value not in allowed[name] or isinstance(value, bool):
-            raise ValueError(f"{name}={value!r} is unknown; choose one of {list(allowed[name])}.")
-
-
-def check_sizes(**options: Any) -> None:
-    """Raise ValueError for a value that is no whole number from 1 on."""
-    for name, value in options.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}={value!r} must be a whole number of at least 1.")
-
-
-def check_shares(**options: Any) -> None:
-    """Raise ValueError for a value that is no number from 0 on and below 1."""
-    for name, value in options.items():
-        if not _is_finite(value) or not 0 <= value < 1:
-            raise ValueError(f"{name}={value!r} must be a number in [0, 1).")
-
-
-def check_numbers(**options: Any) -> None:
-    """Raise ValueError for a value that is no finite number."""
-    for name, value in options.items():
-        if not _is_finite(value):
-            raise ValueError(f"{name}={value!r} must be a finite number.")
-
-
-def check_optional_numbers(**options: Any) -> None:
-    """Raise ValueError for a value that is neither None nor a finite number."""
-    check_numbers(**{name: value for name, value in options.items() if value is not None})
-
-
-def check_flags(**options: Any) -> None:
-    """Raise ValueError for a value that is neither True nor False."""
-    for name, value in options.items():
-        if not isinstance(value, bool):
-            raise ValueError(f"{name}={value!r} must be True or False.")
-
-
 def check_tokens(tokens: Tensor, vocab_size: int) -> None:
     """Raise ValueError unless there are tokens, [batch, sequence], of this vocabulary.
 
@@ -119,10 +86,6 @@ def refuse_padding(tokens: Tensor) -> None:
     """Raise ValueError if there is padding, which no state can skip."""
     if bool((tokens < 0).any()):
         raise ValueError("tokens hold padding, which a stream cannot skip; stream them one by one.")
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_encoding(

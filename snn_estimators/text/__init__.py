@@ -6,15 +6,17 @@ from snn_estimators.text.char import CharTokenizer
 from snn_estimators.text.cleaner import TextCleaner
 from snn_estimators.text.corpora import available_corpora, load_corpus
 from snn_estimators.text.pretrained import PretrainedTokenizer
-from snn_estimators.text.tokenizers import BaseTokenizer, make_tokenizer, tokenizer_from_dict
-from snn_estimators.text.windows import PADDING, WindowKFold, split_windows
+from snn_estimators.text.tokenizers import BaseTokenizer, Ids, make_tokenizer, tokenizer_from_dict
+from snn_estimators.text.windows import IGNORED, PADDING, WindowKFold, split_windows
 from snn_estimators.text.word import WordTokenizer
 
 __all__ = [
+    "IGNORED",
     "PADDING",
     "BPETokenizer",
     "BaseTokenizer",
     "CharTokenizer",
+    "Ids",
     "PretrainedTokenizer",
     "TextCleaner",
     "WindowKFold",

@@ -12,10 +12,13 @@ from sklearn.model_selection import BaseCrossValidator
 
 from snn_estimators.text._documents import check_container
 
-__all__ = ["PADDING", "WindowKFold", "split_windows"]
+__all__ = ["IGNORED", "PADDING", "WindowKFold", "split_windows"]
 
 PADDING = -1
 """What batches are padded with; never an entry of a vocabulary."""
+
+IGNORED = -100
+"""Target that does not count, `CrossEntropyLoss`'s own default."""
 
 
 def split_windows(text: Any, length: int, stride: int | None = None) -> list[Any]:

@@ -8,14 +8,13 @@ from sklearn.base import BaseEstimator
 from torch.utils.data import Subset
 
 from snn_estimators.estimators.data import (
-    IGNORED,
     TokenWindows,
     check_token_ids,
     collate,
     equal_length_batches,
     window_lengths,
 )
-from snn_estimators.text import PADDING
+from snn_estimators.text import IGNORED, PADDING
 
 
 def documents(*lengths):

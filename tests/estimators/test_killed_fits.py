@@ -65,7 +65,7 @@ def uninterrupted():
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(tmp_path))
-    monkeypatch.setattr("snn_estimators.estimators.folders._sync", lambda _: None)  # slow
+    monkeypatch.setattr("snn_estimators._files.sync", lambda _: None)  # slow
     return Run(tmp_path / "models" / "GPT-1")
 
 

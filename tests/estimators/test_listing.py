@@ -16,7 +16,7 @@ from snn_estimators.estimators.listing import saved_models
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(tmp_path))
-    monkeypatch.setattr("snn_estimators.estimators.folders._sync", lambda _: None)  # slow
+    monkeypatch.setattr("snn_estimators._files.sync", lambda _: None)  # slow
     return tmp_path / "models"
 
 

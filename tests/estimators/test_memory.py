@@ -73,7 +73,7 @@ class Counter(Callback):
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):
     """Children of a fork must not share a pool of threads, and all sums have one order."""
-    monkeypatch.setattr("snn_estimators.estimators.folders._sync", lambda _: None)  # slow
+    monkeypatch.setattr("snn_estimators._files.sync", lambda _: None)  # slow
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -14,7 +14,8 @@ import torch
 from tiny_language_model import tiny_model
 
 from snn_estimators.estimators import SpikeDecoderClassifier, SpikeDecoderLM, folders
-from snn_estimators.estimators.folders import model_folders, resolve_name
+from snn_estimators.estimators.listing import model_folders
+from snn_estimators.estimators.names import resolve_name
 from snn_estimators.estimators.persistence import _read
 from snn_estimators.nn import SpikingDecoder
 from snn_estimators.text import WordTokenizer
@@ -189,7 +190,7 @@ def test_two_writers_and_a_reader(fitted, texts, home):
 
 def test_a_reader_among_hasty_writers(tmp_path, monkeypatch):
     """Small files, replaced as fast as can be, so that a reader is often between two renames."""
-    monkeypatch.setattr(folders, "_sync", lambda path: None)
+    monkeypatch.setattr("snn_estimators._files.sync", lambda path: None)
     folder = tmp_path / "cats"
     enough = threading.Event()
 

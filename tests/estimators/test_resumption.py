@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import ExponentialLR
 
 from snn_estimators.estimators import SpikeDecoderLM, SpikeGPTLM
 from snn_estimators.estimators.checkpoints import Run
-from snn_estimators.estimators.folders import models_home
+from snn_estimators.estimators.names import models_home
 from snn_estimators.estimators.resumption import pack, unpack
 
 EVERY_STEP = {"save_every_n_steps": 1, "keep_checkpoints": 99}
@@ -28,7 +28,7 @@ EVERY_STEP = {"save_every_n_steps": 1, "keep_checkpoints": 99}
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(tmp_path))
-    monkeypatch.setattr("snn_estimators.estimators.folders._sync", lambda _: None)  # slow
+    monkeypatch.setattr("snn_estimators._files.sync", lambda _: None)  # slow
     return tmp_path
 
 

@@ -15,8 +15,8 @@ from joblib import delayed
 
 from snn_estimators.model_selection import Sweep, engines, runner, sweep_model
 from snn_estimators.model_selection.engines import check_engine, open_engine, threads_per_worker
-from snn_estimators.model_selection.gpus import claimed_gpu
 from snn_estimators.model_selection.fits import Outcome
+from snn_estimators.model_selection.gpus import claimed_gpu
 
 
 def look(number, text):

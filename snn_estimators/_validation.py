@@ -1,0 +1,73 @@
+"""One checker of numbers and choices: what a value may be, and the sentence if it is not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+__all__ = [
+    "check_choices",
+    "check_flags",
+    "check_numbers",
+    "check_optional_numbers",
+    "check_shares",
+    "check_sizes",
+    "is_number",
+    "is_whole",
+]
+
+
+def check_choices(allowed: Mapping[str, Sequence[Any]], **options: Any) -> None:
+    """Raise ValueError for a value that is not among those allowed under its name."""
+    for name, value in options.items():
+        if value not in allowed[name] or isinstance(value, bool):
+            raise ValueError(f"{name}={value!r} is unknown; choose one of {list(allowed[name])}.")
+
+
+def check_sizes(**options: Any) -> None:
+    """Raise ValueError for a value that is no whole number from 1 on."""
+    for name, value in options.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}={value!r} must be a whole number of at least 1.")
+
+
+def check_shares(**options: Any) -> None:
+    """Raise ValueError for a value that is no number from 0 on and below 1."""
+    for name, value in options.items():
+        if not _is_finite(value) or not 0 <= value < 1:
+            raise ValueError(f"{name}={value!r} must be a number in [0, 1).")
+
+
+def check_numbers(**options: Any) -> None:
+    """Raise ValueError for a value that is no finite number."""
+    for name, value in options.items():
+        if not _is_finite(value):
+            raise ValueError(f"{name}={value!r} must be a finite number.")
+
+
+def check_optional_numbers(**options: Any) -> None:
+    """Raise ValueError for a value that is neither None nor a finite number."""
+    check_numbers(**{name: value for name, value in options.items() if value is not None})
+
+
+def check_flags(**options: Any) -> None:
+    """Raise ValueError for a value that is neither True nor False."""
+    for name, value in options.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}={value!r} must be True or False.")
+
+
+def is_whole(value: Any, least: int) -> bool:
+    """Tell a whole number from `least` on; True and 2.0 are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def is_number(value: Any) -> bool:
+    """Tell a real number; True is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
