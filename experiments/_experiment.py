@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from snn_estimators._files import replace_file
-from snn_estimators.model_selection import Sweep, check_writable, describe_run, sweep_model
+from snn_estimators.model_selection import check_writable, describe_run
+from snn_estimators.sweep import Sweep, sweep_model
 
 
 def parse_arguments(file: str, description: str | None) -> argparse.Namespace:

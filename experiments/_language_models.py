@@ -19,7 +19,8 @@ from skorch.callbacks import Callback
 
 from snn_estimators import CharTokenizer, language_model_scores, results_table, write_tables
 from snn_estimators.estimators import LanguageModel
-from snn_estimators.model_selection import describe_corpus, describe_run, prepare_text
+from snn_estimators.model_selection import describe_corpus, describe_run
+from snn_estimators.sweep import prepare_text
 
 LENGTH, WINDOWS, STEPS, SEEDS, BATCH = 128, 64, 500, 3, 16
 SHARED = {"tokenizer": CharTokenizer("spikedecoder"), "batch_size": BATCH, "device": "cpu"}

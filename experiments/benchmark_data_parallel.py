@@ -19,7 +19,7 @@ import pandas as pd
 from _experiment import write_benchmark
 
 from snn_estimators import DataParallel, SpikeDecoderLM, SpikeGPTLM
-from snn_estimators.model_selection import prepare_text
+from snn_estimators.sweep import prepare_text
 
 QUICK = "--quick" in sys.argv
 ROUNDS, STEPS, BATCH, LENGTH = (1, 2, 4, 16) if QUICK else (3, 20, 32, 64)

@@ -22,7 +22,7 @@ from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 
 from snn_estimators import WindowKFold, language_model_scores, split_windows
-from snn_estimators.model_selection import Sweep, prepare_text, sweep_model
+from snn_estimators.sweep import Sweep, prepare_text, sweep_model
 
 QUICK = "--quick" in sys.argv
 ROUNDS = 1 if QUICK else 3

@@ -15,20 +15,16 @@ from snn_estimators._version import __version__
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
+    from snn_estimators.distributed import DataParallel
     from snn_estimators.estimators import (
-        DataParallel,
         SpikeDecoderClassifier,
         SpikeDecoderLM,
         SpikeGPTClassifier,
         SpikeGPTLM,
     )
-    from snn_estimators.model_selection import (
-        Sweep,
-        language_model_scores,
-        results_table,
-        write_tables,
-    )
+    from snn_estimators.model_selection import language_model_scores, results_table, write_tables
     from snn_estimators.nn import SpikeGPT, SpikingDecoder
+    from snn_estimators.sweep import Sweep
     from snn_estimators.text import (
         BPETokenizer,
         CharTokenizer,
@@ -62,7 +58,18 @@ __all__ = [
     "split_windows",
     "write_tables",
 ]
-_ROOMS = ("convert", "energy", "estimators", "model_selection", "nn", "ops", "text")
+_ROOMS = (
+    "convert",
+    "distributed",
+    "energy",
+    "estimators",
+    "model_selection",
+    "nn",
+    "ops",
+    "persistence",
+    "sweep",
+    "text",
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -70,7 +77,7 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
     if name in __all__:
-        for room in ("text", "nn", "estimators", "model_selection"):
+        for room in ("text", "nn", "estimators", "distributed", "model_selection", "sweep"):
             module = importlib.import_module(f"{__name__}.{room}")
             if name in module.__all__:
                 globals()[name] = getattr(module, name)

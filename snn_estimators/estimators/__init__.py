@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 
 from snn_estimators.estimators.classifiers import SpikeDecoderClassifier, SpikeGPTClassifier
-from snn_estimators.estimators.data_parallel import DataParallel
 from snn_estimators.estimators.language_model import LanguageModel
 from snn_estimators.estimators.spike_decoder import SpikeDecoderLM
 from snn_estimators.estimators.spike_gpt import SpikeGPTLM
 
 __all__ = [
     "FAMILIES",
-    "DataParallel",
     "LanguageModel",
     "SpikeDecoderClassifier",
     "SpikeDecoderLM",

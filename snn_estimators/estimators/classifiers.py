@@ -8,11 +8,11 @@ from torch.nn import CrossEntropyLoss
 from torch.optim import AdamW
 
 from snn_estimators.estimators.language_model import LanguageModel
-from snn_estimators.estimators.memory import MemoryLike
 from snn_estimators.estimators.spike_decoder import SpikeDecoderLM
 from snn_estimators.estimators.spike_gpt import SpikeGPTLM
 from snn_estimators.estimators.text_classifier import TextClassifier
 from snn_estimators.nn import SpikeGPT, SpikingDecoder
+from snn_estimators.persistence.fit_cache import MemoryLike
 from snn_estimators.text import BaseTokenizer
 
 __all__ = ["SpikeDecoderClassifier", "SpikeGPTClassifier"]

@@ -14,20 +14,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from snn_estimators._validation import is_whole
-from snn_estimators.estimators.checkpoints import check_name
-from snn_estimators.estimators.data import (
+from snn_estimators.estimators.generation import Generation
+from snn_estimators.estimators.lm_scoring import Evaluation
+from snn_estimators.estimators.pretrained_io import Persistence
+from snn_estimators.estimators.text_net import TextNet
+from snn_estimators.estimators.token_windows import (
     TokenWindows,
     collate,
     equal_length_batches,
     window_lengths,
 )
-from snn_estimators.estimators.evaluation import Evaluation
-from snn_estimators.estimators.generation import Generation
-from snn_estimators.estimators.identity import identity_of_documents
-from snn_estimators.estimators.named_fit import NamedFit, refuse_taken_name
-from snn_estimators.estimators.persistence import Persistence
-from snn_estimators.estimators.saved_fit import SavedFit
-from snn_estimators.estimators.text_net import TextNet
+from snn_estimators.persistence.checkpointing import SavedFit
+from snn_estimators.persistence.named_run import NamedFit, refuse_taken_name
+from snn_estimators.persistence.run_folder import check_name
+from snn_estimators.persistence.stable_hash import identity_of_documents
 from snn_estimators.text import BaseTokenizer, Ids
 
 __all__ = ["LanguageModel"]

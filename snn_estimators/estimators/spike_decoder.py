@@ -9,8 +9,8 @@ from torch.nn import CrossEntropyLoss
 from torch.optim import AdamW
 
 from snn_estimators.estimators.language_model import LanguageModel
-from snn_estimators.estimators.memory import MemoryLike
 from snn_estimators.nn import SpikingDecoder
+from snn_estimators.persistence.fit_cache import MemoryLike
 from snn_estimators.text import BaseTokenizer
 
 __all__ = ["SpikeDecoderLM"]

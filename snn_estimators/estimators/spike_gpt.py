@@ -19,9 +19,9 @@ from torch.optim import Adam
 from snn_estimators._validation import is_number
 from snn_estimators.convert import from_spikegpt
 from snn_estimators.estimators.language_model import LanguageModel
-from snn_estimators.estimators.memory import MemoryLike
-from snn_estimators.estimators.persistence import build
+from snn_estimators.estimators.pretrained_io import build
 from snn_estimators.nn import SpikeGPT
+from snn_estimators.persistence.fit_cache import MemoryLike
 from snn_estimators.text import IGNORED, BaseTokenizer
 
 __all__ = ["SpikeGPTLM"]

@@ -15,10 +15,14 @@ from sklearn.base import ClassifierMixin, clone
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from snn_estimators.estimators.data import equal_length_batches
-from snn_estimators.estimators.identity import identity, identity_of_documents
-from snn_estimators.estimators.judgement import Judgement
-from snn_estimators.estimators.labelled import (
+from snn_estimators.estimators.classifier_scoring import Judgement
+from snn_estimators.estimators.fine_tuning import (
+    adopt_backbone,
+    adopt_tokenizer,
+    identity_of_pretrained,
+    resolve_pretrained,
+)
+from snn_estimators.estimators.labelled_documents import (
     LabelledDocuments,
     Labels,
     SimilarLengths,
@@ -28,18 +32,14 @@ from snn_estimators.estimators.labelled import (
     warn_of_singles,
 )
 from snn_estimators.estimators.language_model import LanguageModel
-from snn_estimators.estimators.memory import MemoryLike
-from snn_estimators.estimators.persistence import Persistence
-from snn_estimators.estimators.pretrained import (
-    adopt_backbone,
-    adopt_tokenizer,
-    identity_of_pretrained,
-    resolve_pretrained,
-)
-from snn_estimators.estimators.saved_fit import SavedFit
+from snn_estimators.estimators.pretrained_io import Persistence
 from snn_estimators.estimators.text_net import refuse_unknown_ids
+from snn_estimators.estimators.token_windows import equal_length_batches
 from snn_estimators.estimators.training import Split
 from snn_estimators.nn.classifier import DECISIONS, SequenceClassifier
+from snn_estimators.persistence.checkpointing import SavedFit
+from snn_estimators.persistence.fit_cache import MemoryLike
+from snn_estimators.persistence.stable_hash import identity, identity_of_documents
 from snn_estimators.text import BaseTokenizer, Ids, make_tokenizer
 
 __all__ = ["TextClassifier"]

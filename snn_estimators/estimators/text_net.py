@@ -11,12 +11,12 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from snn_estimators._validation import is_whole
-from snn_estimators.estimators.data import check_token_ids
-from snn_estimators.estimators.fit_identity import identities_of_parameters, unrepeatable
-from snn_estimators.estimators.memory import Memory, MemoryLike, RememberedFit, fit_key
-from snn_estimators.estimators.resumption import CannotGoOnError
-from snn_estimators.estimators.saved_fit import SavedFit
+from snn_estimators.estimators.token_windows import check_token_ids
 from snn_estimators.estimators.training import TrainedNet
+from snn_estimators.persistence.cache_key import identities_of_parameters, unrepeatable
+from snn_estimators.persistence.checkpointing import SavedFit
+from snn_estimators.persistence.fit_cache import Memory, MemoryLike, RememberedFit, fit_key
+from snn_estimators.persistence.training_state import CannotGoOnError
 from snn_estimators.text import BaseTokenizer, Ids, check_documents, make_tokenizer
 
 __all__ = ["TextNet"]

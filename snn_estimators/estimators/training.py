@@ -23,9 +23,9 @@ from snn_estimators.estimators.callbacks import (
     StepSchedule,
     TokenLoss,
 )
-from snn_estimators.estimators.fingerprints import digest
-from snn_estimators.estimators.keeper import Keeper
-from snn_estimators.estimators.resumption import CannotGoOnError, Position
+from snn_estimators.persistence.description import digest
+from snn_estimators.persistence.keeper import Keeper
+from snn_estimators.persistence.training_state import CannotGoOnError, Position
 from snn_estimators.text import IGNORED
 
 __all__ = ["Split", "TrainedNet"]

@@ -1,25 +1,17 @@
-"""Comparing models: scores for scikit-learn's searches, tidy tables, plots and whole sweeps."""
+"""Comparing models: scores for scikit-learn's searches, grids, tidy tables and plots."""
 
 from __future__ import annotations
 
 from snn_estimators._files import check_writable
 from snn_estimators.model_selection.grids import check_grid
-from snn_estimators.model_selection.outputs import SweepResult, TablesNotWrittenError
 from snn_estimators.model_selection.plots import plot_effects, plot_pareto
 from snn_estimators.model_selection.provenance import describe_corpus, describe_run
-from snn_estimators.model_selection.recipes import DEFAULT_GRIDS, prepare_text, sweep_model
 from snn_estimators.model_selection.report import present, write_tables
 from snn_estimators.model_selection.scoring import language_model_scores
 from snn_estimators.model_selection.seeds import compare_with_best
-from snn_estimators.model_selection.sweep import Sweep, SweepInterrupted
 from snn_estimators.model_selection.tables import pareto_front, results_table
 
 __all__ = [
-    "DEFAULT_GRIDS",
-    "Sweep",
-    "SweepInterrupted",
-    "SweepResult",
-    "TablesNotWrittenError",
     "check_grid",
     "check_writable",
     "compare_with_best",
@@ -29,9 +21,7 @@ __all__ = [
     "pareto_front",
     "plot_effects",
     "plot_pareto",
-    "prepare_text",
     "present",
     "results_table",
-    "sweep_model",
     "write_tables",
 ]

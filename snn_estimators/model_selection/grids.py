@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import ParameterGrid
 
-from snn_estimators.estimators.identity import identity
+from snn_estimators.persistence.stable_hash import identity
 from snn_estimators.text import make_tokenizer
 
 __all__ = [

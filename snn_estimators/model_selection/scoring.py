@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 
 from snn_estimators.energy import summarize
 from snn_estimators.estimators import LanguageModel
-from snn_estimators.estimators.evaluation import exp_or_inf
+from snn_estimators.estimators.lm_scoring import exp_or_inf
 
 __all__ = ["SCORES", "language_model_scores"]
 

@@ -1,12 +1,12 @@
 """Text: tokenizers and cleaners (scikit-learn transformers), corpora, windows, splits."""
 
 from snn_estimators.text._documents import check_documents
+from snn_estimators.text.base import BaseTokenizer, Ids, make_tokenizer, tokenizer_from_dict
 from snn_estimators.text.bpe import BPETokenizer
 from snn_estimators.text.char import CharTokenizer
 from snn_estimators.text.cleaner import TextCleaner
 from snn_estimators.text.corpora import available_corpora, load_corpus
 from snn_estimators.text.pretrained import PretrainedTokenizer
-from snn_estimators.text.tokenizers import BaseTokenizer, Ids, make_tokenizer, tokenizer_from_dict
 from snn_estimators.text.windows import IGNORED, PADDING, WindowKFold, split_windows
 from snn_estimators.text.word import WordTokenizer
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from sklearn.utils._param_validation import Interval
 
-from snn_estimators.text._backend import BackendTokenizer, check_unicode, import_tokenizers
+from snn_estimators.text._huggingface import BackendTokenizer, check_unicode, import_tokenizers
 
 __all__ = ["BPETokenizer"]
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from snn_estimators.text.tokenizers import BaseTokenizer, Ids
+from snn_estimators.text.base import BaseTokenizer, Ids
 
 __all__ = ["CharTokenizer"]
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-from snn_estimators.text._backend import BackendTokenizer, parse_backend
+from snn_estimators.text._huggingface import BackendTokenizer, parse_backend
 
 __all__ = ["PretrainedTokenizer"]
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from snn_estimators.text.tokenizers import BaseTokenizer, Ids
+from snn_estimators.text.base import BaseTokenizer, Ids
 
 __all__ = ["WordTokenizer"]
 

@@ -19,7 +19,7 @@ from skorch.callbacks import Callback
 from snn_estimators.energy import summarize
 from snn_estimators.model_selection import language_model_scores, results_table
 from snn_estimators.model_selection.scoring import SCORES
-from snn_estimators.model_selection.sweep import sweep_model
+from snn_estimators.sweep.sweep import sweep_model
 from snn_estimators.text import TextCleaner
 
 TEXTS = ["the cat sat on the mat. ", "a dog ran to the tree. ", "it saw the cat. "] * 4

@@ -1,0 +1,154 @@
+"""What a classifier takes over from a pretrained language model, and what may not contradict it."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from torch import nn
+
+from snn_estimators.estimators.language_model import LanguageModel
+from snn_estimators.persistence.stable_hash import identity
+from snn_estimators.text import BaseTokenizer
+
+__all__ = ["adopt_backbone", "adopt_tokenizer", "identity_of_pretrained", "resolve_pretrained"]
+
+
+def resolve_pretrained(given: Any, kind: type[LanguageModel]) -> LanguageModel | None:
+    """Return the fitted language model that a `pretrained` parameter means, or None.
+
+    Raises
+    ------
+    TypeError
+        If it is no such thing.
+    NotFittedError
+        If the model is not fitted.
+    FileNotFoundError, ValueError
+        See `from_pretrained`.
+    """
+    if given is None:
+        return None
+    model = given.estimator if isinstance(given, FrozenEstimator) else given
+    if isinstance(model, str | os.PathLike):
+        return kind.from_pretrained(model, device="cpu")
+    if not isinstance(model, kind):
+        raise TypeError(
+            f"pretrained must be None, a fitted {kind.__name__}, or the name or path of a saved "
+            f"one, got {given!r}."
+        )
+    if not model.initialized_:
+        raise NotFittedError(
+            "The pretrained model is not fitted: fit it first. Among the values of a search, which "
+            "are cloned, give the name of a saved model, or FrozenEstimator(model)."
+        )
+    return model
+
+
+def identity_of_pretrained(model: LanguageModel | None) -> Any:
+    """Return what tells apart all that a classifier adopts from a pretrained model."""
+    if model is None:
+        return None
+    tokenizer = None if model.tokenizer is None else model.tokenizer_.to_dict()
+    parameters = dict(sorted(model.get_params_for("module").items()))
+    return identity([model.module_, model.module, parameters, tokenizer])
+
+
+def adopt_tokenizer(
+    pretrained: LanguageModel, given: Any, parameters: Mapping[str, Any]
+) -> BaseTokenizer | None:
+    """Return a copy of the pretrained model's tokenizer, None if it knows token ids alone.
+
+    Parameters
+    ----------
+    pretrained : LanguageModel
+    given : "auto", str, BaseTokenizer or None
+        The classifier's own `tokenizer`.
+    parameters : dict
+        The classifier's own ``tokenizer__*``.
+
+    Raises
+    ------
+    ValueError
+        If what was given is not what the pretrained model has.
+    """
+    if pretrained.tokenizer is None:
+        if given is not None:
+            raise ValueError(
+                "The pretrained model has no tokenizer: set tokenizer=None and pass token ids."
+            )
+        return None
+    own = pretrained.tokenizer_
+    same = given in ("auto", own.type_name) or (
+        type(given) is type(own) and given.get_params() == own.get_params()
+    )
+    if not same:
+        raise ValueError(
+            f"tokenizer={given!r} contradicts the pretrained model's, {own!r}: leave it out."
+        )
+    _refuse_contradictions("tokenizer", parameters, own.get_params())
+    return copy.deepcopy(own)
+
+
+def adopt_backbone(
+    pretrained: LanguageModel, module: Any, parameters: Mapping[str, Any]
+) -> nn.Module:
+    """Return a copy of the pretrained model's module; its dropout alone may be another.
+
+    Parameters
+    ----------
+    pretrained : LanguageModel
+    module : type
+        The classifier's own `module`.
+    parameters : dict
+        The classifier's own ``module__*``.
+
+    Raises
+    ------
+    ValueError
+        If what was given is not what the pretrained model has.
+    """
+    own: nn.Module = getattr(pretrained.module_, "_orig_mod", pretrained.module_)
+    kind: Any = type(own)
+    if module is not kind:
+        raise ValueError(
+            f"module={module!r} contradicts the pretrained model's, {kind.__name__}: leave it out."
+        )
+    if isinstance(pretrained.module, nn.Module):  # nobody knows how it was built
+        if parameters:
+            raise ValueError(
+                f"module__{min(parameters)} cannot be set: the pretrained model was made from a "
+                "ready module."
+            )
+        return copy.deepcopy(own)
+    signature = inspect.signature(kind).parameters.values()
+    defaults = {p.name: p.default for p in signature if p.default is not p.empty}
+    built_with = {
+        **defaults,
+        **pretrained.get_params_for("module"),
+        "vocab_size": pretrained.vocab_size_,
+    }
+    dropouts = {name: p for name, p in parameters.items() if name.endswith("dropout")}
+    _refuse_contradictions(
+        "module", {k: p for k, p in parameters.items() if k not in dropouts}, built_with
+    )
+    if not dropouts:
+        return copy.deepcopy(own)
+    backbone: nn.Module = kind(**{**built_with, **dropouts})
+    backbone.load_state_dict(own.state_dict())
+    return backbone
+
+
+def _refuse_contradictions(
+    component: str, given: Mapping[str, Any], own: Mapping[str, Any]
+) -> None:
+    for name, value in given.items():
+        if value != own.get(name):
+            raise ValueError(
+                f"{component}__{name}={value!r} contradicts the pretrained model's "
+                f"{own.get(name)!r}: leave it out."
+            )

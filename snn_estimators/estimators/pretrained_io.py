@@ -1,0 +1,256 @@
+"""Models as folders of plain files: nothing is pickled, nothing runs on load."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from sklearn.base import clone
+
+from snn_estimators._files import OtherKindError, read_json
+from snn_estimators.estimators.training import TrainedNet
+from snn_estimators.persistence.atomic_folder import alone_at, mend, stamp, write_folder
+from snn_estimators.persistence.catalog import not_there
+from snn_estimators.persistence.model_files import (
+    CONFIG,
+    HISTORY,
+    check_keys,
+    load_weights,
+    plain,
+    read_classes,
+    read_config,
+    read_history,
+    read_tokenizer,
+    refuse_other_content,
+    untuple,
+    write_model,
+)
+from snn_estimators.persistence.names import load_argument, resolve_name
+from snn_estimators.persistence.run_folder import Run, is_run, other_steps
+
+__all__ = ["Persistence", "build", "load_pretrained", "model_folder"]
+
+_OF_A_FIT = frozenset({"name", "resume", "save_every_n_steps"})
+"""Parameters of how a fit saves itself, no part of the model."""
+
+
+class Persistence(TrainedNet):
+    """The saving and loading methods of a language model."""
+
+    def save_pretrained(self, name_or_path: str | os.PathLike[str]) -> Path:
+        """Write the fitted model into a folder, whole or not at all.
+
+        Parameters
+        ----------
+        name_or_path : str or path
+            A name, which resolves under ``$SNN_ESTIMATORS_HOME/models`` (without that variable
+            ``~/.snn_estimators/models``), or a path (``./models/tolstoy``, an absolute one, or a
+            `pathlib.Path`). An older model there is replaced: whoever reads meanwhile gets the one
+            or the other, two writers take turns (where the file system knows locks), and if one is
+            killed the next reader or writer of that name puts the older model back.
+
+        Returns
+        -------
+        Path
+            The folder, with ``config.json``, ``model.safetensors``, ``tokenizer.json`` (unless
+            ``tokenizer=None``), ``history.json`` and a model card, ``README.md``. The optimizer's
+            state is not saved.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator was not fitted.
+        ValueError
+            If the string is no name, or the folder holds anything but a model, such as the
+            checkpoints of a named fit.
+        OSError
+            If the folder cannot be written.
+        """
+        self.check_is_fitted()
+        folder = resolve_name(name_or_path)
+        if is_run(folder):
+            raise ValueError(
+                f"{folder} is the folder of a named fit and its checkpoints: choose another name "
+                "or path."
+            )
+        title, argument = folder.resolve().name, load_argument(name_or_path)
+        with alone_at(folder):
+            refuse_other_content(folder)
+            write_folder(folder, lambda draft: write_model(self, draft, title, argument))
+        return folder
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        checkpoint: str | int | None = None,
+        **overrides: Any,
+    ) -> Self:
+        """Read a fitted model that `save_pretrained` or a named fit wrote.
+
+        Parameters
+        ----------
+        name_or_path : str or path
+            See `save_pretrained`.
+        checkpoint : {"latest", "best"} or int, optional
+            Which checkpoint of a named fit: the newest (also by default), the one with the lowest
+            validation loss, or that of a step. A model of `save_pretrained` has none to choose.
+        **overrides
+            Parameters that differ from the saved ones, such as ``device``. Parameters that JSON
+            cannot hold (callbacks, classes other than the defaults) are not saved, and are given
+            here if need be; config.json lists them under ``left_out``. A `module` of one's own has
+            to be given.
+
+        Returns
+        -------
+        estimator
+            Fitted; its scores are those of the one that was saved. `partial_fit` goes on with a
+            fresh optimizer. `interrupted_` is False, as no fit was interrupted here; the model
+            card tells of one that was. `name`, `resume`, `save_every_n_steps` and `memory` are the
+            defaults again unless they are given: what is fitted anew is another fit.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such model or checkpoint, or a file of it is missing.
+        ValueError
+            If a file is damaged, or the files do not fit each other, this class, or the overrides.
+        """
+        return _read(name_or_path, checkpoint, lambda folder: cls._from_folder(folder, overrides))
+
+    @classmethod
+    def _from_folder(cls, folder: Path, overrides: dict[str, Any]) -> Self:
+        config = read_config(folder, cls.__name__)
+        if "module" in config["left_out"] and "module" not in overrides:
+            raise OtherKindError(
+                f"The model in {folder} was made with a module of its own, which is not saved: "
+                "pass module=..., the same class, or an instance built the same way."
+            )
+        saved = config["parameters"].items()
+        parameters = {k: untuple(v) for k, v in saved if k not in _OF_A_FIT}
+        tokenizer = None
+        if config["has_tokenizer"]:
+            tokenizer = read_tokenizer(folder, config["vocab_size"])
+            parameters.setdefault("tokenizer", clone(tokenizer))
+        history = read_history(folder / HISTORY)
+        classes = read_classes(config, folder / CONFIG)
+        try:
+            estimator = cls(**{**parameters, **overrides})
+            if classes is not None:
+                estimator.classes_ = classes
+            build(estimator, config["vocab_size"])
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            given = f" with the given {', '.join(overrides)}" if overrides else ""
+            raise (OtherKindError if overrides else ValueError)(
+                f"The parameters in {folder / CONFIG}{given} make no {cls.__name__}: {error}"
+            ) from error
+        load_weights(plain(estimator.module_), folder, config["weights_sha256"])
+        estimator.history_ = history
+        if tokenizer is not None:
+            estimator.tokenizer_ = tokenizer
+        # An old Ctrl-C is no reason to stop whoever scores the model now.
+        for name, value in {**config["fitted"], "interrupted_": False}.items():
+            setattr(estimator, name, value)
+        return estimator
+
+
+def load_pretrained(
+    name_or_path: str | os.PathLike[str], *, checkpoint: str | int | None = None, **overrides: Any
+) -> Any:
+    """Read a fitted model of whatever class it is.
+
+    Parameters
+    ----------
+    name_or_path, checkpoint, **overrides
+        As in `Persistence.from_pretrained`.
+
+    Returns
+    -------
+    estimator
+        Of the class that ``config.json`` names: any subclass of `Persistence` that was imported.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `Persistence.from_pretrained`, and if there is no such class.
+    """
+
+    def read(folder: Path) -> Any:
+        config = read_json(folder / CONFIG)
+        check_keys(config, {"format": object, "estimator": str}, folder / CONFIG)
+        classes = _subclasses(Persistence)
+        if config["estimator"] not in classes:
+            raise OtherKindError(
+                f"{folder} holds a {config['estimator']!r}, and there are only {sorted(classes)}: "
+                "import the module that defines it."
+            )
+        return classes[config["estimator"]]._from_folder(folder, overrides)
+
+    return _read(name_or_path, checkpoint, read)
+
+
+def _read(
+    name_or_path: str | os.PathLike[str],
+    checkpoint: str | int | None,
+    read: Callable[[Path], Any],
+) -> Any:
+    """Let `read` read the folder of a model; again if it was replaced or deleted meanwhile."""
+    while True:
+        folder = model_folder(name_or_path, checkpoint)
+        before = stamp(folder)
+        if before is None:
+            continue
+        try:
+            model = read(folder)
+        except (FileNotFoundError, ValueError) as error:
+            if stamp(folder) != before:
+                continue
+            others = other_steps(folder)
+            if not others or isinstance(error, OtherKindError):
+                raise
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"{error} Other checkpoints of this fit are at steps {others}.") from error
+        if not mend(folder) or stamp(folder) == before:
+            return model
+
+
+def _subclasses(base: Any) -> dict[str, Any]:
+    """Return all subclasses by name; of two with one name, the one that was there first."""
+    found: dict[str, Any] = {}
+    for subclass in base.__subclasses__():
+        found = {**_subclasses(subclass), subclass.__name__: subclass, **found}
+    return found
+
+
+def model_folder(name_or_path: str | os.PathLike[str], checkpoint: str | int | None) -> Path:
+    """Return the folder with the files of a saved model, or of a checkpoint of a named fit.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such model or checkpoint.
+    ValueError
+        If a checkpoint is asked for where there are none.
+    """
+    folder = resolve_name(name_or_path)
+    if is_run(folder):
+        return Run(folder).choose("latest" if checkpoint is None else checkpoint)
+    if not mend(folder):
+        raise FileNotFoundError(not_there(name_or_path, folder))
+    if checkpoint is not None:
+        raise ValueError(
+            f"{folder} is a single saved model, without checkpoints to choose from: leave out "
+            f"checkpoint={checkpoint!r}."
+        )
+    return folder
+
+
+def build(estimator: Any, vocab_size: int) -> None:
+    """Build the module of a new estimator, for weights to come."""
+    estimator._check_parameters({})
+    estimator._new_vocab_size = vocab_size
+    with estimator._private_generators(0):
+        estimator.initialize()

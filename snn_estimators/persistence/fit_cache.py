@@ -1,0 +1,369 @@
+"""Finished fits that are loaded instead of trained again, and unfinished ones that go on.
+
+A memory is a folder::
+
+    memory/
+        store.json                            the format of the rest
+        fits/1f0c....safetensors              a finished fit
+        fits/93ab....unfinished.safetensors   the newest state of one that is not
+
+A fit's file is named by the SHA-256 of all that defines its outcome: class and parameters, data,
+versions, the kind of device. Files are replaced whole and carry a checksum. While one process is at
+a fit, others that want the same wait for it; a lock ends with its process, killed or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Self, TypeAlias, TypeVar
+
+import joblib
+
+from snn_estimators._files import read_json, replace_file, write_file
+from snn_estimators._torch import resolve_device
+from snn_estimators.persistence import training_state
+from snn_estimators.persistence.cache_key import (
+    identities_of_parameters,
+    identity_in_fit,
+    settings_of_process,
+    unrepeatable,
+    watch_global_generators,
+)
+from snn_estimators.persistence.checkpointing import Saved, SavedFit, versions
+from snn_estimators.persistence.file_lock import passing_lock
+from snn_estimators.persistence.model_files import check_keys
+from snn_estimators.persistence.training_state import (
+    CannotGoOnError,
+    TrainingState,
+    unkept_attributes,
+)
+from snn_estimators.text import BaseTokenizer
+
+__all__ = ["Memory", "MemoryLike", "RememberedFit", "fit_key"]
+
+Fitted = TypeVar("Fitted", bound=Any)
+MemoryLike: TypeAlias = str | os.PathLike[str] | joblib.Memory | None
+
+FORMAT = 1
+_STORE, _FITS = "store.json", "fits"
+_ABOUT = {"key": str, "step": int, "planned_steps": int, "vocab_size": int, "split": str}
+_SHARE = 0.01  # of a fit's time that may go into saving it unasked
+_FIRST = 0.01  # seconds that saving takes, before it is known
+
+
+class Memory:
+    """The folder of a memory.
+
+    Parameters
+    ----------
+    folder : Path
+        It need not be there.
+
+    Raises
+    ------
+    ValueError
+        If it holds other things, or is of a newer version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._fits = self.folder / _FITS
+        self._check()
+
+    @classmethod
+    def of(cls, memory: Any) -> Self | None:
+        """Return what a `memory` parameter means; None if that keeps nothing.
+
+        Parameters
+        ----------
+        memory : str, path, joblib.Memory or None
+            Of a `joblib.Memory` it is a folder in its store, which ``clear()`` deletes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is nothing of the kind, or no folder for fits.
+
+        Examples
+        --------
+        >>> import tempfile, joblib
+        >>> Memory.of("there").folder
+        PosixPath('there')
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Memory.of(joblib.Memory(folder)).folder.relative_to(folder)
+        PosixPath('joblib/snn_estimators')
+        >>> Memory.of(joblib.Memory(location=None)) is None
+        True
+        """
+        is_joblib = hasattr(memory, "cache") and hasattr(memory, "store_backend")
+        place = getattr(memory.store_backend, "location", None) if is_joblib else memory
+        if place is None:
+            return None
+        if not isinstance(place, str | os.PathLike) or not os.fspath(place):
+            raise TypeError(
+                f"memory must be None, the path of a folder or a joblib.Memory, got {memory!r}."
+            )
+        if is_joblib and getattr(memory, "backend", "local") != "local":
+            raise ValueError(
+                f"memory={memory!r} keeps things elsewhere than in a folder: give the path of one."
+            )
+        folder = Path(place).expanduser()
+        return cls(folder / "snn_estimators" if is_joblib else folder)
+
+    def _check(self) -> None:
+        store = self.folder / _STORE
+        if store.is_file():
+            try:
+                content = read_json(store)
+                check_keys(content, {"format": int}, store)
+            except ValueError as error:
+                told = f"{error} Delete it: the fits are checked each by itself."
+                raise ValueError(told) from error
+            if content["format"] > FORMAT:
+                raise ValueError(
+                    f"memory={str(self.folder)!r} is a store from a newer version of "
+                    f"snn_estimators (format {content['format']}, this one knows {FORMAT}): "
+                    "upgrade, or choose another folder."
+                )
+        elif self.folder.is_dir():
+            visible = (path.name for path in self.folder.iterdir() if path.name[0] != ".")
+            if {*visible} - {_FITS, _STORE}:  # the latter from a moment ago
+                raise ValueError(
+                    f"memory={str(self.folder)!r} holds other things: choose another folder, or "
+                    "one that is not there yet."
+                )
+        elif self.folder.exists():
+            raise ValueError(f"memory={str(self.folder)!r} is no folder: choose another path.")
+
+    def open(self) -> None:
+        """Make the folder, unless it is there.
+
+        Raises
+        ------
+        OSError
+            If that is impossible.
+        """
+        store = self.folder / _STORE
+        if store.is_file():
+            return
+        self._fits.mkdir(parents=True, exist_ok=True)
+        content = {"format": FORMAT, "versions": versions()}
+        with passing_lock(self.folder / ".store.lock"):
+            write_file(store, f"{json.dumps(content)}\n".encode())
+
+    def finished(self, key: str) -> Path:
+        """Return the file of a finished fit."""
+        return self._fits / f"{key}.safetensors"
+
+    def unfinished(self, key: str) -> Path:
+        """Return the file of the newest state of an unfinished fit."""
+        return self._fits / f"{key}.unfinished.safetensors"
+
+    def forget(self, key: str) -> None:
+        """Delete what there is of a fit."""
+        for path in (self.finished(key), self.unfinished(key)):
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def held(self, key: str) -> Iterator[None]:
+        """Wait until nobody else is at a fit, keep others away, and sweep up what a kill left."""
+        with passing_lock(self._fits / f".{key}.lock"):
+            for draft in self._fits.glob(f".{key}*.tmp"):
+                draft.unlink(missing_ok=True)
+            yield
+
+
+class RememberedFit(SavedFit):
+    """Saves a fit in a memory, or loads it from there, finished or not.
+
+    Enter it before the fit: that waits for others at the same fit, and reads what there is.
+
+    Whatever is wrong with the memory's files costs a warning and time, never the fit.
+
+    Parameters
+    ----------
+    memory : Memory
+    key : str
+        From `fit_key`.
+    tokenizer : BaseTokenizer or None
+        Not fitted, as the estimator would fit it.
+    """
+
+    def __init__(self, memory: Memory, key: str, tokenizer: BaseTokenizer | None) -> None:
+        super().__init__()
+        self._memory = memory
+        self._key = key
+        self._tokenizer = tokenizer
+        self._told: set[str] = set()
+        self._saved_at, self._cost = time.monotonic(), _FIRST
+        self._was_drawn_from = watch_global_generators()
+
+    def __enter__(self) -> Self:
+        self._memory.open()
+        self.saved = self._read(self._memory.finished(self._key))
+        if self.saved is not None:
+            return self
+        with ExitStack() as open_until_here:
+            try:
+                open_until_here.enter_context(self._memory.held(self._key))
+            except OSError as error:
+                self._warn(f"others may do the same fit at the same time: {error}")
+            files = self._memory.finished(self._key), self._memory.unfinished(self._key)
+            self.saved = self._read(files[0]) or self._read(files[1])
+            self._open = open_until_here.pop_all()
+        return self
+
+    def _read(self, path: Path) -> Saved | None:
+        """Read a file, None if there is none or it is damaged."""
+        try:
+            state = TrainingState.read(path)
+            about = state.about
+            check_keys(about, _ABOUT, path)
+            if about["key"] != self._key:
+                raise ValueError(f"{path} is damaged: it is of another fit.")
+            tokenizer = self._recall(about.get("tokenizer"))
+        except FileNotFoundError:
+            return None
+        except (OSError, TypeError, ValueError) as error:
+            self._warn(f"a file cannot be used, and the fit is done without it: {error}")
+            return None
+        return Saved(
+            about["step"],
+            about["planned_steps"],
+            path == self._memory.finished(self._key),
+            state,
+            tokenizer,
+            about["vocab_size"],
+        )
+
+    def _recall(self, content: Mapping[str, Any] | None) -> BaseTokenizer | None:
+        if self._tokenizer is None or content is None:
+            return None
+        # With its own class, as a worker may know it under no name; with its own parameters, as
+        # JSON has no tuples.
+        tokenizer = type(self._tokenizer).from_dict(content)
+        return tokenizer.set_params(**self._tokenizer.get_params(deep=False))
+
+    def carry_out(self, fit: Callable[[SavedFit | None], Fitted]) -> Fitted:
+        """Fit, and let Ctrl-C leave it.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If the fit was interrupted: skorch swallows that, and a search would score what is half
+            done, and begin with the next candidate.
+        """
+        fitted = fit(self)
+        if fitted.interrupted_:
+            raise KeyboardInterrupt(f"The fit was interrupted.{self.way_on()}")
+        return fitted
+
+    # What the fit tells
+
+    def _go_on(self, net: Any, saved: Saved) -> None:
+        if saved.state.about["split"] != self._about["split"]:
+            raise CannotGoOnError("Its train_split gave other sides: give it a random_state.")
+        super()._go_on(net, saved)
+
+    def fit_begun(self, net: Any, split: Any) -> None:
+        """Go on where the fit was cut off, if it was."""
+        super().fit_begun(net, split)
+        self._saved_at = time.monotonic()
+
+    def _is_due(self, net: Any, *, epoch_is_over: bool) -> bool:
+        if net.save_every_n_steps is not None:
+            return super()._is_due(net, epoch_is_over=epoch_is_over)
+        return epoch_is_over and time.monotonic() - self._saved_at > self._cost / _SHARE
+
+    def way_on(self) -> str:
+        """Return how an interrupted fit goes on."""
+        return f" The same fit goes on from its newest state in {self._memory.folder}."
+
+    def _save(self, net: Any, *, finished: bool = False) -> None:
+        unkept = unkept_attributes(net)
+        if unkept:
+            callback, attribute, kind = unkept[0]
+            self._warn(
+                f"the fit is not kept, as no file can hold {attribute!r} of the callback "
+                f"{callback!r}, a {kind}: if a loaded fit may do without, name it in a class "
+                "attribute not_resumed."
+            )
+            return
+        if self._was_drawn_from():
+            self._warn(
+                "the fit is not kept, as no other equals it: it draws random numbers from numpy's "
+                "or Python's global generator. Give a random_state to what draws them."
+            )
+            return
+        begun = time.monotonic()
+        try:
+            content = TrainingState.capture(net, self._told_of(net)).to_bytes()
+            self._write(content, finished)
+        except Exception as error:  # of many kinds: modules hold what no file knows
+            self._warn(f"the fit could not be saved, and goes on without: {error}")
+        self._saved_at = time.monotonic()
+        self._cost = self._saved_at - begun
+
+    def _told_of(self, net: Any) -> dict[str, Any]:
+        tokenizer = None if self._tokenizer is None else net.tokenizer_.to_dict()
+        own = {"key": self._key, "step": net._position.steps, "planned_steps": net.planned_steps_}
+        return {**self._about, **own, "vocab_size": net.vocab_size_, "tokenizer": tokenizer}
+
+    def _write(self, content: bytes, finished: bool) -> None:
+        unfinished = self._memory.unfinished(self._key)
+        if not finished:
+            replace_file(unfinished, content)
+            return
+        write_file(self._memory.finished(self._key), content)
+        unfinished.unlink(missing_ok=True)
+
+    def _warn(self, told: str) -> None:
+        """Warn of a trouble once a fit."""
+        if told not in self._told:
+            self._told.add(told)
+            warnings.warn(f"memory={str(self._memory.folder)!r}: {told}", UserWarning, stacklevel=6)
+
+
+# Which fits are the same
+
+
+def fit_key(estimator: Any, data: Mapping[str, Any], fit_params: Mapping[str, Any]) -> str:
+    """Return what two fits have in common if one may stand for the other, a SHA-256.
+
+    Fits that no other equals have no key in common with any.
+
+    Parameters
+    ----------
+    estimator : TextNet
+    data : mapping
+        What else the fit depends on, each told by `identity` or its like.
+    fit_params : mapping
+        Of the call of fit.
+
+    Raises
+    ------
+    TypeError
+        If something cannot be told from its like.
+    """
+    device = resolve_device(estimator.device)
+    parts = {
+        "formats": [FORMAT, training_state.FORMAT],
+        "versions": versions(),
+        "class": identity_in_fit("the estimator's class", type(estimator)),
+        "device": device.type,
+        "settings": settings_of_process(device),
+        "parameters": identities_of_parameters(estimator),
+        "fit_params": {name: identity_in_fit(name, value) for name, value in fit_params.items()},
+        "data": dict(data),
+    }
+    if unrepeatable(estimator):
+        parts["once"] = uuid.uuid4().hex
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,341 @@
+"""The folder of a named fit: its checkpoints, which of them to keep, and which to read.
+
+::
+
+    models/GPT-1/
+        checkpoints/step-00000100/    a model's files, the state of the training, a summary
+        checkpoints/step-00000200/
+        log.csv                       a row a step
+        error.log                     if an exception ended the fit
+
+Weights and history are in the model's files alone; the state has those files' checksums.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import shutil
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from numbers import Integral
+from pathlib import Path
+
+import safetensors.torch
+
+from snn_estimators._files import read_json, require, write_json
+from snn_estimators.persistence.atomic_folder import make_folder, mend_all, write_folder
+from snn_estimators.persistence.file_lock import lock
+from snn_estimators.persistence.model_files import CARD, HISTORY, WEIGHTS, check_keys
+from snn_estimators.persistence.names import is_name, models_home
+from snn_estimators.persistence.training_state import TrainingState
+
+__all__ = [
+    "ERRORS",
+    "LOG",
+    "STATE",
+    "Run",
+    "Summary",
+    "check_name",
+    "is_run",
+    "other_steps",
+    "read_state",
+    "write_state",
+]
+
+STATE, SUMMARY, LOG, ERRORS = "training.safetensors", "checkpoint.json", "log.csv", "error.log"
+_LOCK = ".lock"
+_PATIENCE = 1.0  # seconds; `is_held` has the lock for a moment
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is told of a checkpoint without reading its tensors.
+
+    Parameters
+    ----------
+    step, planned_steps : int
+        Done, and to be done in all.
+    finished : bool
+        Whether the fit came to its end: all steps, or an early stop.
+    train_loss : float or None
+        Of the last step.
+    valid_loss : float or None
+        If there was a validation at this very step.
+    """
+
+    step: int
+    planned_steps: int
+    finished: bool
+    train_loss: float | None
+    valid_loss: float | None
+
+    def write(self, folder: Path) -> None:
+        """Write a file of the checkpoint."""
+        write_json(folder / SUMMARY, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Summary:
+        """Read what `write` wrote.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If the file is missing or damaged.
+        """
+        path = folder / SUMMARY
+        content = read_json(path)
+        numbers, losses = ("step", "planned_steps"), ("train_loss", "valid_loss")
+        is_sound = (
+            isinstance(content, dict)
+            and content.keys() == cls.__dataclass_fields__.keys()
+            and all(type(content[name]) is int for name in numbers)
+            and all(content[n] is None or type(content[n]) in (int, float) for n in losses)
+            and type(content["finished"]) is bool
+        )
+        if not is_sound:
+            raise ValueError(f"{path} is damaged: it is no summary of a checkpoint.")
+        return cls(**content)
+
+
+_MODULE = "module_/"  # before the names of weights among a state's tensors
+
+
+def write_state(state: TrainingState, folder: Path) -> None:
+    """Write the state of a training into the folder of its model's files, for `read_state`."""
+    files = {path.name: _sha256(path) for path in folder.iterdir() if path.name != CARD}
+    content = {**state.content, "history": [], "files": files}
+    others = {name: t for name, t in state.tensors.items() if not name.startswith(_MODULE)}
+    TrainingState(content, others).write(folder / STATE)
+
+
+def read_state(folder: Path) -> TrainingState:
+    """Read what `write_state` wrote, with weights and history from the model's files.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If one is damaged, the model's included.
+    """
+    state = TrainingState.read(folder / STATE)
+    check_keys(state.content, {"files": dict}, folder / STATE)
+    for name, told in {HISTORY: "", WEIGHTS: "", **state.content["files"]}.items():
+        require(folder / name)
+        if _sha256(folder / name) != told:
+            raise ValueError(f"{folder / name} is damaged: it is not what was saved.")
+    state.content["history"] = read_json(folder / HISTORY)
+    weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
+    state.tensors.update({f"{_MODULE}{name}": tensor for name, tensor in weights.items()})
+    return state
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_name(name: object) -> None:
+    """Refuse what is no name, before anything is done under it.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not isinstance(name, str) or not is_name(name):
+        raise ValueError(
+            f"name must be None or up to 100 letters, digits, '.', '_' and '-', the first of them "
+            f"no '.' or '-', got {name!r}: it is a folder under {models_home()}."
+        )
+
+
+def is_run(folder: Path) -> bool:
+    """Tell the folder of a named fit."""
+    return (folder / "checkpoints").is_dir()
+
+
+def other_steps(checkpoint: Path) -> list[int]:
+    """Return the steps of a checkpoint's siblings; none if it is no checkpoint."""
+    run = Run(checkpoint.resolve().parent.parent)
+    return [step for step in run.steps() if run.checkpoint(step).name != checkpoint.name]
+
+
+class Run:
+    """The folder of a named fit.
+
+    Parameters
+    ----------
+    folder : Path
+        It need not be there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+
+    @property
+    def name(self) -> str:
+        """The name of the fit."""
+        return self.folder.resolve().name
+
+    # What there is
+
+    def steps(self) -> list[int]:
+        """Return the steps of which there are checkpoints, damaged or not, in order."""
+        if not self.checkpoints.is_dir():
+            return []
+        found = (re.fullmatch(r"step-(\d{8,})", p.name) for p in self.checkpoints.iterdir())
+        return sorted(int(match[1]) for match in found if match)
+
+    def checkpoint(self, step: int) -> Path:
+        """Return the folder of a checkpoint."""
+        return self.checkpoints / f"step-{step:08d}"
+
+    def best(self, last: int | None = None) -> tuple[float, int] | None:
+        """Return the lowest validation loss of all checkpoints (up to a step), and its step."""
+        losses = []
+        for step in self.steps():
+            try:
+                loss = Summary.read(self.checkpoint(step)).valid_loss
+            except (OSError, ValueError):
+                continue  # damaged, and the best of nothing
+            if loss is not None and math.isfinite(loss) and (last is None or step <= last):
+                losses.append((float(loss), step))
+        return min(losses, default=None)
+
+    def choose(self, checkpoint: str | int) -> Path:
+        """Return the folder of a checkpoint, "latest", "best" or that of a step.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such checkpoint.
+        ValueError
+            If this is none of the three.
+        """
+        steps = self.steps()
+        if not steps:
+            raise FileNotFoundError(f"The fit {self.folder} has no checkpoint (yet).")
+        if checkpoint == "latest":
+            return self.checkpoint(steps[-1])
+        if checkpoint == "best":
+            best = self.best()
+            if best is None:
+                raise FileNotFoundError(
+                    f"No checkpoint of {self.folder} has a validation loss, so none is the best: "
+                    f"choose 'latest' or a step, of which there are {steps}."
+                )
+            return self.checkpoint(best[1])
+        if isinstance(checkpoint, bool) or not isinstance(checkpoint, Integral):
+            raise ValueError(
+                f"checkpoint must be 'latest', 'best' or a step, got {checkpoint!r}: there are the "
+                f"steps {steps}."
+            )
+        if checkpoint not in steps:
+            raise FileNotFoundError(
+                f"There is no checkpoint of step {checkpoint} in {self.folder}: there are the "
+                f"steps {steps}."
+            )
+        return self.checkpoint(checkpoint)
+
+    # What is written
+
+    def save(self, step: int, write: Callable[[Path], None], keep: int) -> None:
+        """Let `write` fill the folder of a checkpoint; then delete those not to be kept.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written. The others stay.
+        """
+        try:
+            write_folder(self.checkpoint(step), write)
+        except OSError as error:
+            raise self._not_saved(step, error) from error
+        self._prune(step, keep)
+
+    def _not_saved(self, step: int, error: OSError) -> OSError:
+        """Return an error that tells what there is, and what to do."""
+        whole = [other for other in self.steps() if other < step]
+        remedy = (
+            f"step {whole[-1]} is whole: free space, and go on by fit(X, resume=True)."
+            if whole
+            else "nothing is: free space, and begin again."
+        )
+        told = (
+            f"Step {step} could not be saved in {self.folder} ({error.strerror or error}); {remedy}"
+        )
+        return OSError(told) if error.errno is None else OSError(error.errno, told)
+
+    def _prune(self, newest: int, keep: int) -> None:
+        """Keep so many newest checkpoints, and the best; those beyond `newest` were damaged."""
+        steps = [step for step in self.steps() if step <= newest]
+        best = self.best(newest)
+        kept = {*steps[-keep:], *(best[1:] if best else ())}
+        for step in self.steps():
+            if step not in kept:
+                self._delete(self.checkpoint(step))
+
+    def _delete(self, folder: Path) -> None:
+        # Out of sight first: a kill must not leave half a checkpoint.
+        doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.gone")
+        folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def log_error(self, error: BaseException, step: int) -> None:
+        """Add an exception to error.log; if that fails too, the exception says so."""
+        try:
+            told = "".join(traceback.format_exception(error))
+            with (self.folder / ERRORS).open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}, after step {step}\n{told}\n")
+        except Exception as another:
+            error.add_note(f"error.log could not be written: {another}")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep others out of the folder, and sweep it; a lock ends with its process, killed or not.
+
+        Raises
+        ------
+        ValueError
+            If another fit is at work there.
+        OSError
+            If the folder cannot be written.
+        """
+        make_folder(self.checkpoints)
+        with (self.folder / _LOCK).open("a") as file:
+            if not lock(file, within=_PATIENCE):
+                raise ValueError(
+                    f"Another fit named {self.name!r} is at work in {self.folder}: wait for its "
+                    "end, or choose another name."
+                )
+            mend_all(self.checkpoints)
+            for kind in ("new", "old", "gone"):  # what a kill left
+                for rest in self.checkpoints.glob(f".*.{kind}"):
+                    shutil.rmtree(rest, ignore_errors=True)
+            for half in self.folder.glob(".*.tmp"):
+                half.unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                if {path.name for path in self.folder.iterdir()} <= {_LOCK, "checkpoints"}:
+                    self._remove_if_empty()
+
+    def is_held(self) -> bool:
+        """Tell whether a fit is at work in the folder."""
+        try:
+            with (self.folder / _LOCK).open() as file:
+                return not lock(file)
+        except FileNotFoundError:
+            return False
+
+    def _remove_if_empty(self) -> None:
+        """Leave nothing behind a fit that never began."""
+        if not any(self.checkpoints.iterdir()):
+            shutil.rmtree(self.folder, ignore_errors=True)

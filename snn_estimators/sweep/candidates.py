@@ -1,0 +1,161 @@
+"""The candidates of a grid: each once, and whether a model can be made of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.model_selection import ParameterGrid
+
+from snn_estimators.model_selection.grids import Grid
+from snn_estimators.model_selection.labels import readable
+from snn_estimators.model_selection.scoring import final_estimator
+from snn_estimators.model_selection.tables import short_names
+from snn_estimators.persistence.stable_hash import identity
+from snn_estimators.sweep.score_cache import fit_key
+from snn_estimators.text import BaseTokenizer
+
+__all__ = ["list_candidates", "try_candidates"]
+
+Candidate = dict[str, Any]
+
+
+def list_candidates(estimator: Any, grid: Grid | Sequence[Grid]) -> list[Candidate]:
+    """List what a grid, or a list of grids, compares: each model once.
+
+    Candidates of several grids that make the same model, as one grid says what another leaves to
+    the estimator, are one, with the parameters of both.
+
+    Parameters
+    ----------
+    estimator : language model, or Pipeline that ends in one
+    grid : dict or list of dicts
+        Under full names.
+
+    Returns
+    -------
+    list of dict
+
+    Raises
+    ------
+    ValueError
+        If a grid has values that make no difference.
+
+    Examples
+    --------
+    >>> from snn_estimators.sweep.defaults import sweep_model
+    >>> grids = [{"module__heads": [1, 5]}, {"module__heads": [5]}, {"module__blocks": [1, 2]}]
+    >>> list_candidates(sweep_model(heads=1, blocks=2), grids)
+    [{'module__heads': 1, 'module__blocks': 2}, {'module__heads': 5}, {'module__blocks': 1}]
+    """
+    found: dict[str, Candidate] = {}
+    number = count()
+    for one in [grid] if isinstance(grid, Mapping) else grid:
+        own: dict[str, Candidate] = {}
+        for candidate in ParameterGrid(one):
+            try:
+                key = fit_key(_made(estimator, candidate))
+            except Exception:  # what is wrong with it is told when it is tried
+                key = str(next(number))
+            if key in own:
+                raise ValueError(_idle(own[key], candidate))
+            own[key] = candidate
+        found |= {key: found.get(key, {}) | candidate for key, candidate in own.items()}
+    return list(found.values())
+
+
+def _idle(one: Candidate, other: Candidate) -> str:
+    """Say what makes no difference between two candidates of a grid."""
+    names = [name for name in one if one[name] is not other[name]]
+    chosen = [
+        ", ".join(map("{}={!r}".format, short_names(names), (readable(c[n]) for n in names)))
+        for c in (one, other)
+    ]
+    hint = ", or set max_steps=None" if any(n.endswith("max_epochs") for n in names) else ""
+    return (
+        f"the grid compares {chosen[0]} with {chosen[1]}, which make the same fit: keep one of "
+        f"the two{hint}"
+    )
+
+
+def try_candidates(
+    estimator: Any,
+    candidates: Iterable[Candidate],
+    windows: Sequence[str],
+    memory: str | None,
+    tell: Callable[[], object] = lambda: None,
+) -> None:
+    """Build each candidate's module: the impossible is refused in a second, not in an hour.
+
+    Candidates that cut text into tokens alike have it cut once.
+
+    Parameters
+    ----------
+    estimator : language model, or Pipeline that ends in one
+    candidates : iterable of dict
+    windows : list of str
+    memory : str or None
+        The folder that keeps the fits.
+    tell : callable, optional
+        Called after each candidate.
+
+    Raises
+    ------
+    ValueError
+        If a candidate cannot be fitted; names its parameters.
+    """
+    tokens: dict[str, list[Any]] = {}
+    for candidate in candidates:
+        try:
+            model = _made(estimator, candidate)
+            final_estimator(model).set_params(memory=memory)
+            _try(model, windows, tokens)
+            fit_key(model)
+        except (ValueError, TypeError) as error:
+            values = map(readable, candidate.values())
+            chosen = ", ".join(map("{}={!r}".format, short_names(candidate), values))
+            raise ValueError(
+                f"the grid holds an impossible candidate, {chosen}: {error}"
+            ) from error
+        tell()
+
+
+def _made(estimator: Any, candidate: Mapping[str, Any]) -> Any:
+    try:
+        return clone(estimator).set_params(**clone(candidate, safe=False))
+    except TypeError as error:
+        raise TypeError(
+            f"each fit needs a copy of its own, and a value has none ({error}): give functions, "
+            "classes, or objects of plain attributes"
+        ) from error
+
+
+def _try(model: Any, windows: Sequence[str], tokens: dict[str, list[Any]]) -> None:
+    """Check a model on text, or on the fewest token ids that tell the same.
+
+    `tokens` has those ids by the steps that lead to them, and gets new ones.
+    """
+    last, before = final_estimator(model), []
+    if hasattr(model, "steps") and len(model.steps) > 1:
+        before = [step for _, step in model.steps[:-1]]
+    if not isinstance(last.tokenizer, str | BaseTokenizer):
+        last.check(model[:-1].fit_transform(windows) if before else windows)
+        return
+    tokenizer = last._tokenizer_to_fit()
+    key = json.dumps([identity(step) for step in (*before, tokenizer)], sort_keys=True)
+    if key not in tokens:
+        seen = model[:-1].fit_transform(windows) if before else windows
+        is_enough = any(len(ids) > 1 for ids in tokenizer.fit(seen).transform(seen))
+        tokens[key] = [np.array([0, tokenizer.n_tokens_ - 1] if is_enough else [0])]
+    _on_ids(last).check(tokens[key])
+
+
+def _on_ids(model: Any) -> Any:
+    """Return the same model, but for token ids instead of text."""
+    parameters = model.get_params(deep=False)
+    kept = {k: v for k, v in parameters.items() if k.partition("__")[0] != "tokenizer"}
+    return type(model)(**kept, tokenizer=None)

@@ -1,0 +1,207 @@
+"""What a sweep knows so far, as tables: a row a candidate, and a row a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from snn_estimators.model_selection.scoring import SCORES
+from snn_estimators.model_selection.seeds import compare_with_best
+from snn_estimators.model_selection.tables import plain, results_table, short_names
+from snn_estimators.sweep.worker import Fit, Outcome
+
+__all__ = ["Row", "Standings"]
+
+_LOSS = "neg_perplexity"
+_ROW = "_row"
+_OF_A_FIT = ("corpus", "n_resources", "seed", "fold", "fit_time", "failure")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: a candidate on a corpus, for so many steps."""
+
+    corpus: str
+    candidate: int
+    """In the order of the grid."""
+    parameters: dict[str, Any]
+    """Under full names."""
+    iteration: int = 0
+    resources: int | None = None
+
+
+@dataclass
+class Standings:
+    """Rows and the outcomes of their fits.
+
+    Attributes
+    ----------
+    seeds : list of int
+    folds : int
+    halving : bool
+        Whether candidates are trained on several rungs.
+    rows : list of Row
+    outcomes : list of dict
+        For each row its outcomes, by seed and fold.
+    """
+
+    seeds: Sequence[int]
+    folds: int
+    halving: bool = False
+    rows: list[Row] = field(default_factory=list)
+    outcomes: list[dict[tuple[int, int], Outcome]] = field(default_factory=list)
+
+    def add_row(self, row: Row) -> int:
+        """Add a row without outcomes, and return its number."""
+        self.rows.append(row)
+        self.outcomes.append({})
+        return len(self.rows) - 1
+
+    def note(self, fit: Fit, outcome: Outcome) -> None:
+        """Add the outcome of a fit."""
+        self.outcomes[fit.row][fit.seed, fit.fold] = outcome
+
+    def is_done(self, number: int) -> bool:
+        """Tell whether all fits of a row came to an end."""
+        return len(self.outcomes[number]) == len(self.seeds) * self.folds
+
+    @property
+    def failures(self) -> list[str]:
+        """Why fits failed, in the order of the rows."""
+        every = (outcome for outcomes in self.outcomes for outcome in outcomes.values())
+        return [outcome.failure for outcome in every if outcome.failure is not None]
+
+    @property
+    def n_done(self) -> int:
+        """Number of fits that came to an end."""
+        return sum(map(len, self.outcomes))
+
+    @property
+    def n_rows_done(self) -> int:
+        """Number of rows all of whose fits came to an end."""
+        return sum(map(self.is_done, range(len(self.rows))))
+
+    @property
+    def best_row(self) -> int | None:
+        """The best row of the first corpus's last rung, if there is any."""
+        done = [n for n, row in enumerate(self.rows) if self.is_done(n)]
+        done = [n for n in done if self.rows[n].corpus == self.rows[0].corpus]
+        last = max((self.rows[n].iteration for n in done), default=0)
+        return next(iter(self.best([n for n in done if self.rows[n].iteration == last], 1)), None)
+
+    def best(self, numbers: Sequence[int], count: int) -> list[int]:
+        """Return the `count` rows of lowest perplexity, in the order given; no failed ones."""
+        losses = {number: -self._figures(number, _LOSS).mean() for number in numbers}
+        finite = [number for number in numbers if np.isfinite(losses[number])]
+        chosen = set(sorted(finite, key=losses.__getitem__)[:count])
+        return [number for number in numbers if number in chosen]
+
+    def table(self) -> pd.DataFrame:
+        """Tabulate the rows that are done, best first, with the columns of the final table."""
+        done = [number for number in range(len(self.rows)) if self.is_done(number)]
+        known = self._tabulate(done)
+        columns = self._tabulate(range(len(self.rows)))
+        table = known.reindex(columns=columns.columns) if done else columns.iloc[:0]
+        table.attrs["parameters"] = columns.attrs["parameters"]
+        return table
+
+    def fits(self) -> pd.DataFrame:
+        """Tabulate every fit there is an outcome of, in the order of the rows."""
+        full = list(dict.fromkeys(name for row in self.rows for name in row.parameters))
+        short = dict(zip(full, short_names(full, _OF_A_FIT), strict=True))
+        records = [
+            {
+                "corpus": row.corpus,
+                **{short[name]: plain(value) for name, value in row.parameters.items()},
+                **({"n_resources": row.resources} if self.halving else {}),
+                "seed": seed,
+                "fold": fold,
+                **{name.removeprefix("neg_"): _natural(name, outcome) for name in SCORES},
+                "fit_time": outcome.fit_time,
+                "failure": np.nan if outcome.failure is None else outcome.failure,
+            }
+            for row, outcomes in zip(self.rows, self.outcomes, strict=True)
+            for (seed, fold), outcome in sorted(outcomes.items())
+        ]
+        return pd.DataFrame(records)
+
+    # Tables
+
+    def _tabulate(self, numbers: Sequence[int]) -> pd.DataFrame:
+        """Rank the rows of each corpus by themselves: figures of two texts do not compare."""
+        corpora = dict.fromkeys(row.corpus for row in self.rows)
+        parts = []
+        for corpus in corpora:
+            part = [number for number in numbers if self.rows[number].corpus == corpus]
+            if part:
+                parts.append(self._tabulate_corpus(part))
+                if len(corpora) > 1:
+                    parts[-1].insert(1, "corpus", corpus)
+        if not parts:
+            return pd.DataFrame()
+        # Parameters that one corpus has and the other lacks cannot be: the grid is the same.
+        table = pd.concat(parts, ignore_index=True)
+        several = ["corpus"] if len(corpora) > 1 else []
+        table.attrs["parameters"] = several + parts[0].attrs["parameters"]
+        return table
+
+    def _tabulate_corpus(self, numbers: Sequence[int]) -> pd.DataFrame:
+        rows = [self.rows[number] for number in numbers]
+        results: dict[str, Any] = {
+            "params": [{_ROW: n} | row.parameters for n, row in zip(numbers, rows, strict=True)]
+        }
+        for name in (*SCORES, "fit_time"):
+            figures = np.array([self._figures(number, name) for number in numbers])
+            key = name if name == "fit_time" else f"test_{name}"
+            with np.errstate(invalid="ignore"):  # an infinite perplexity deviates by no number
+                results[f"mean_{key}"] = figures.mean(axis=1)
+                results[f"std_{key}"] = figures.std(axis=1)
+        if self.halving:
+            results["iter"] = np.array([row.iteration for row in rows])
+            results["n_resources"] = np.array([row.resources for row in rows])
+        table = results_table(results)
+        parameters = [name for name in table.attrs["parameters"] if name != _ROW]
+        order = table.pop(_ROW)
+        pareto = table.pop("pareto")
+        if len(self.seeds) > 1:
+            table = table.join(self._compared(numbers, order))
+        table["pareto"] = pareto
+        table["failure"] = [self._failure(number) for number in order]
+        table.attrs["parameters"] = parameters
+        return table
+
+    def _compared(self, numbers: Sequence[int], order: pd.Series) -> pd.DataFrame:
+        """Compare the rows of each rung with the best of that rung."""
+        parts = []
+        for iteration in sorted({self.rows[number].iteration for number in numbers}):
+            rung = [number for number in numbers if self.rows[number].iteration == iteration]
+            losses = [-self._figures(number, _LOSS) for number in rung]
+            parts.append(compare_with_best(losses).set_axis(rung))
+        return pd.concat(parts).loc[order].reset_index(drop=True)
+
+    def _figures(self, number: int, name: str) -> np.ndarray:
+        """Return a figure of each of a row's fits, in the order of seeds and folds."""
+        outcomes = self.outcomes[number]
+        pairs = [(seed, fold) for seed in self.seeds for fold in range(self.folds)]
+        return np.array([_figure(name, outcomes.get(pair)) for pair in pairs])
+
+    def _failure(self, number: int) -> str | float:
+        failures = (outcome.failure for outcome in self.outcomes[number].values())
+        return next((failure for failure in failures if failure is not None), np.nan)
+
+
+def _figure(name: str, outcome: Outcome | None) -> float:
+    if outcome is None:
+        return np.nan
+    if name == "fit_time":
+        return outcome.fit_time
+    return np.nan if outcome.scores is None else outcome.scores[name]
+
+
+def _natural(name: str, outcome: Outcome) -> float:
+    """Return a score under its natural sign; the zero takes the sign off a negative one."""
+    return (-1 if name.startswith("neg_") else 1) * _figure(name, outcome) + 0.0

@@ -1,0 +1,333 @@
+"""What a sweep is about to do; whatever can be refused is refused here, before the first fit."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from sklearn.base import clone
+from tqdm import tqdm
+
+from snn_estimators.estimators import LanguageModel
+from snn_estimators.model_selection.grids import Grid, check_grid, resolve_parameters
+from snn_estimators.model_selection.labels import text_of
+from snn_estimators.model_selection.provenance import describe_corpus
+from snn_estimators.model_selection.scoring import final_estimator
+from snn_estimators.model_selection.seeds import check_seeds
+from snn_estimators.model_selection.tables import plain, short_names
+from snn_estimators.persistence.description import HARMLESS
+from snn_estimators.sweep.candidates import list_candidates, try_candidates
+from snn_estimators.sweep.defaults import prepare_text
+from snn_estimators.sweep.halving import Rung, plan_rungs
+from snn_estimators.sweep.leaderboard import Row
+from snn_estimators.sweep.score_cache import fit_key
+from snn_estimators.sweep.tracking import follow
+from snn_estimators.sweep.worker import Fit, final_stem, set_final
+from snn_estimators.text import WindowKFold, split_windows
+
+__all__ = ["Plan", "check_model", "load_texts", "resolve_grid"]
+
+_RESOURCES = ("max_steps", "max_epochs")
+
+
+@dataclass
+class Plan:
+    """Estimator, candidates, texts, seeds, folds and rungs that fit together.
+
+    Attributes
+    ----------
+    estimator : estimator
+        That `check_model` lets pass.
+    grid : dict or list of dicts
+        From `resolve_grid`.
+    texts : dict of str to str
+        By the names of the corpora.
+    length, folds : int
+        Tokens that a model sees; parts of each text.
+    seeds : int, list of int, or None
+        Turned into a list.
+    halving : int or None
+        The factor.
+    resource : str or None
+        What the rungs have more and more of.
+    memory : str or None
+        The folder that keeps the fits.
+    progress : bool
+        Whether to show how far the checks are.
+    """
+
+    estimator: Any
+    grid: Any
+    texts: Mapping[str, str]
+    length: int
+    folds: int
+    seeds: Any = None
+    halving: int | None = None
+    resource: str | None = None
+    memory: str | None = None
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        self.candidates: list[dict[str, Any]] = list_candidates(self.estimator, self.grid)
+        self._seed = f"{final_stem(self.estimator)}random_state"
+        self._check_seeds()
+        self.rungs = self._plan_rungs()
+        self.descriptions = {
+            name: describe_corpus(name, [text]) for name, text in self.texts.items()
+        }
+        self._try_candidates()
+
+    @property
+    def n_fits(self) -> int:
+        """How many fits there are, all rungs together."""
+        return self.n_rows * len(self.seeds) * self.folds
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows the table will have."""
+        return sum(rung.candidates for rung in self.rungs) * len(self.texts)
+
+    def row(self, corpus: str, candidate: int, rung: int) -> Row:
+        """Return a row of the table."""
+        resources = self.rungs[rung].resources if self.halving else None
+        return Row(corpus, candidate, self.candidates[candidate], rung, resources)
+
+    def fits(self, number: int, row: Row) -> list[Fit]:
+        """Return the fits of a row."""
+        fits = []
+        for seed in self.seeds:
+            model = clone(self.estimator).set_params(**clone(row.parameters, safe=False))
+            if self._seed not in row.parameters:
+                set_final(model, random_state=seed)
+            if row.resources is not None:
+                self._limit(model, row.resources)
+            for fold in range(self.folds):
+                text = self.descriptions[row.corpus]["sha256"]
+                place = {"text": text, "length": self.length, "folds": self.folds, "fold": fold}
+                name = f"{self._name(row)},seed={seed},fold={fold}"
+                key = fit_key(model, **place)
+                fits.append(Fit(name, number, row.corpus, seed, fold, model, key))
+        return fits
+
+    def keys(self, track: str | None = None) -> Iterator[tuple[str, str | None]]:
+        """Yield the keys of every fit that there may be: of its figures, and of its model.
+
+        Parameters
+        ----------
+        track : str, optional
+            As `follow` takes it.
+        """
+        for corpus, text in self.texts.items():
+            windows = split_windows(text, self.length + 1)
+            cv = WindowKFold(self.folds, length=self.length + 1)
+            training = [[windows[i] for i in train] for train, _ in cv.split(windows)]
+            for rung, candidate in product(range(len(self.rungs)), range(len(self.candidates))):
+                for fit in self.fits(0, self.row(corpus, candidate, rung)):
+                    yield fit.key, self._key_of_model(fit, training[fit.fold], track)
+
+    def _key_of_model(self, fit: Fit, windows: list[str], track: str | None) -> str | None:
+        model, seen = clone(fit.model), windows
+        if track is not None:
+            follow(model, track, None, fit.name)  # a callback is part of what a fit is
+        if hasattr(model, "steps") and len(model.steps) > 1:
+            seen = model[:-1].fit_transform(windows)
+        return final_estimator(model).set_params(memory=self.memory)._key_of_fit(seen, None, {})
+
+    def _name(self, row: Row) -> str:
+        names = short_names(row.parameters)
+        values = [text_of(plain(v), 40) for v in row.parameters.values()]
+        words = [row.corpus, *map("{}={}".format, names, values)]
+        if row.resources is not None:
+            words.append(f"{self.resource}={row.resources}")
+        return re.sub(r"[^\w.,=+-]+", "_", ",".join(words))
+
+    def model(self, row: Row) -> Any:
+        """Return the estimator of a row, with the first seed, so that it can be fitted."""
+        model = self.fits(0, row)[0].model
+        if _saves_in_between(model) and final_estimator(model).memory is None:
+            set_final(model, memory=self.memory)
+        return model
+
+    # Refusals
+
+    def _check_seeds(self) -> None:
+        if self.seeds is not None and any(self._seed in one for one in self.candidates):
+            raise ValueError("seeds and the grid's random_state say the same thing: give one")
+        first = getattr(final_estimator(self.estimator), "random_state", None)
+        self.seeds = check_seeds(self.seeds, first)
+
+    def _plan_rungs(self) -> list[Rung]:
+        if self.halving is None:
+            if self.resource is not None:
+                raise ValueError("resource is what halving has more of: set halving, too")
+            return [Rung(len(self.candidates), 0)]
+        if not isinstance(self.halving, int) or isinstance(self.halving, bool) or self.halving < 2:
+            raise ValueError(f"halving must be a whole number from 2 on, got {self.halving!r}")
+        model = final_estimator(self.estimator)
+        if self.resource is None:
+            self.resource = "max_epochs" if model.max_steps is None else "max_steps"
+        if self.resource not in _RESOURCES or getattr(model, self.resource) is None:
+            raise ValueError(
+                f"resource must be max_steps or max_epochs, and set in the estimator, got "
+                f"{self.resource!r}"
+            )
+        stem = final_stem(self.estimator)
+        for name in _RESOURCES:
+            if any(f"{stem}{name}" in one for one in self.candidates):
+                raise ValueError(f"halving decides on {name} itself: take it out of the grid")
+        return plan_rungs(len(self.candidates), self.halving, getattr(model, self.resource))
+
+    def _limit(self, model: Any, resources: int) -> None:
+        steps = {"max_steps": None} if self.resource == "max_epochs" else {}
+        set_final(model, **{str(self.resource): resources}, **steps)
+
+    def _try_candidates(self) -> None:
+        with tqdm(
+            total=len(self.texts) * len(self.candidates), unit="candidate", desc="planning",
+            leave=False, disable=not self.progress,
+        ) as bar:  # fmt: skip
+            for name, text in self.texts.items():
+                windows = split_windows(text, self.length + 1)
+                list(WindowKFold(self.folds, length=self.length + 1).split(windows))
+                try:
+                    try_candidates(
+                        self.estimator, self.candidates, windows, self.memory, bar.update
+                    )
+                except ValueError as error:
+                    if len(self.texts) == 1:
+                        raise
+                    raise ValueError(f"with the corpus {name}, {error}") from error
+
+
+def check_model(estimator: Any, memory: str | None) -> None:
+    """Refuse an estimator that is no language model, or that saves itself elsewhere.
+
+    Raises
+    ------
+    TypeError, ValueError
+    """
+    model = final_estimator(estimator)
+    if not isinstance(model, LanguageModel):
+        raise TypeError(
+            "a sweep compares language models such as SpikeDecoderLM, or a Pipeline that ends "
+            f"in one, got {type(model).__name__}"
+        )
+    if model.name is not None or model.resume:
+        given = "resume=True" if model.name is None else f"name={model.name!r}"
+        raise ValueError(
+            f"the estimator has {given}, but a sweep keeps its many fits in its store=, and goes "
+            "on by itself: leave name=None and resume=False"
+        )
+    if _saves_in_between(model) and memory is None:
+        raise ValueError(
+            f"save_every_n_steps={model.save_every_n_steps!r} needs a folder to save in: give the "
+            "sweep an output= or a store="
+        )
+
+
+def _saves_in_between(estimator: Any) -> bool:
+    return final_estimator(estimator).save_every_n_steps is not None
+
+
+def _refuse_own_parameters(estimator: Any, grid: Grid | Sequence[Grid]) -> None:
+    stem = final_stem(estimator)
+    for name in {name: None for one in _listed(grid) for name in one}:
+        short = name.removeprefix(stem)
+        if short == "memory":
+            raise ValueError(
+                f"{name!r} is no parameter to compare: store= says where fits are kept"
+            )
+        if short in ("name", "resume", "keep_checkpoints"):
+            raise ValueError(
+                f"{name!r} is no parameter to compare: a sweep keeps its fits in its store=, under "
+                "no names, and goes on by itself"
+            )
+        if short in HARMLESS:
+            raise ValueError(
+                f"{name!r} changes no figure, so there is nothing to compare: set it in the "
+                "estimator"
+            )
+
+
+def _listed(grid: Grid | Sequence[Grid]) -> Sequence[Grid]:
+    return [grid] if isinstance(grid, Mapping) else list(grid)
+
+
+def resolve_grid(estimator: Any, grid: Grid | Sequence[Grid]) -> Any:
+    """Replace short names by full ones in a grid or a list of grids, and refuse what cannot be.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `resolve_parameters` and `check_grid`; if a parameter changes no figure, or is one that
+        a sweep sets itself.
+    """
+    given: Any = grid  # of any type
+    if isinstance(given, Iterable) and not isinstance(given, str | Mapping):
+        resolved: Any = [resolve_parameters(estimator, one) for one in given]
+    else:
+        resolved = resolve_parameters(estimator, given)
+    check_grid(estimator, resolved)
+    _refuse_own_parameters(estimator, resolved)
+    return resolved
+
+
+def load_texts(corpora: Any, *, clean: bool, limit: int | None) -> dict[str, str]:
+    """Load one corpus or several, each under the name that tables give it.
+
+    Parameters
+    ----------
+    corpora : str, path, list of those, or dict
+        A dict has names for keys, and what `prepare_text` takes for values.
+    clean : bool
+    limit : int or None
+        Both as in `prepare_text`.
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is none, or two have one name.
+
+    Examples
+    --------
+    >>> load_texts({"tale": ["To be!"]}, clean=True, limit=None)
+    {'tale': 'to be.'}
+    """
+    if isinstance(corpora, str | os.PathLike):
+        corpora = [corpora]
+    if not isinstance(corpora, Mapping):
+        listed: list[Any] = list(corpora) if isinstance(corpora, Iterable) else [None]
+        if not all(isinstance(one, str | os.PathLike) for one in listed):
+            raise TypeError(
+                "corpora must be a name, a path, a list of those, or a dict of names to documents"
+            )
+        corpora = dict(zip(_names(listed), listed, strict=True))
+    if not corpora:
+        raise ValueError("there is no corpus: name at least one")
+    return {str(name): prepare_text(one, clean=clean, limit=limit) for name, one in corpora.items()}
+
+
+def _names(corpora: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Name each corpus, files of one name by their folders, too."""
+    paths = [Path(one) for one in corpora]
+    places = [str(path.resolve() if path.exists() else path) for path in paths]
+    names = [str(describe_corpus(one, [])["name"]) for one in corpora]
+    for name, place in zip(names, places, strict=True):
+        if places.count(place) > 1:
+            raise ValueError(f"the corpus {name!r} is listed twice: name it once")
+    count = 1
+    while len(set(names)) < len(names):
+        count += 1
+        longer = ("/".join(Path(place).parts[-count:]) for place in places)
+        pairs = zip(names, longer, strict=True)
+        names = [name if names.count(name) == 1 else more for name, more in pairs]
+    return names

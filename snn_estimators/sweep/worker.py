@@ -1,0 +1,202 @@
+"""One fit of a sweep: what it is, and how a worker does it."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import clone
+
+from snn_estimators.model_selection.scoring import final_estimator, language_model_scores
+from snn_estimators.sweep.gpus import claimed_gpu
+from snn_estimators.sweep.torch_settings import Settings, like_process
+from snn_estimators.sweep.tracking import follow
+from snn_estimators.text import WindowKFold, split_windows
+
+__all__ = ["Bytes", "Fit", "Outcome", "Surroundings", "fit_and_score", "to_bytes"]
+
+Bytes = npt.NDArray[np.uint8]
+
+# Fits of one process take turns, since a Dask worker may have several threads: they would wait for
+# each other's random numbers anyway, and that time would count as theirs.
+_TURN = Lock()
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One model, one corpus, one seed, one fold."""
+
+    name: str
+    """For people: corpus, parameters, seed and fold."""
+    row: int
+    """Of the table, in the order of the grid."""
+    corpus: str
+    seed: int
+    fold: int
+    model: Any
+    """Not fitted; all its parameters are set."""
+    key: str
+    """Equal for equal fits, in other sweeps too."""
+
+
+class Outcome(NamedTuple):
+    """What came of a fit."""
+
+    fit_time: float
+    """Seconds."""
+    scores: dict[str, float] | None = None
+    """From `language_model_scores`; None if the fit or the scoring failed."""
+    failure: str | None = None
+    """Why there are no scores, or none that compare."""
+    missing: str | None = None
+    """What the tracker could not write down."""
+
+    @classmethod
+    def of(cls, fit_time: float, scores: dict[str, float]) -> Self:
+        """Return the outcome of a fit that was scored.
+
+        Examples
+        --------
+        >>> Outcome.of(1.5, {"neg_perplexity": float("nan")}).failure
+        'perplexity is nan'
+        """
+        perplexity = -scores["neg_perplexity"]
+        failure = None if math.isfinite(perplexity) else f"perplexity is {perplexity:g}"
+        return cls(fit_time, scores, failure)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all fits of a sweep have in common."""
+
+    length: int
+    """Characters in a window."""
+    folds: int
+    memory: Path | None = None
+    """Where models are kept."""
+    track: str | None = None
+    runs: Path | None = None
+    """Both for `follow`."""
+    threads: int | None = None
+    """What PyTorch may use in a worker; None leaves it alone."""
+    gpus: int = 0
+    """GPUs to choose from, one a process; below 2 the model's own device stays."""
+    notes: Path | None = None
+    """Where the workers of one machine note what they are doing."""
+    settings: Settings = field(default_factory=dict)
+    """PyTorch's where the sweep runs."""
+    device: str = "cpu"
+    """The kind that those settings are of."""
+
+
+def to_bytes(text: str) -> Bytes:
+    """Return text as an array: joblib hands arrays to each worker once, not with every task.
+
+    Examples
+    --------
+    >>> to_bytes("hé").tobytes().decode()
+    'hé'
+    """
+    return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+
+
+def fit_and_score(number: int, fit: Fit, text: Bytes, around: Surroundings) -> tuple[int, Outcome]:
+    """Train one model on the other folds, and score it on its own.
+
+    A failure is an outcome like any other; Ctrl-C is not.
+
+    Parameters
+    ----------
+    number : int
+        Comes back with the outcome.
+    fit : Fit
+    text : ndarray of bytes
+        From `to_bytes`.
+    around : Surroundings
+
+    Returns
+    -------
+    int, Outcome
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the fit was interrupted.
+    """
+    note = None if around.notes is None else around.notes / f"running-{number}"
+    if note is not None:
+        note.touch()
+    with _TURN:
+        if around.threads is not None:
+            torch.set_num_threads(around.threads)
+        outcome = _outcome(number, fit, text, around)
+    if note is not None:
+        note.unlink(missing_ok=True)
+    return number, outcome
+
+
+def _outcome(number: int, fit: Fit, text: Bytes, around: Surroundings) -> Outcome:
+    windows = split_windows(text.tobytes().decode("utf-8", "surrogatepass"), around.length)
+    cv = WindowKFold(around.folds, length=around.length)
+    train, test = list(cv.split(windows))[fit.fold]
+    gpu: AbstractContextManager[str | None] = nullcontext()
+    if around.gpus > 1 and around.notes is not None:
+        gpu = claimed_gpu(number, around.gpus, around.notes)
+    started, fit_time = time.perf_counter(), None
+    with gpu as device, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Training was interrupted")  # the sweep says so itself
+        try:
+            model = clone(fit.model)
+            if device is not None:
+                set_final(model, device=device)
+            if around.memory is not None:
+                set_final(model, memory=str(around.memory))
+            if around.track is not None:
+                follow(model, around.track, around.runs, fit.name)
+            with like_process(around.settings, around.device):
+                model.fit([windows[i] for i in train])
+                # Epochs from before the fit was cut off count, and all of them if it was loaded.
+                before = sum(epoch.get("dur", 0.0) for epoch in final_estimator(model).history)
+                fit_time = max(time.perf_counter() - started, before)
+                scores = language_model_scores(model, [windows[i] for i in test])
+        except (Exception, SystemExit) as error:
+            seconds = time.perf_counter() - started if fit_time is None else fit_time
+            return Outcome(seconds, failure=reason(error))
+    return Outcome.of(fit_time, scores)
+
+
+def reason(error: BaseException) -> str:
+    """Tell an error in one line."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def set_final(estimator: Any, **parameters: Any) -> Any:
+    """Set parameters of the model that is an estimator or stands last in a `Pipeline`.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn.pipeline import Pipeline
+    >>> set_final(Pipeline([("model", Ridge())]), alpha=2.0)
+    Pipeline(steps=[('model', Ridge(alpha=2.0))])
+    """
+    stem = final_stem(estimator)
+    return estimator.set_params(**{f"{stem}{name}": value for name, value in parameters.items()})
+
+
+def final_stem(estimator: Any) -> str:
+    """Return what stands before the last model's parameters: ``lm__`` in a `Pipeline`."""
+    if not hasattr(estimator, "steps"):
+        return ""
+    name, last = estimator.steps[-1]
+    return f"{name}__{final_stem(last)}"

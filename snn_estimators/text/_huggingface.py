@@ -1,0 +1,208 @@
+"""Tokenizers whose encoding, decoding and files are the work of the `tokenizers` library."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from snn_estimators.text.base import BaseTokenizer, Ids
+
+__all__ = ["BackendTokenizer", "check_unicode", "import_tokenizers", "parse_backend"]
+
+_MAX_BYTES = 4  # of a character in UTF-8
+
+
+def import_tokenizers(user: str) -> Any:
+    """Return the package `tokenizers`, or say on behalf of `user` how to get it."""
+    # Its thread pool does not survive a fork and competes with joblib's processes. It reads this
+    # at each call; whoever set it keeps their choice.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        return import_module("tokenizers")
+    except ImportError as error:
+        raise ImportError(
+            f"{user} needs the package tokenizers: pip install 'snn-estimators[bpe]'."
+        ) from error
+
+
+def parse_backend(text: str, user: str) -> Any:
+    """Return the `tokenizers.Tokenizer` that its own JSON describes.
+
+    Raises
+    ------
+    ValueError
+        If it describes none.
+    """
+    library = import_tokenizers(user)
+    try:
+        return library.Tokenizer.from_str(text)
+    except Exception as error:  # the library raises nothing more special
+        raise ValueError(f"This is no JSON of the tokenizers library: {error}") from error
+
+
+class BackendTokenizer(BaseTokenizer):
+    """Base of the tokenizers around a `tokenizers.Tokenizer`; a subclass writes `_make_backend`.
+
+    Attributes
+    ----------
+    backend_ : tokenizers.Tokenizer
+        The library's own object, without truncation or padding.
+    vocabulary_ : list of str
+        The tokens as the library writes them; byte-level ones show a space as ``Ġ``. Ids that
+        have no token, which some pretrained vocabularies skip, show as ``<none:ID>``.
+    """
+
+    backend_: Any
+    _bytes: list[bytes] | None  # what each token stands for, if tokens are byte sequences
+
+    def _make_backend(self, documents: list[str]) -> tuple[Any, int | None]:
+        """Return a new `tokenizers.Tokenizer`, and the padding id."""
+        raise NotImplementedError
+
+    def _learn(self, documents: list[str]) -> tuple[list[str], int | None, int | None]:
+        backend, padding_id = self._make_backend(documents)
+        return self._adopt(backend), _unknown_id(backend), padding_id
+
+    def _adopt(self, backend: Any) -> list[str]:
+        """Take a backend into use, and return its vocabulary."""
+        backend.no_truncation()
+        backend.no_padding()
+        vocabulary = _vocabulary(backend)
+        self.backend_ = backend
+        self._bytes = _bytes_of_tokens(backend, vocabulary)
+        return vocabulary
+
+    def _encoder(self) -> Callable[[str, int], Ids]:
+        backend = self.backend_
+
+        def encode(document: str, index: int) -> Ids:
+            try:
+                return np.array(backend.encode(document, add_special_tokens=False).ids, np.int64)
+            except Exception as error:  # the library raises nothing more special
+                check_unicode([document], index)
+                raise ValueError(f"Document {index} cannot be encoded: {error}") from error
+
+        return encode
+
+    def _pieces(self, ids: Iterable[int]) -> Iterator[str]:
+        if self._bytes is None:
+            return _pieces_in_context(ids, self._decode_by_backend)
+        return _pieces_of_bytes(ids, self._bytes)
+
+    def _decode_by_backend(self, ids: list[int]) -> str:
+        return self.backend_.decode(ids, skip_special_tokens=False)
+
+    def _content(self) -> dict[str, Any]:
+        return {"tokenizer": json.loads(self.backend_.to_str())}
+
+    def _read_content(self, d: Mapping[str, Any]) -> list[str]:
+        content = json.dumps(d.get("tokenizer"))
+        return self._adopt(parse_backend(content, type(self).__name__))
+
+
+def check_unicode(documents: Iterable[str], first: int = 0) -> None:
+    """Refuse half characters (lone surrogates), which UTF-8 cannot express.
+
+    Parameters
+    ----------
+    documents : iterable of str
+    first : int, default=0
+        The first document's number in errors.
+    """
+    for index, document in enumerate(documents, first):
+        try:
+            document.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"Document {index} has half a character (U+{ord(document[error.start]):04X}) at "
+                f"position {error.start}, which is no text: remove it, "
+                "document.encode(errors='replace').decode()."
+            ) from error
+
+
+def _vocabulary(backend: Any) -> list[str]:
+    """Return the tokens by id."""
+    id_of = backend.get_vocab(with_added_tokens=True)
+    size = max(id_of.values(), default=-1) + 1
+    if size > 2 * len(id_of):  # a damaged file must not fill the memory
+        raise ValueError(
+            f"The {len(id_of)} tokens of the tokenizer have ids up to {size - 1}: they must be "
+            "(nearly) without gaps."
+        )
+    vocabulary = [f"<none:{i}>" for i in range(size)]
+    for token, i in id_of.items():
+        vocabulary[i] = token
+    return vocabulary
+
+
+def _unknown_id(backend: Any) -> int | None:
+    """Return the id that the backend gives to what it does not know, if it has one."""
+    model = json.loads(backend.to_str())["model"]
+    if "unk_id" in model:  # of a unigram model
+        return model["unk_id"]
+    token = model.get("unk_token")
+    return None if token is None else backend.token_to_id(token)
+
+
+# Decoding. A character may be spread over several tokens, and a token's text may depend on the one
+# before. Both functions yield a piece a token, and decode a whole text just as they stream it.
+
+
+def _pieces_of_bytes(ids: Iterable[int], bytes_of: list[bytes]) -> Iterator[str]:
+    """Decode tokens that are byte sequences; what is no UTF-8 becomes U+FFFD."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for token in ids:
+        yield decoder.decode(bytes_of[token])
+    rest = decoder.decode(b"", final=True)
+    if rest:
+        yield rest
+
+
+def _pieces_in_context(ids: Iterable[int], decode: Callable[[list[int]], str]) -> Iterator[str]:
+    """Decode each token after the one before it, as what it adds to that one's text."""
+    shown: list[int] = []  # the tokens of the piece before
+    held: list[int] = []  # tokens that have not completed a character
+    piece = ""
+    for token in ids:
+        held.append(token)
+        before, both = decode(shown), decode(shown + held)
+        piece = both.removeprefix(before) if both.startswith(before) else decode(held)
+        if piece.endswith("\ufffd") and len(held) < _MAX_BYTES:
+            yield ""
+        else:
+            yield piece
+            shown, held = held, []
+    if held:
+        yield piece
+
+
+def _bytes_of_tokens(backend: Any, vocabulary: list[str]) -> list[bytes] | None:
+    """Return what byte-level tokens stand for; None if the backend is not byte-level."""
+    if type(backend.decoder).__name__ != "ByteLevel":
+        return None
+    added = {i: token.content for i, token in backend.get_added_tokens_decoder().items()}
+    byte_of = _byte_symbols()
+    bytes_of = []
+    for i, token in enumerate(vocabulary):
+        is_text = i in added or not byte_of.keys() >= set(token)
+        bytes_of.append(token.encode() if is_text else bytes(map(byte_of.__getitem__, token)))
+    return bytes_of
+
+
+def _byte_symbols() -> dict[str, int]:
+    """Return the byte that each symbol of a byte-level vocabulary stands for.
+
+    Bytes that are printable in Latin-1 stand for themselves, the others in their order are the
+    characters from U+0100 on (Radford et al., "Language Models are Unsupervised Multitask
+    Learners", 2019).
+    """
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    symbols = {chr(byte): byte for byte in printable}
+    return symbols | {chr(256 + i): byte for i, byte in enumerate(others)}

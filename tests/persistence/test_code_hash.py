@@ -1,0 +1,179 @@
+"""What tells code of one's own from other code, and a library's from both."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import own_code
+import pytest
+from joblib.externals.loky.backend.reduction import dumps
+from own_code import DIFFERENT, OWN_MODULE, SAME, all_told, defined, told
+from torch import nn
+
+from snn_estimators.persistence.code_hash import name_in_library, origin
+from snn_estimators.persistence.stable_hash import identity
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Write and import a module anew."""
+    former = {}
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def imported(name, source, folder="."):
+        path = tmp_path / folder / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(source)
+        monkeypatch.syspath_prepend(str(path.parent))
+        former.setdefault(name, sys.modules.pop(name, None))
+        sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+
+    yield imported
+    for name, before in former.items():
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
+
+
+@pytest.mark.parametrize("case", DIFFERENT)
+def test_code_that_does_something_else(case, module):
+    found = []
+    for v, w in ((2, 3), (3, 2), (2, 3)):
+        name = f"own_{case.replace(' ', '_').replace(chr(39), '')}"
+        module(name, OWN_MODULE.format(v=v))
+        found.append(told(defined(DIFFERENT[case].format(v=v, w=w, own=name))))
+    assert found[0] != found[1]
+    assert found[0] == found[2]
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_code_that_does_the_same(case):
+    one, other = SAME[case]
+    assert told(defined(one)) == told(defined(other))
+
+
+def test_another_process_tells_the_same():
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, Path(own_code.__file__).name]
+    ran = subprocess.run(
+        command, cwd=Path(own_code.__file__).parent, env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == all_told()
+
+
+def can_be_sent(thing):
+    try:
+        dumps(thing)
+    except Exception:  # a cached function, a class of a library's name
+        return False
+    return True
+
+
+def test_workers_tell_the_same_of_what_they_are_sent():
+    sources = {name: text for name, text in DIFFERENT.items() if "{own}" not in text}
+    del sources["in a class within"]  # cloudpickle sends no global that only its body reads
+    things = [defined(source.format(v=2, w=3)) for source in sources.values()]
+    things = [*filter(can_be_sent, things)]
+    assert len(things) > 30
+    theirs = joblib.Parallel(n_jobs=2, backend="loky")(
+        joblib.delayed(lambda thing: repr(identity(thing)))(thing) for thing in things
+    )
+    assert theirs == [repr(identity(thing)) for thing in things]
+
+
+PACKAGE = {
+    "relative": "def thing(x):\n    from . import other\n    return other.scale(x)",
+    "a relative name": "def thing(x):\n    from .other import scale\n    return scale(x)",
+    "absolute": "def thing(x):\n    import pack.other\n    return pack.other.scale(x)",
+    "at the top": "import pack.other\ndef thing(x):\n    return pack.other.scale(x)",
+    "of an object": "from pack import other as o\ndef thing(x):\n    return o.held.scale(x)",
+    "made when asked for": "from . import other\ndef thing(x):\n    return other.lazy(x)",
+}
+OTHER = """
+import types
+def scale(x):
+    return x * {v}
+held = types.SimpleNamespace(scale=lambda x: x + {v})
+def __getattr__(name):
+    return lambda x: x * {v}
+"""
+
+
+@pytest.mark.parametrize("case", PACKAGE)
+def test_modules_of_a_package(case, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "pack").mkdir()
+    found = []
+    for v in (2, 3, 2):
+        for name in ("pack", "pack.one", "pack.other"):
+            sys.modules.pop(name, None)
+        (tmp_path / "pack" / "one.py").write_text(PACKAGE[case])
+        (tmp_path / "pack" / "other.py").write_text(OTHER.format(v=v))
+        importlib.invalidate_caches()
+        found.append(told(importlib.import_module("pack.one").thing))
+    assert found[0] == found[2] != found[1]
+
+
+# Whose it is
+
+
+@pytest.mark.parametrize("name", ["token", "profile"])
+def test_a_file_of_ones_own_is_not_pythons(name, module):
+    source = "class A:\n    a = {}"
+    found = [told(module(name, source.format(v)).A) for v in (2, 3)]
+    assert found[0] != found[1]
+    assert origin(name) is None
+
+
+def test_what_no_distribution_installed_is_ones_own(module):
+    found = [told(module("loose", f"class A:\n    a = {v}", "site-packages").A) for v in (2, 3)]
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("content", ["sha256=aaaa,9", "sha256=bbbb,9"])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_what_was_installed_is_known_by_version_and_content(content, version, module, tmp_path):
+    about = tmp_path / "site-packages" / f"theirs{version[-1]}{content[7]}-{version}.dist-info"
+    about.mkdir(parents=True)
+    name = about.name.partition("-")[0]
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (about / "RECORD").write_text(f"{name}.py,{content}\n{about.name}/RECORD,,\n")
+    module(name, "class A:\n    pass", "site-packages")
+    (library,) = identity(sys.modules[name].A).values()
+    assert library[0] == f"{name}.A"
+    assert library[1].startswith(f"{name} {version} ")
+    assert len(library[1].split()) == 3
+
+
+def test_libraries_are_known_by_name():
+    from sklearn.metrics import f1_score
+
+    for value in (nn.Linear, nn.functional.relu, f1_score, json.dumps, Path, int, OSError):
+        assert name_in_library(value) is not None
+        assert list(identity(value)) == ["library"]
+    assert name_in_library(f1_score)[1].startswith("scikit-learn ")
+
+
+def test_what_cannot_be_told_is_named():
+    thing = defined("import threading\nA = threading.Lock()\ndef thing(x):\n    A.acquire()")
+    with pytest.raises(TypeError, match=r"nobody can tell a lock .* \(it is used as __main__:A\)"):
+        identity(thing)
+
+
+def test_many_things_that_use_each_other_take_no_time():
+    n = 60
+    names = ", ".join(f"f{i}" for i in range(n))
+    lines = [f"def f{i}(x):\n    return [{names}, {i}]" for i in range(n)]
+    thing = defined("\n".join(lines) + "\nthing = f0")
+    assert len(json.dumps(identity(thing))) < 1_000_000

@@ -1,0 +1,221 @@
+"""Sweeps on real Dask clusters of this machine, some of whose workers die.
+
+Tasks that import no torch keep the tests of the engine alone fast.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from assassin import Assassin
+from joblib import delayed
+from skorch.callbacks import Callback
+
+distributed = pytest.importorskip("distributed")
+
+from snn_estimators.sweep import Sweep, sweep_model  # noqa: E402
+from snn_estimators.sweep.executors import base, cluster  # noqa: E402
+from snn_estimators.sweep.executors.base import check_engine, open_engine  # noqa: E402
+
+TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
+TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 4}
+
+
+def address(local):
+    return local.scheduler_address.replace("tcp", "dask")
+
+
+@pytest.fixture(scope="module")
+def local():
+    """A cluster of one worker, which comes back once when a task kills it."""
+    import dask
+
+    patience = {"distributed.scheduler.allowed-failures": 1}
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": 0}
+    with dask.config.set(patience), distributed.LocalCluster(n_workers=1, **options) as local:
+        yield local
+
+
+def test_data_goes_to_each_worker_once_and_those_that_join_late_get_work(local, tmp_path):
+    text = np.arange(100, dtype=np.uint8)
+
+    def look(number, text, folder):
+        worker = distributed.get_worker()
+        (folder / str(os.getpid())).touch()
+        deadline = time.monotonic() + 60
+        while len(list(folder.iterdir())) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        texts = [value for value in worker.data.values() if isinstance(value, np.ndarray)]
+        return number, (os.getpid(), len(texts))
+
+    with open_engine(address(local), None, [text]) as work:
+        results = work(delayed(look)(number, text, tmp_path) for number in range(8))
+        local.scale(3)
+        seen = dict(results)
+    local.scale(1)
+    assert sorted(seen) == list(range(8))
+    assert len({process for process, _ in seen.values()}) == 3
+    assert {count for _, count in seen.values()} == {1}
+
+
+def test_tasks_that_kill_their_workers_or_cannot_be_sent_cost_themselves_alone(local):
+    def fine(number):
+        return number, "fine"
+
+    def hopeless(number, what):
+        return number, what
+
+    calls = [delayed(os._exit)(0), *(delayed(hopeless)(n, threading.Lock()) for n in (1, 2, 3))]
+    with open_engine(address(local), None, []) as work:
+        seen = dict(work([*calls, delayed(fine)(4)]))
+    assert seen.pop(4) == "fine"
+    assert seen.pop(0).failure.startswith("KilledWorker")
+    assert sorted(seen) == [1, 2, 3]
+    assert all(outcome.failure.startswith("TypeError") for outcome in seen.values())
+
+
+def test_a_sweep_that_is_given_up_takes_its_tasks_back(local, tmp_path):
+    def wait(number, folder):
+        (folder / f"begun-{number}").touch()
+        while number and not (folder / "end").exists():
+            time.sleep(0.05)
+        return number, None
+
+    with open_engine(address(local), None, []) as work:
+        results = work(delayed(wait)(number, tmp_path) for number in range(9))
+        assert next(results) == (0, None)
+        results.close()
+        deadline = time.monotonic() + 10
+        while local.scheduler.tasks and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not local.scheduler.tasks
+    (tmp_path / "end").touch()
+    assert len(list(tmp_path.glob("begun-*"))) <= 2
+
+
+def test_fits_are_kept_although_the_workers_own_thread_draws_random_numbers(local, tmp_path):
+    class Patient(Callback):
+        """Waits until Dask has drawn from Python's global generator, as it does in long fits."""
+
+        def on_train_begin(self, net, **kwargs):
+            before, deadline = random.getstate(), time.monotonic() + 10
+            while random.getstate() == before and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+    model = sweep_model(**TINY, callbacks=[("patient", Patient())])
+    options = {"estimator": model, "length": 16, "output": tmp_path / "out"}
+    Sweep({"heads": [1]}, TALE, engine=address(local), **options).run()
+    assert len(list((tmp_path / "out").rglob("*.safetensors"))) == 2
+
+
+SCRIPT = """
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pandas as pd
+from skorch.callbacks import Callback
+from snn_estimators.model_selection import Sweep, sweep_model
+
+
+class Assassin(Callback):
+    def on_train_begin(self, net, **kwargs):
+        mark = Path("mark")
+        if net.module__heads == 2 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(**options):
+    model = sweep_model(**{tiny}, callbacks=[("assassin", Assassin())])
+    sweep = Sweep({{"heads": [1, 2]}}, {tale}, estimator=model, length=16, n_jobs=2, **options)
+    return sweep.run().table.drop(columns=["fit_time", "fit_time_std"])
+
+
+table = run(engine="dask", output="out")
+assert Path("mark").exists()
+assert len(list(Path("out").rglob("*.safetensors"))) == 4  # all fits are kept
+pd.testing.assert_frame_equal(table, run())
+"""
+
+
+def test_a_plain_script_needs_no_guard_and_a_worker_that_is_killed_changes_nothing(tmp_path):
+    script = tmp_path / "plain.py"
+    script.write_text(SCRIPT.format(tiny=TINY, tale=TALE))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    options = {"capture_output": True, "text": True, "timeout": 300}
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, **options)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def bare():
+    """A scheduler, and what starts a worker for it that nobody brings back."""
+    workers = []
+    with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as local:
+
+        def start():
+            command = [sys.executable, "-m", "distributed.cli.dask_worker"]
+            command += [local.scheduler_address, "--no-nanny", "--nthreads", "1"]
+            command += ["--memory-limit", "0", "--no-dashboard"]
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+            workers.append(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
+            with distributed.Client(local) as client:
+                client.wait_for_workers(1, timeout=60)
+
+        yield local, start
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+
+
+def test_a_sweep_without_workers_ends_and_can_go_on(bare, tmp_path, monkeypatch):
+    local, start = bare
+    engine = address(local)
+    check_engine(engine)  # is there, if only to get workers when there is work
+    assassin = Assassin(str(tmp_path / "mark"), table=str(tmp_path / "out" / "results.csv"))
+    model = sweep_model(**TINY, callbacks=[("assassin", assassin)])
+    options = {"estimator": model, "length": 16}
+
+    def run(**where):
+        table = Sweep({"heads": [1, 2]}, TALE, **options, **where).run().table
+        return table.drop(columns=["fit_time", "fit_time_std"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "PATIENCE", 1.0)
+        with pytest.raises(ConnectionError, match=r"has no workers.* 0 of 4 fits are done"):
+            run(engine=engine)
+        start()
+        with pytest.raises(ConnectionError, match="2 of 4 fits are done and kept") as told:
+            run(engine=engine, output=tmp_path / "out")
+    assert "tale,heads=2,seed=0,fold=0" in str(told.value)
+    local.adapt(minimum=0, maximum=1, interval="100ms")
+    table = run(engine=engine, output=tmp_path / "out")
+    pd.testing.assert_frame_equal(table, run(n_jobs=1))
+
+
+def test_a_lost_scheduler_leaves_the_names_of_all_that_was_in_hand(monkeypatch):
+    def wait(number):
+        time.sleep(60)
+        return number, None
+
+    monkeypatch.setattr(base, "ANSWER_WITHIN", 1.0)
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0") as local,
+        open_engine(address(local), None, []) as work,
+    ):
+        results = work(delayed(wait)(number) for number in range(9))
+        threading.Timer(1.0, local.close).start()
+        with pytest.raises(cluster.WorkersGoneError) as told:
+            next(results)
+    assert told.value.numbers == [0, 1]

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from joblib import delayed
+
+from snn_estimators.sweep import Sweep, runner, sweep_model
+from snn_estimators.sweep.executors import base
+from snn_estimators.sweep.executors.base import check_engine, open_engine, threads_per_worker
+from snn_estimators.sweep.gpus import claimed_gpu
+from snn_estimators.sweep.worker import Outcome
+
+
+def look(number, text):
+    """Return what a worker sees."""
+    return number, (type(text).__name__, text.filename, os.environ["OMP_NUM_THREADS"])
+
+
+def test_loky_maps_data_and_pins_threads(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")  # of this process, not of the workers
+    text = np.arange(50, dtype=np.uint8)
+    with open_engine("loky", 2, [text]) as work:
+        seen = dict(work(delayed(look)(number, text) for number in range(3)))
+    threads = str(threads_per_worker(2))
+    ((kind, _, pinned),) = set(seen.values())  # one file for all of them
+    assert (kind, pinned) == ("memmap", threads)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 6, 64])
+@pytest.mark.parametrize("jobs", [1, 2, 5, 100, -1, -2])
+def test_cores_are_never_crowded_by_threads(cores, jobs):
+    threads = threads_per_worker(jobs, cores)
+    processes = jobs if jobs > 0 else max(1, cores + 1 + jobs)
+    assert threads >= 1
+    assert processes * threads <= max(cores, processes)
+
+
+def test_processes_share_gpus_round_robin(tmp_path, monkeypatch):
+    """Two at a time on two GPUs never get the same one."""
+    monkeypatch.setattr("snn_estimators.sweep.gpus._last_gpu", None)
+    with claimed_gpu(0, 2, tmp_path) as first:
+        other = subprocess.run(
+            [sys.executable, "-c", CLAIM, str(tmp_path)], capture_output=True, text=True, check=True
+        )
+        assert {first, other.stdout.strip()} == {"cuda:0", "cuda:1"}
+    with claimed_gpu(1, 2, tmp_path) as again:
+        assert again == first
+    monkeypatch.setattr("snn_estimators.sweep.gpus._last_gpu", None)
+    with claimed_gpu(1, 2, tmp_path) as second:
+        assert second == "cuda:1"
+
+
+CLAIM = """
+import sys
+from pathlib import Path
+from snn_estimators.sweep.gpus import claimed_gpu
+
+with claimed_gpu(0, 2, Path(sys.argv[1])) as gpu:
+    print(gpu)
+"""
+
+
+@pytest.mark.parametrize("kind", ["dask", "ray"])
+@pytest.mark.parametrize("place", ["127.0.0.1:{port}", "no-such-host.invalid:8786"])
+def test_an_address_that_does_not_answer_is_told_at_once(kind, place):
+    pytest.importorskip("distributed" if kind == "dask" else kind)
+    engine = f"{kind}://{place}"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        engine = engine.format(port=free.getsockname()[1])
+    started = time.monotonic()
+    with pytest.raises(ConnectionError, match=rf"the engine {kind}://.* does not answer"):
+        check_engine(engine)
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}"])
+def test_a_dead_ray_address_of_the_environment_is_told_at_once(place, monkeypatch):
+    pytest.importorskip("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = place.format(port=free.getsockname()[1])
+    monkeypatch.setenv("RAY_ADDRESS", place)
+    with pytest.raises(ConnectionError, match=f"{place}.* does not answer"):
+        check_engine("ray")
+
+
+@pytest.mark.parametrize("place", ["auto", "local", ""])
+def test_ray_finds_by_itself_what_is_no_address(place, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", place)
+    check_engine("ray")
+
+
+def test_something_else_that_answers_is_told_within_seconds(monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(base, "ANSWER_WITHIN", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        engine = f"dask://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ConnectionError, match="does not answer"):
+            check_engine(engine)
+
+
+@pytest.mark.parametrize("engine", ["", "loky://here", "dask://", "dask://host:port", "spark"])
+def test_engines_that_do_not_exist(engine):
+    with pytest.raises(ValueError, match="engine"):
+        check_engine(engine)
+
+
+@pytest.mark.parametrize(("engine", "module"), [("dask", "distributed"), ("ray", "ray")])
+def test_packages_that_are_not_installed_are_named(engine, module, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf"pip install 'snn-estimators\[{engine}\]'"):
+        check_engine(engine)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 1, reason="no GPU")
+def test_a_gpu_is_used_by_one_process_at_a_time(tmp_path):
+    with claimed_gpu(0, 1, tmp_path) as gpu:
+        assert torch.zeros(1, device=gpu).device.type == "cuda"
+
+
+TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
+TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 4}
+
+
+def test_all_rungs_of_a_sweep_share_one_engine(monkeypatch):
+    opened = []
+
+    def counted(*args):
+        opened.append(args)
+        return open_engine(*args)
+
+    monkeypatch.setattr(runner, "open_engine", counted)
+    options = {"estimator": sweep_model(**TINY), "length": 16, "n_jobs": 1}
+    swept = Sweep({"heads": [1, 2]}, TALE, halving=2, **options).run()
+    assert len(opened) == 1
+    assert len(set(swept.fits["heads"])) == 2
+
+
+@pytest.mark.parametrize("engine", ["loky", "dask"])
+def test_engines_of_this_machine_start_one_process_a_gpu(engine, monkeypatch):
+    pytest.importorskip("distributed")
+    seen = []
+
+    @contextmanager
+    def none(engine, n_jobs, shared, gpus):
+        def work(calls):
+            for _, (number, _, _, around, _), _ in calls:
+                seen.append((n_jobs, around.gpus, around.notes.is_dir()))
+                yield number, Outcome(1.0, failure="no GPU")
+
+        yield work
+
+    monkeypatch.setattr(runner, "open_engine", none)
+    monkeypatch.setattr(runner, "_gpus", lambda estimator: (3, True))
+    options = {"estimator": sweep_model(**TINY), "length": 16, "engine": engine}
+    with pytest.raises(ValueError, match="every fit of the sweep failed: no GPU"):
+        Sweep({"heads": [1, 2]}, TALE, **options).run()
+    assert seen == [(3, 3, True)] * 4
+
+
+def test_cores_are_those_of_joblib():
+    assert threads_per_worker(1) == joblib.cpu_count()

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from snn_estimators.sweep.score_cache import Ledger
+from snn_estimators.sweep.worker import Outcome
+
+FIGURES = {"neg_perplexity": -2.0}
+UNWRITABLE = Path("/proc/sys/kernel")
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = Ledger(tmp_path / "store")
+    ledger.open()
+    return ledger
+
+
+def test_processes_of_one_number_do_not_spoil_each_others_records(ledger, monkeypatch):
+    """As those of two containers: one writes while the other is about to."""
+    real, depth = Path.write_bytes, []
+
+    def write_bytes(path, content):
+        real(path, content)
+        if not depth:
+            depth.append(1)
+            ledger.note("key", Outcome(1.0, FIGURES))
+
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    ledger.note("key", Outcome(2.0, FIGURES))
+    assert ledger.recall("key").fit_time == 2.0
+    assert [path.name for path in (ledger.folder / "scores").iterdir()] == ["key.json"]
+
+
+@pytest.mark.parametrize("name", ["fits", "scores"])
+def test_a_store_with_a_file_for_a_folder_is_refused(ledger, name):
+    (ledger.folder / name).rmdir()
+    (ledger.folder / name).touch()
+    with pytest.raises(OSError, match=f"cannot write into the store.*{name}.*it is a file.*choose"):
+        ledger.open()
+
+
+@pytest.mark.skipif(not UNWRITABLE.is_dir(), reason="no folder that root cannot write to")
+@pytest.mark.parametrize("name", ["fits", "scores"])
+def test_a_store_that_takes_no_more_files_is_refused(ledger, name):
+    (ledger.folder / name).rmdir()
+    (ledger.folder / name).symlink_to(UNWRITABLE)
+    with pytest.raises(OSError, match=f"cannot write into the store.*{name}.*choose"):
+        ledger.open()

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import math
+import shutil
+import socket
+import sys
+import time
+
+import pandas as pd
+import pytest
+from sklearn.exceptions import FitFailedWarning
+from skorch.callbacks import Callback
+
+from snn_estimators.sweep import Sweep, sweep_model, tracking
+
+TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
+TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "batch_size": 4}
+
+
+def run(output, callback=None, max_steps=2, max_epochs=2, **options):
+    callbacks = None if callback is None else [("mine", callback)]
+    limits = {"max_steps": max_steps, "max_epochs": max_epochs}
+    model = sweep_model(**TINY, callbacks=callbacks).set_params(**limits)
+    options = {"n_jobs": 1} | options
+    return Sweep(
+        {"heads": [1, 2]}, TALE, estimator=model, length=16, output=output, **options
+    ).run()
+
+
+def assert_same(one, other):
+    timed = ["fit_time", "fit_time_std"]
+    pd.testing.assert_frame_equal(one.table.drop(columns=timed), other.table.drop(columns=timed))
+
+
+NAMES = [f"tale,heads={heads},seed=0,fold={fold}" for heads in (1, 2) for fold in (0, 1)]
+
+
+def test_tensorboard_follows_each_fit_and_changes_nothing(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tracked = run(tmp_path / "tracked", track="tensorboard")
+    runs = sorted((tmp_path / "tracked" / "tensorboard").iterdir())
+    assert [one.name for one in runs] == NAMES
+    events = EventAccumulator(str(runs[0])).Reload()
+    assert len(events.Scalars("Loss/train_loss")) == 1
+    assert_same(tracked, run(tmp_path / "plain"))
+    # A fit is the same with and without: nothing is trained, and no run is begun, twice.
+    again = run(tmp_path / "again", track="tensorboard", store=tmp_path / "plain" / ".store")
+    assert again.run["fits"]["taken_over"] == 4
+    assert not (tmp_path / "again" / "tensorboard").exists()
+
+
+class Breaker(Callback):
+    """Fails the second epoch of models with two heads."""
+
+    def on_epoch_end(self, net, **kwargs):
+        if net.module__heads == 2 and len(net.history) == 2:
+            raise RuntimeError("it broke")
+
+
+@pytest.fixture
+def mlflow(monkeypatch):
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    return pytest.importorskip("mlflow")
+
+
+@pytest.fixture
+def at(mlflow, tmp_path, monkeypatch):
+    """Point MLflow to a store of its own, and return its client."""
+
+    def at(kind, name="runs"):
+        if kind == "sqlite":
+            pytest.importorskip("alembic")
+        monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+        uri = f"{kind}:///{tmp_path}/{name}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        return mlflow.MlflowClient(uri)
+
+    return at
+
+
+def runs_of(client):
+    """Return MLflow's runs by name."""
+    ids = [one.experiment_id for one in client.search_experiments() if "sweep" in one.name]
+    runs = client.search_runs(ids)
+    assert len({one.info.run_name for one in runs}) == len(runs)
+    return {one.info.run_name: one for one in runs}
+
+
+@pytest.mark.parametrize(("kind", "n_jobs"), [("file", 1), ("sqlite", 2)])
+def test_mlflow_has_a_run_of_each_fit(at, kind, n_jobs, tmp_path):
+    client = at(kind)
+    options = {"max_steps": None, "track": "mlflow", "n_jobs": n_jobs}
+    tracked = run(tmp_path / "tracked", **options)
+    runs = runs_of(client)
+    assert sorted(runs) == NAMES
+    assert {one.info.status for one in runs.values()} == {"FINISHED"}
+    fits = tracked.fits.set_index(["heads", "fold"])
+    for one in runs.values():
+        params, metrics = one.data.params, one.data.metrics
+        assert (params["corpus"], params["module__blocks"]) == ("tale", "1")
+        row = fits.loc[(int(params["module__heads"]), int(params["fold"]))]
+        assert metrics["perplexity"] == pytest.approx(row["perplexity"])
+        losses = client.get_metric_history(one.info.run_id, "train_loss")
+        assert [loss.step for loss in losses] == [1, 2]
+        assert all(math.isfinite(loss.value) for loss in losses)
+    # What is known is read back, and leaves no run.
+    again = run(tmp_path / "again", store=tmp_path / "tracked" / ".store", **options)
+    assert again.run["fits"]["taken_over"] == 4
+    (tmp_path / "tracked" / ".store" / "scores").rename(tmp_path / "scores")
+    run(tmp_path / "tracked", **options)  # the models are known, their scores are not
+    assert len(runs_of(client)) == 4
+    # Workers that are there already hear of another address.
+    other = at(kind, "others")
+    assert_same(tracked, run(None, **options))
+    assert sorted(runs_of(other)) == NAMES
+
+
+def test_mlflow_is_told_of_fits_that_fail(at, tmp_path):
+    client = at("file")
+    with pytest.warns(FitFailedWarning):
+        run(tmp_path, Breaker(), max_steps=None, track="mlflow")
+    ends = [(one.info.status, one.data.tags.get("failure")) for one in runs_of(client).values()]
+    assert (
+        sorted(ends, key=str)
+        == [("FAILED", "RuntimeError: it broke")] * 2 + [("FINISHED", None)] * 2
+    )
+
+
+class Destroyer(Callback):
+    """Takes MLflow's files away in mid-fit."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_epoch_begin(self, net, **kwargs):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def test_a_fit_outlives_mlflow(at, tmp_path):
+    at("file")
+    callback = Destroyer(str(tmp_path / "runs"))
+    with pytest.warns(UserWarning, match="MLflow misses"):
+        tracked = run(tmp_path / "tracked", callback, track="mlflow")
+    assert_same(tracked, run(tmp_path / "plain", callback))
+
+
+@pytest.mark.parametrize("uri", ["runs", "./runs", "file:runs"])
+def test_workers_that_stand_elsewhere_write_to_the_same_files(mlflow, uri, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.chdir(tmp_path)
+    assert tracking.begin("mlflow").uri == (tmp_path / "runs").as_uri()
+    assert (tmp_path / "runs").is_dir()
+
+
+@pytest.mark.parametrize("kind", ["nobody", "mute", "unknown", "closed"])
+def test_an_mlflow_that_does_not_answer_is_told_before_the_first_fit(
+    at, mlflow, kind, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tracking, "ANSWER_WITHIN", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://me:secret@127.0.0.1:{server.getsockname()[1]}"
+        if kind == "nobody":
+            server.close()
+        if kind == "unknown":
+            uri = "carrier-pigeon://me:secret@here"
+        if kind == "closed":
+            uri = "file:///dev/null/runs"
+        monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        started = time.monotonic()
+        with pytest.raises(ConnectionError, match="MLflow does not answer at") as told:
+            run(tmp_path / "out", track="mlflow")
+    assert time.monotonic() - started < 10
+    assert "MLFLOW_TRACKING_URI" in str(told.value)
+    assert "secret" not in str(told.value)
+    assert len(str(told.value)) < 400
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tracker_without_its_package_or_an_output(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="needs an output folder"):
+        run(None, track="tensorboard")
+    for kind, module in {"tensorboard": "torch.utils.tensorboard", "mlflow": "mlflow"}.items():
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(ImportError, match=r"pip install 'snn-estimators\[track\]'"):
+            run(tmp_path, track=kind)
