@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from snn_estimators.distributed.process_group import Processes
 from snn_estimators.persistence.checkpointing import Interrupt, Saved, SavedFit
 from snn_estimators.persistence.named_run import NamedFit
-from snn_estimators.persistence.run_folder import Run
+from snn_estimators.persistence.run_folder import RunFolder
 
 __all__ = ["FollowingFit", "LeadingFit", "UnsavedFit"]
 
@@ -56,11 +56,11 @@ class LeadingFit(NamedFit):
     Parameters
     ----------
     estimator : LanguageModel
-    run : Run
+    run : RunFolder
     processes : Processes
     """
 
-    def __init__(self, estimator: Any, run: Run, processes: Processes) -> None:
+    def __init__(self, estimator: Any, run: RunFolder, processes: Processes) -> None:
         super().__init__(estimator, run)
         self.interrupt = _SharedInterrupt()
         self._processes = processes

@@ -28,7 +28,7 @@ from snn_estimators.persistence.model_files import (
     write_model,
 )
 from snn_estimators.persistence.names import load_argument, resolve_name
-from snn_estimators.persistence.run_folder import Run, is_run, other_steps
+from snn_estimators.persistence.run_folder import RunFolder, is_run, other_steps
 
 __all__ = ["Persistence", "build", "load_pretrained", "model_folder"]
 
@@ -237,7 +237,7 @@ def model_folder(name_or_path: str | os.PathLike[str], checkpoint: str | int | N
     """
     folder = resolve_name(name_or_path)
     if is_run(folder):
-        return Run(folder).choose("latest" if checkpoint is None else checkpoint)
+        return RunFolder(folder).choose("latest" if checkpoint is None else checkpoint)
     if not mend(folder):
         raise FileNotFoundError(not_there(name_or_path, folder))
     if checkpoint is not None:

@@ -24,7 +24,7 @@ from snn_estimators.persistence.model_files import (
     read_history,
 )
 from snn_estimators.persistence.names import models_home
-from snn_estimators.persistence.run_folder import ERRORS, STATE, Run, Summary, is_run
+from snn_estimators.persistence.run_folder import ERRORS, STATE, RunFolder, Summary, is_run
 
 __all__ = ["model_folders", "not_there", "saved_models"]
 
@@ -145,7 +145,7 @@ def _of_model(folder: Path) -> Any:
 
 def _of_run(folder: Path) -> Any:
     """Yield what is told of a fit: of its newest checkpoint, and the best loss of all."""
-    run = Run(folder)
+    run = RunFolder(folder)
     yield {"state": "at work" if run.is_held() else _unfinished(run)}
     steps = run.steps()
     if not steps:
@@ -164,7 +164,7 @@ def _of_run(folder: Path) -> Any:
 _KINDS = {_of_run: "fit", _of_model: "model", _of_neither: "unknown"}
 
 
-def _unfinished(run: Run) -> str:
+def _unfinished(run: RunFolder) -> str:
     errors = run.folder / ERRORS
     times = [run.checkpoint(step).stat().st_mtime for step in run.steps()]
     failed = errors.is_file() and errors.stat().st_mtime > max(times, default=0)

@@ -25,7 +25,7 @@ from snn_estimators.persistence.names import models_home
 from snn_estimators.persistence.run_folder import (
     LOG,
     STATE,
-    Run,
+    RunFolder,
     Summary,
     check_name,
     read_state,
@@ -44,7 +44,7 @@ __all__ = ["NamedFit", "refuse_taken_name"]
 _ABOUT = {"parameters": dict, "versions": dict, "data": str, "split": str, "device": str}
 
 
-def refuse_taken_name(name: str, resume: bool) -> Run:
+def refuse_taken_name(name: str, resume: bool) -> RunFolder:
     """Return the folder of a fit that may be started, or gone on with if `resume`.
 
     Raises
@@ -54,7 +54,7 @@ def refuse_taken_name(name: str, resume: bool) -> Run:
         resumed.
     """
     check_name(name)
-    run = Run(models_home() / name)
+    run = RunFolder(models_home() / name)
     mend(run.folder)
     remedy = "choose another name; in a search or a cross-validation leave name=None"
     if run.folder.exists() and not run.checkpoints.is_dir():
@@ -83,7 +83,7 @@ class NamedFit(SavedFit):
     Parameters
     ----------
     estimator : LanguageModel
-    run : Run
+    run : RunFolder
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class NamedFit(SavedFit):
         estimator with other parameters.
     """
 
-    def __init__(self, estimator: Any, run: Run) -> None:
+    def __init__(self, estimator: Any, run: RunFolder) -> None:
         super().__init__()
         self.run = run
         self._estimator = estimator

@@ -39,7 +39,7 @@ __all__ = [
     "ERRORS",
     "LOG",
     "STATE",
-    "Run",
+    "RunFolder",
     "Summary",
     "check_name",
     "is_run",
@@ -162,11 +162,11 @@ def is_run(folder: Path) -> bool:
 
 def other_steps(checkpoint: Path) -> list[int]:
     """Return the steps of a checkpoint's siblings; none if it is no checkpoint."""
-    run = Run(checkpoint.resolve().parent.parent)
+    run = RunFolder(checkpoint.resolve().parent.parent)
     return [step for step in run.steps() if run.checkpoint(step).name != checkpoint.name]
 
 
-class Run:
+class RunFolder:
     """The folder of a named fit.
 
     Parameters

@@ -10,7 +10,7 @@ from tiny_language_model import TEXTS, tiny_model
 
 from snn_estimators.cli.terminal import show
 from snn_estimators.persistence.catalog import saved_models
-from snn_estimators.persistence.run_folder import STATE, Run, Summary
+from snn_estimators.persistence.run_folder import STATE, RunFolder, Summary
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_models_and_fits(home, fitted):
 
 def test_states_of_a_fit(home):
     tiny_model(name="a", save_every_n_steps=2).fit(TEXTS)
-    run = Run(home / "a")
+    run = RunFolder(home / "a")
     shutil.rmtree(run.checkpoint(6))
     assert row("a")["state"] == "unfinished"
     with run.held():

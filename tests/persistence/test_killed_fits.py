@@ -15,7 +15,7 @@ from skorch.dataset import ValidSplit
 from tiny_language_model import TEXTS, tiny_model
 
 from snn_estimators.estimators import SpikeDecoderLM
-from snn_estimators.persistence.run_folder import Run
+from snn_estimators.persistence.run_folder import RunFolder
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
 
@@ -66,7 +66,7 @@ def uninterrupted():
 def run(tmp_path, monkeypatch):
     monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(tmp_path))
     monkeypatch.setattr("snn_estimators._files.sync", lambda _: None)  # slow
-    return Run(tmp_path / "models" / "GPT-1")
+    return RunFolder(tmp_path / "models" / "GPT-1")
 
 
 def start(patch=""):

@@ -21,7 +21,7 @@ from tiny_language_model import TEXTS, tiny_model
 
 from snn_estimators.estimators import SpikeDecoderLM, SpikeGPTLM, pretrained_io
 from snn_estimators.estimators.pretrained_io import load_pretrained
-from snn_estimators.persistence.run_folder import STATE, Run, Summary, read_state, write_state
+from snn_estimators.persistence.run_folder import STATE, RunFolder, Summary, read_state, write_state
 from snn_estimators.persistence.step_log import StepLog
 from snn_estimators.persistence.training_state import TrainingState
 
@@ -55,7 +55,7 @@ def whole(tmp_path_factory):
 def run(whole, home):
     """A copy of that folder, to be changed."""
     shutil.copytree(whole[0], home / "GPT-1")
-    return Run(home / "GPT-1")
+    return RunFolder(home / "GPT-1")
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_the_log_has_a_row_a_step(run, whole):
 
 def test_by_default_there_is_a_checkpoint_an_epoch(home, texts):
     tiny_model(name="GPT-1", max_epochs=5).fit(texts)
-    assert Run(home / "GPT-1").steps() == [9, 12, 15]
+    assert RunFolder(home / "GPT-1").steps() == [9, 12, 15]
     with pytest.raises(FileNotFoundError, match="none is the best"):
         SpikeDecoderLM.from_pretrained("GPT-1", checkpoint="best")
 
@@ -114,7 +114,7 @@ def test_the_best_is_kept_beside_the_newest(home, texts, monkeypatch):
         name="GPT-1", callbacks="disable", train_split=ValidSplit(3), evaluate_every_n_steps=1,
         save_every_n_steps=1, max_steps=6, keep_checkpoints=2,
     ).fit(texts)  # fmt: skip
-    run = Run(home / "GPT-1")
+    run = RunFolder(home / "GPT-1")
     assert run.steps() == [3, 5, 6]
     assert run.best() == (1.0, 3)
     assert SpikeDecoderLM.from_pretrained("GPT-1", checkpoint="best").n_steps_ == 3
@@ -127,7 +127,7 @@ def test_a_new_best_is_saved_when_it_is_found(home, texts, monkeypatch):
         name="GPT-1", callbacks="disable", train_split=ValidSplit(3), evaluate_every_n_steps=1,
         save_every_n_steps=99, steps_per_epoch=6, max_epochs=1,
     ).fit(texts)  # fmt: skip
-    assert Run(home / "GPT-1").steps() == [1, 3, 6]
+    assert RunFolder(home / "GPT-1").steps() == [1, 3, 6]
 
 
 # What is read
@@ -300,7 +300,7 @@ def test_resuming_on_another_split(home, texts):
             return subset(dataset, self.rows[:4]), subset(dataset, self.rows[4:])
 
     tiny_model(name="a", train_split=Split(0), save_every_n_steps=1).fit(texts)
-    run = Run(home / "a")
+    run = RunFolder(home / "a")
     shutil.rmtree(run.checkpoint(run.steps()[-1]))
     with pytest.raises(ValueError, match=r"another train_split.*random_state"):
         tiny_model(name="a", train_split=Split(1), resume=True).fit(texts)

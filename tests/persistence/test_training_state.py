@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import ExponentialLR
 
 from snn_estimators.estimators import SpikeDecoderLM, SpikeGPTLM
 from snn_estimators.persistence.names import models_home
-from snn_estimators.persistence.run_folder import Run
+from snn_estimators.persistence.run_folder import RunFolder
 from snn_estimators.persistence.training_state import pack, unpack
 
 EVERY_STEP = {"save_every_n_steps": 1, "keep_checkpoints": 99}
@@ -46,7 +46,7 @@ def cut_at(step, name="whole", into="cut"):
     """Leave of a fit what a kill after a step's save would have left."""
     shutil.rmtree(models_home() / into, ignore_errors=True)
     shutil.copytree(models_home() / name, models_home() / into)
-    run = Run(models_home() / into)
+    run = RunFolder(models_home() / into)
     for later in run.steps():
         if later > step:
             shutil.rmtree(run.checkpoint(later))
@@ -156,10 +156,10 @@ def test_a_finished_fit_is_read_and_not_repeated(monkeypatch):
 
 def test_partial_fit_saves_nothing():
     model = tiny_model(name="whole").fit(TEXTS)
-    steps = Run(models_home() / "whole").steps()
+    steps = RunFolder(models_home() / "whole").steps()
     with pytest.warns(UserWarning, match="partial_fit saves nothing under name='whole'"):
         assert model.partial_fit(TEXTS).n_steps_ == 2 * steps[-1]
-    assert Run(models_home() / "whole").steps() == steps
+    assert RunFolder(models_home() / "whole").steps() == steps
 
 
 def test_evaluation_leaves_the_random_numbers_of_training_alone():
@@ -233,7 +233,7 @@ def test_a_second_ctrl_c_does_not_wait(texts, monkeypatch):
     model = tiny_model(name="cut", callbacks=[CtrlC])
     with pytest.warns(ConvergenceWarning, match="goes on with 'cut' from step 3"):
         model.fit(texts)
-    assert Run(models_home() / "cut").steps() == [3]
+    assert RunFolder(models_home() / "cut").steps() == [3]
 
 
 class Fragile(Callback):
