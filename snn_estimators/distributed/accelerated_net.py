@@ -18,7 +18,7 @@ from snn_estimators.distributed.process_group import Processes
 from snn_estimators.estimators.training import Split
 from snn_estimators.persistence.description import describe_parameters, digest, digest_of_split
 from snn_estimators.persistence.keeper import Keeper
-from snn_estimators.persistence.named_run import NamedFit, refuse_taken_name
+from snn_estimators.persistence.named_run import RunCheckpointer, refuse_taken_name
 from snn_estimators.text import IGNORED
 
 __all__ = ["accelerated"]
@@ -203,10 +203,10 @@ class _Accelerated(AccelerateMixin):
 
     # Beginning
 
-    def _take_name(self, name: str, resume: bool) -> NamedFit:
+    def _take_name(self, name: str, resume: bool) -> RunCheckpointer:
         run = self._processes.from_main(lambda: refuse_taken_name(name, resume))
         if self._processes.count == 1:
-            return NamedFit(self, run)
+            return RunCheckpointer(self, run)
         kind = LeadingFit if self._processes.is_main else FollowingFit
         return kind(self, run, self._processes)
 

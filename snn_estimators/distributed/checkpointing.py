@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from snn_estimators.distributed.process_group import Processes
 from snn_estimators.persistence.checkpointing import Interrupt, Saved, SavedFit
-from snn_estimators.persistence.named_run import NamedFit
+from snn_estimators.persistence.named_run import RunCheckpointer
 from snn_estimators.persistence.run_folder import RunFolder
 
 __all__ = ["FollowingFit", "LeadingFit", "UnsavedFit"]
@@ -50,7 +50,7 @@ class UnsavedFit(SavedFit):
         pass
 
 
-class LeadingFit(NamedFit):
+class LeadingFit(RunCheckpointer):
     """The named fit of process 0, which tells the others what it has read.
 
     Parameters

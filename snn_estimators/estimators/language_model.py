@@ -25,7 +25,7 @@ from snn_estimators.estimators.token_windows import (
     window_lengths,
 )
 from snn_estimators.persistence.checkpointing import SavedFit
-from snn_estimators.persistence.named_run import NamedFit, refuse_taken_name
+from snn_estimators.persistence.named_run import RunCheckpointer, refuse_taken_name
 from snn_estimators.persistence.run_folder import check_name
 from snn_estimators.persistence.stable_hash import identity_of_documents
 from snn_estimators.text import BaseTokenizer, Ids
@@ -164,8 +164,8 @@ class LanguageModel(TextNet, Evaluation, Generation, Persistence):
         with named as keeper:
             return keeper.carry_out(partial(self._fit_anew, documents, fit_params))
 
-    def _take_name(self, name: str, resume: bool) -> NamedFit:
-        return NamedFit(self, refuse_taken_name(name, resume))
+    def _take_name(self, name: str, resume: bool) -> RunCheckpointer:
+        return RunCheckpointer(self, refuse_taken_name(name, resume))
 
     def _fit_anew(
         self, documents: Any, fit_params: dict[str, Any], keeper: SavedFit | None

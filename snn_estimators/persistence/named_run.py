@@ -39,7 +39,7 @@ from snn_estimators.persistence.training_state import (
 )
 from snn_estimators.text import IGNORED, Ids
 
-__all__ = ["NamedFit", "refuse_taken_name"]
+__all__ = ["RunCheckpointer", "refuse_taken_name"]
 
 _ABOUT = {"parameters": dict, "versions": dict, "data": str, "split": str, "device": str}
 
@@ -75,7 +75,7 @@ class _UnfitStateError(CannotGoOnError):
     """A checkpoint is whole, but not of such a net."""
 
 
-class NamedFit(SavedFit):
+class RunCheckpointer(SavedFit):
     """Saves checkpoints and a log of a fit, and starts from the newest checkpoint if there is one.
 
     Enter it before the fit: that locks the folder, and reads what there is.
