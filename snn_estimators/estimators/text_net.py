@@ -15,7 +15,7 @@ from snn_estimators.estimators.token_windows import check_token_ids
 from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.persistence.cache_key import identities_of_parameters, unrepeatable
 from snn_estimators.persistence.checkpointing import SavedFit
-from snn_estimators.persistence.fit_cache import Memory, MemoryLike, RememberedFit, fit_key
+from snn_estimators.persistence.fit_cache import CachedFit, FitCache, MemoryLike, fit_key
 from snn_estimators.persistence.training_state import CannotGoOnError
 from snn_estimators.text import BaseTokenizer, Ids, check_documents, make_tokenizer
 
@@ -80,7 +80,7 @@ class TextNet(TrainedNet):
             raise ValueError(
                 f"save_every_n_steps must be None or a whole number from 1 on, got {every!r}."
             )
-        memory = Memory.of(self.memory)
+        memory = FitCache.of(self.memory)
         if every is not None and memory is None and getattr(self, "name", None) is None:
             places = "a name or a memory" if "name" in self._own_names() else "a memory"
             raise ValueError(f"save_every_n_steps={every!r} needs {places} to save in: set one.")
@@ -157,7 +157,7 @@ class TextNet(TrainedNet):
         KeyboardInterrupt
             If a fit with a memory was interrupted.
         """
-        memory = Memory.of(self.memory)
+        memory = FitCache.of(self.memory)
         if memory is None:
             return fit(None)
         reason = unrepeatable(self)
@@ -171,7 +171,7 @@ class TextNet(TrainedNet):
         key = fit_key(self, tell(), fit_params)
         tokenizer = self._tokenizer_to_fit()
         try:
-            with RememberedFit(memory, key, tokenizer) as keeper:
+            with CachedFit(memory, key, tokenizer) as keeper:
                 return keeper.carry_out(fit)
         except CannotGoOnError as error:
             warnings.warn(
@@ -181,13 +181,13 @@ class TextNet(TrainedNet):
                 stacklevel=4,
             )
         memory.forget(key)
-        with RememberedFit(memory, key, tokenizer) as keeper:
+        with CachedFit(memory, key, tokenizer) as keeper:
             return keeper.carry_out(fit)
 
     def _key_of_fit(self, X: Any, y: Any, fit_params: Mapping[str, Any]) -> str | None:
         """Return the key of a fit in the memory, None if that would not keep it."""
         self._check_parameters(fit_params)
-        if Memory.of(self.memory) is None or unrepeatable(self):
+        if FitCache.of(self.memory) is None or unrepeatable(self):
             return None
         return fit_key(self, self._told(X, y), fit_params)
 

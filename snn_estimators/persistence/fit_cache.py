@@ -47,7 +47,7 @@ from snn_estimators.persistence.training_state import (
 )
 from snn_estimators.text import BaseTokenizer
 
-__all__ = ["Memory", "MemoryLike", "RememberedFit", "fit_key"]
+__all__ = ["CachedFit", "FitCache", "MemoryLike", "fit_key"]
 
 Fitted = TypeVar("Fitted", bound=Any)
 MemoryLike: TypeAlias = str | os.PathLike[str] | joblib.Memory | None
@@ -59,7 +59,7 @@ _SHARE = 0.01  # of a fit's time that may go into saving it unasked
 _FIRST = 0.01  # seconds that saving takes, before it is known
 
 
-class Memory:
+class FitCache:
     """The folder of a memory.
 
     Parameters
@@ -95,12 +95,12 @@ class Memory:
         Examples
         --------
         >>> import tempfile, joblib
-        >>> Memory.of("there").folder
+        >>> FitCache.of("there").folder
         PosixPath('there')
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     Memory.of(joblib.Memory(folder)).folder.relative_to(folder)
+        ...     Memory.of(joblib.FitCache(folder)).folder.relative_to(folder)
         PosixPath('joblib/snn_estimators')
-        >>> Memory.of(joblib.Memory(location=None)) is None
+        >>> Memory.of(joblib.FitCache(location=None)) is None
         True
         """
         is_joblib = hasattr(memory, "cache") and hasattr(memory, "store_backend")
@@ -181,7 +181,7 @@ class Memory:
             yield
 
 
-class RememberedFit(SavedFit):
+class CachedFit(SavedFit):
     """Saves a fit in a memory, or loads it from there, finished or not.
 
     Enter it before the fit: that waits for others at the same fit, and reads what there is.
@@ -190,14 +190,14 @@ class RememberedFit(SavedFit):
 
     Parameters
     ----------
-    memory : Memory
+    memory : FitCache
     key : str
         From `fit_key`.
     tokenizer : BaseTokenizer or None
         Not fitted, as the estimator would fit it.
     """
 
-    def __init__(self, memory: Memory, key: str, tokenizer: BaseTokenizer | None) -> None:
+    def __init__(self, memory: FitCache, key: str, tokenizer: BaseTokenizer | None) -> None:
         super().__init__()
         self._memory = memory
         self._key = key

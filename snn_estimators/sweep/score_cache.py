@@ -11,7 +11,7 @@ from typing import Any
 
 from snn_estimators._files import check_writable, replace_file
 from snn_estimators.model_selection.scoring import SCORES, final_estimator
-from snn_estimators.persistence.fit_cache import Memory, MemoryLike
+from snn_estimators.persistence.fit_cache import FitCache, MemoryLike
 from snn_estimators.persistence.fit_cache import fit_key as key_of_model
 from snn_estimators.persistence.stable_hash import identity
 from snn_estimators.sweep.worker import Outcome
@@ -47,7 +47,7 @@ class Ledger:
     """
 
     def __init__(self, memory: MemoryLike) -> None:
-        self._memory = Memory.of(memory)
+        self._memory = FitCache.of(memory)
         self.folder = folder_of(memory)
 
     def open(self) -> None:
@@ -133,7 +133,7 @@ def folder_of(memory: MemoryLike) -> Path | None:
     TypeError, ValueError
         If it is no memory, or that of a newer version.
     """
-    meant = Memory.of(memory)
+    meant = FitCache.of(memory)
     return None if meant is None else meant.folder.absolute()
 
 

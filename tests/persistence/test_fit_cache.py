@@ -27,7 +27,7 @@ from torch.optim.lr_scheduler import ExponentialLR
 
 from snn_estimators.estimators import SpikeDecoderClassifier, SpikeGPTClassifier, SpikeGPTLM
 from snn_estimators.nn import SpikingDecoder
-from snn_estimators.persistence.fit_cache import Memory
+from snn_estimators.persistence.fit_cache import FitCache
 from snn_estimators.text import CharTokenizer, WordTokenizer
 
 LABELS = ["good", "bad", "good", "bad"]
@@ -37,7 +37,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="locks and SIGKILL are POS
 def holds(estimator, X, y=None):
     """Whether a fit would be loaded."""
     trial = clone(estimator)
-    key, memory = trial._key_of_fit(X, y, {}), Memory.of(trial.memory)
+    key, memory = trial._key_of_fit(X, y, {}), FitCache.of(trial.memory)
     return None not in (key, memory) and memory.finished(key).is_file()
 
 
@@ -451,7 +451,7 @@ def test_a_file_of_another_fit_is_not_trusted(folder):
     tiny_model(memory=folder).fit(TEXTS)
     (file,) = finished(folder)
     expected = outcome(tiny_model(lr=0.2).fit(TEXTS))
-    shutil.copy(file, Memory(folder).finished(key(folder, lr=0.2)))
+    shutil.copy(file, FitCache(folder).finished(key(folder, lr=0.2)))
     with pytest.warns(UserWarning, match="is of another fit"):
         assert outcome(tiny_model(lr=0.2, memory=folder).fit(TEXTS)) == expected
 

@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline
 from skorch.callbacks import Callback
 
 from snn_estimators import SpikeGPTClassifier
-from snn_estimators.persistence.fit_cache import Memory
+from snn_estimators.persistence.fit_cache import FitCache
 from snn_estimators.sweep import (
     Sweep,
     SweepInterrupted,
@@ -572,7 +572,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_first_fit(no_fit,
 def test_stores_that_are_none_or_too_new_are_refused(no_fit, make, tmp_path):
     with pytest.raises(ValueError, match="holds other things"):
         make({"heads": [1]}, store=Path(__file__).parent).run()
-    Memory(tmp_path / "store").open()
+    FitCache(tmp_path / "store").open()
     (tmp_path / "store" / "store.json").write_text('{"format": 99}')
     with pytest.raises(ValueError, match="newer version"):
         make({"heads": [1]}, store=tmp_path / "store").run()
