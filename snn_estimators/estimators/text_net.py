@@ -16,7 +16,7 @@ from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.persistence.cache_key import identities_of_parameters, unrepeatable
 from snn_estimators.persistence.checkpointing import SavedFit
 from snn_estimators.persistence.fit_cache import CachedFit, FitCache, MemoryLike, fit_key
-from snn_estimators.persistence.training_state import CannotGoOnError
+from snn_estimators.persistence.training_state import ResumeError
 from snn_estimators.text import BaseTokenizer, Ids, check_documents, make_tokenizer
 
 __all__ = ["TextNet"]
@@ -173,7 +173,7 @@ class TextNet(TrainedNet):
         try:
             with CachedFit(memory, key, tokenizer) as keeper:
                 return keeper.carry_out(fit)
-        except CannotGoOnError as error:
+        except ResumeError as error:
             warnings.warn(
                 f"memory={str(memory.folder)!r}: the fit begins anew, as it cannot go on from its "
                 f"state there. {error}",

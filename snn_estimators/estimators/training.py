@@ -25,7 +25,7 @@ from snn_estimators.estimators.callbacks import (
 )
 from snn_estimators.persistence.description import digest
 from snn_estimators.persistence.keeper import Keeper
-from snn_estimators.persistence.training_state import CannotGoOnError, Position
+from snn_estimators.persistence.training_state import Position, ResumeError
 from snn_estimators.text import IGNORED
 
 __all__ = ["Split", "TrainedNet"]
@@ -247,7 +247,7 @@ class TrainedNet(SklearnNet):
         batches = iter(iterator)
         self._last_batch = next(islice(batches, n_batches - 1, None), ())
         if digest(self._last_batch) != self._position.last_batch:
-            raise CannotGoOnError(
+            raise ResumeError(
                 "The batches of the epoch that was cut off cannot be drawn again: "
                 "iterator_train must take its random numbers from PyTorch's default generator."
             )

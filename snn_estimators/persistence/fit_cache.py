@@ -41,7 +41,7 @@ from snn_estimators.persistence.checkpointing import Saved, SavedFit, versions
 from snn_estimators.persistence.file_lock import passing_lock
 from snn_estimators.persistence.model_files import check_keys
 from snn_estimators.persistence.training_state import (
-    CannotGoOnError,
+    ResumeError,
     TrainingState,
     unkept_attributes,
 )
@@ -270,7 +270,7 @@ class CachedFit(SavedFit):
 
     def _go_on(self, net: Any, saved: Saved) -> None:
         if saved.state.about["split"] != self._about["split"]:
-            raise CannotGoOnError("Its train_split gave other sides: give it a random_state.")
+            raise ResumeError("Its train_split gave other sides: give it a random_state.")
         super()._go_on(net, saved)
 
     def fit_begun(self, net: Any, split: Any) -> None:

@@ -33,7 +33,7 @@ from snn_estimators.persistence.run_folder import (
 )
 from snn_estimators.persistence.step_log import StepLog
 from snn_estimators.persistence.training_state import (
-    CannotGoOnError,
+    ResumeError,
     TrainingState,
     unkept_attributes,
 )
@@ -71,7 +71,7 @@ class _OtherFitError(ValueError):
     """What is given now is not what the fit was begun with: no failure of the fit."""
 
 
-class _UnfitStateError(CannotGoOnError):
+class _UnfitStateError(ResumeError):
     """A checkpoint is whole, but not of such a net."""
 
 
@@ -248,7 +248,7 @@ class RunCheckpointer(SavedFit):
     def _telling_of_unfit(self, step: int) -> Iterator[None]:
         try:
             yield
-        except CannotGoOnError as error:
+        except ResumeError as error:
             self._problems[step] = f"{self.run.checkpoint(step) / STATE}: {error}"
             raise _UnfitStateError(str(error)) from error
 

@@ -27,8 +27,8 @@ from snn_estimators.persistence.description import constructor_parameters, diges
 
 __all__ = [
     "FORMAT",
-    "CannotGoOnError",
     "Position",
+    "ResumeError",
     "TrainingState",
     "pack",
     "unkept_attributes",
@@ -40,7 +40,7 @@ _CONTENT = "content.json"  # a tensor of bytes: the header of a safetensors file
 _CHECKSUM = "sha256"
 
 
-class CannotGoOnError(ValueError):
+class ResumeError(ValueError):
     """A state is whole, but the fit cannot go on from it."""
 
 
@@ -130,14 +130,14 @@ class TrainingState:
 
         Raises
         ------
-        CannotGoOnError
+        ResumeError
             If the state is not that of such a net.
         """
         try:
             self._restore(net, training)
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             told = " ".join(str(error).split())
-            raise CannotGoOnError(
+            raise ResumeError(
                 f"The state of the training does not fit this {type(net).__name__}: {told}"
             ) from error
 
