@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from snn_estimators._validation import is_whole
 from snn_estimators.estimators.token_windows import check_token_ids
 from snn_estimators.estimators.training import TrainedNet
-from snn_estimators.persistence.cache_key import identities_of_parameters, unrepeatable
+from snn_estimators.persistence.cache_key import identities_of_parameters, why_not_cacheable
 from snn_estimators.persistence.checkpointing import SavedFit
 from snn_estimators.persistence.fit_cache import CachedFit, FitCache, MemoryLike, fit_key
 from snn_estimators.persistence.training_state import ResumeError
@@ -86,7 +86,7 @@ class TextNet(TrainedNet):
             raise ValueError(f"save_every_n_steps={every!r} needs {places} to save in: set one.")
         if memory is not None:
             self._refuse_own_generator()
-            if not unrepeatable(self):
+            if not why_not_cacheable(self):
                 identities_of_parameters(self)
 
     def _refuse_own_generator(self) -> None:
@@ -160,7 +160,7 @@ class TextNet(TrainedNet):
         memory = FitCache.of(self.memory)
         if memory is None:
             return fit(None)
-        reason = unrepeatable(self)
+        reason = why_not_cacheable(self)
         if reason:
             warnings.warn(
                 f"With {reason} no fit equals another, so memory keeps none: give a whole number.",
@@ -187,7 +187,7 @@ class TextNet(TrainedNet):
     def _key_of_fit(self, X: Any, y: Any, fit_params: Mapping[str, Any]) -> str | None:
         """Return the key of a fit in the memory, None if that would not keep it."""
         self._check_parameters(fit_params)
-        if FitCache.of(self.memory) is None or unrepeatable(self):
+        if FitCache.of(self.memory) is None or why_not_cacheable(self):
             return None
         return fit_key(self, self._told(X, y), fit_params)
 

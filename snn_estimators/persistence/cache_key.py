@@ -22,8 +22,8 @@ __all__ = [
     "identities_of_parameters",
     "identity_in_fit",
     "settings_of_process",
-    "unrepeatable",
     "watch_global_generators",
+    "why_not_cacheable",
 ]
 
 _BACKENDS = (
@@ -117,18 +117,18 @@ def _defaults(estimator: Any) -> dict[str, Any]:
 # Randomness
 
 
-def unrepeatable(estimator: Any) -> str | None:
+def why_not_cacheable(estimator: Any) -> str | None:
     """Return what makes each fit of an estimator another one, None if nothing does.
 
     Examples
     --------
     >>> from skorch.dataset import ValidSplit
     >>> from snn_estimators.estimators import SpikeGPTLM
-    >>> unrepeatable(SpikeGPTLM())
+    >>> why_not_cacheable(SpikeGPTLM())
     'random_state=None'
-    >>> unrepeatable(SpikeGPTLM(random_state=0, train_split=ValidSplit(0.3)))
+    >>> why_not_cacheable(SpikeGPTLM(random_state=0, train_split=ValidSplit(0.3)))
     "train_split's random_state=None"
-    >>> unrepeatable(SpikeGPTLM(random_state=0, train_split=ValidSplit(3))) is None
+    >>> why_not_cacheable(SpikeGPTLM(random_state=0, train_split=ValidSplit(3))) is None
     True
     """
     seed = estimator.random_state

@@ -34,8 +34,8 @@ from snn_estimators.persistence.cache_key import (
     identities_of_parameters,
     identity_in_fit,
     settings_of_process,
-    unrepeatable,
     watch_global_generators,
+    why_not_cacheable,
 )
 from snn_estimators.persistence.checkpointing import Saved, SavedFit, versions
 from snn_estimators.persistence.file_lock import passing_lock
@@ -364,6 +364,6 @@ def fit_key(estimator: Any, data: Mapping[str, Any], fit_params: Mapping[str, An
         "fit_params": {name: identity_in_fit(name, value) for name, value in fit_params.items()},
         "data": dict(data),
     }
-    if unrepeatable(estimator):
+    if why_not_cacheable(estimator):
         parts["once"] = uuid.uuid4().hex
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

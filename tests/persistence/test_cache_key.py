@@ -22,7 +22,7 @@ from snn_estimators.persistence import checkpointing
 from snn_estimators.persistence.cache_key import (
     identities_of_parameters,
     settings_of_process,
-    unrepeatable,
+    why_not_cacheable,
 )
 from snn_estimators.text import CharTokenizer, WordTokenizer
 
@@ -246,7 +246,7 @@ def test_splits_that_draw_anew(split, tmp_path):
 
 @pytest.mark.parametrize("split", FIXED)
 def test_splits_that_do_not(split, recwarn):
-    assert unrepeatable(tiny_model(train_split=split)) is None
+    assert why_not_cacheable(tiny_model(train_split=split)) is None
 
 
 class Drawing(Callback):
