@@ -26,10 +26,10 @@ class _SharedInterrupt(Interrupt):
     def _note(self, *_: Any) -> None:
         self.noted = True  # however often: a launcher repeats what the terminal has sent already
 
-    def happen(self) -> None:
+    def raise_pending(self) -> None:
         """Be the KeyboardInterrupt that was held back."""
         self.noted = False
-        super().happen()
+        super().raise_pending()
 
     def __exit__(self, *exception: Any) -> None:
         self.pending |= self.noted

@@ -131,7 +131,7 @@ class TextNet(TrainedNet):
         else:
             tokenizer, tokens = self._learn_tokens(documents)
         if keeper is not None:
-            keeper.see(tokens)
+            keeper.check_data(tokens)
         return tokenizer, tokens
 
     # Memory

@@ -79,7 +79,7 @@ class SavedFit(Keeper):
         tokenizer = self.saved.tokenizer
         return documents if tokenizer is None else tokenizer.transform(documents)
 
-    def see(self, tokens: Sequence[Ids]) -> None:
+    def check_data(self, tokens: Sequence[Ids]) -> None:
         """Note which data the fit is on, or refuse other data than before."""
 
     def restore_finished(self, net: Any) -> Any:
@@ -105,7 +105,7 @@ class SavedFit(Keeper):
         """Save if it is time to."""
         if self.interrupt.pending:
             self._save(net)
-            self.interrupt.happen()
+            self.interrupt.raise_pending()
         # At the end of an epoch its validation comes first, and saving once is enough.
         if net._position.batches < net._epoch_length and self._is_due(net, epoch_is_over=False):
             self._save(net)
@@ -114,7 +114,7 @@ class SavedFit(Keeper):
         """Save if it is time to, except after the last epoch: `fit_ended` will."""
         if self.interrupt.pending:
             self._save(net)
-            self.interrupt.happen()
+            self.interrupt.raise_pending()
         if net._position.steps < net.planned_steps_ and self._is_due(net, epoch_is_over=True):
             self._save(net)
 
@@ -157,7 +157,7 @@ class Interrupt:
         self.pending = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def happen(self) -> None:
+    def raise_pending(self) -> None:
         """Be the KeyboardInterrupt that was held back."""
         self.pending = False
         raise KeyboardInterrupt
@@ -166,7 +166,7 @@ class Interrupt:
         if self._former is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if self.pending and exception[0] is None:
-            self.happen()  # too late for a step to hear of it
+            self.raise_pending()  # too late for a step to hear of it
 
 
 def _place(device: torch.device) -> str:

@@ -205,7 +205,7 @@ class RunCheckpointer(SavedFit):
         except ValueError as error:
             raise ValueError(f"{self._other('X')} ({error})") from error
 
-    def see(self, tokens: Sequence[Ids]) -> None:
+    def check_data(self, tokens: Sequence[Ids]) -> None:
         """Note which data the fit is on, or refuse other data than before.
 
         Raises
