@@ -19,7 +19,7 @@ from snn_estimators.estimators.token_windows import TokenWindows
 from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.text import IGNORED, BaseTokenizer, Ids
 
-__all__ = ["Evaluation", "exp_or_inf"]
+__all__ = ["LanguageModelScoring", "exp_or_inf"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     logits: Tensor  # [batch, sequence, vocabulary]
 
 
-class Evaluation(TrainedNet):
+class LanguageModelScoring(TrainedNet):
     """The scoring methods of a language model, all in passes over windows of equal length.
 
     Each minds tokens that the tokenizer does not know: where more of them stand in X than its
