@@ -16,10 +16,10 @@ from snn_estimators.estimators.labelled_documents import LabelledDocuments, Labe
 from snn_estimators.estimators.text_net import TextNet
 from snn_estimators.text import Ids
 
-__all__ = ["Judgement"]
+__all__ = ["ClassifierScoring"]
 
 
-class Judgement(TextNet):
+class ClassifierScoring(TextNet):
     """The predicting methods of a classifier, all in passes over documents of equal length."""
 
     classes_: npt.NDArray[Any]

@@ -15,7 +15,7 @@ from sklearn.base import ClassifierMixin, clone
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from snn_estimators.estimators.classifier_scoring import Judgement
+from snn_estimators.estimators.classifier_scoring import ClassifierScoring
 from snn_estimators.estimators.fine_tuning import (
     adopt_backbone,
     adopt_tokenizer,
@@ -69,7 +69,7 @@ class _Given(NamedTuple):
         }
 
 
-class TextClassifier(ClassifierMixin, Judgement, Persistence):
+class TextClassifier(ClassifierMixin, ClassifierScoring, Persistence):
     """Base of the classifiers; a subclass brings a module, its language model and a recipe.
 
     The module is the backbone of a `SequenceClassifier`; see there what it has to offer.
