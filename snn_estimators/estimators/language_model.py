@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from snn_estimators._validation import is_whole
 from snn_estimators.estimators.generation import Generation
 from snn_estimators.estimators.lm_scoring import LanguageModelScoring
-from snn_estimators.estimators.pretrained_io import Persistence
+from snn_estimators.estimators.pretrained_io import PretrainedIO
 from snn_estimators.estimators.text_net import TextNet
 from snn_estimators.estimators.token_windows import (
     TokenWindows,
@@ -33,7 +33,7 @@ from snn_estimators.text import BaseTokenizer, Ids
 __all__ = ["LanguageModel"]
 
 
-class LanguageModel(TextNet, LanguageModelScoring, Generation, Persistence):
+class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
     """Base of the language models; a subclass brings a module and a recipe.
 
     The module maps ids [batch, sequence] to logits [batch, sequence, vocabulary], with -1 as

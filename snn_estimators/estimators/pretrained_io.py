@@ -30,13 +30,13 @@ from snn_estimators.persistence.model_files import (
 from snn_estimators.persistence.names import load_argument, resolve_name
 from snn_estimators.persistence.run_folder import RunFolder, is_run, other_steps
 
-__all__ = ["Persistence", "build", "load_pretrained", "model_folder"]
+__all__ = ["PretrainedIO", "build", "load_pretrained", "model_folder"]
 
 _OF_A_FIT = frozenset({"name", "resume", "save_every_n_steps"})
 """Parameters of how a fit saves itself, no part of the model."""
 
 
-class Persistence(TrainedNet):
+class PretrainedIO(TrainedNet):
     """The saving and loading methods of a language model."""
 
     def save_pretrained(self, name_or_path: str | os.PathLike[str]) -> Path:
@@ -170,7 +170,7 @@ def load_pretrained(
     Returns
     -------
     estimator
-        Of the class that ``config.json`` names: any subclass of `Persistence` that was imported.
+        Of the class that ``config.json`` names: any subclass of `PretrainedIO` that was imported.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def load_pretrained(
     def read(folder: Path) -> Any:
         config = read_json(folder / CONFIG)
         check_keys(config, {"format": object, "estimator": str}, folder / CONFIG)
-        classes = _subclasses(Persistence)
+        classes = _subclasses(PretrainedIO)
         if config["estimator"] not in classes:
             raise OtherKindError(
                 f"{folder} holds a {config['estimator']!r}, and there are only {sorted(classes)}: "

@@ -32,7 +32,7 @@ from snn_estimators.estimators.labelled_documents import (
     warn_of_singles,
 )
 from snn_estimators.estimators.language_model import LanguageModel
-from snn_estimators.estimators.pretrained_io import Persistence
+from snn_estimators.estimators.pretrained_io import PretrainedIO
 from snn_estimators.estimators.text_net import refuse_unknown_ids
 from snn_estimators.estimators.token_windows import equal_length_batches
 from snn_estimators.estimators.training import Split
@@ -69,7 +69,7 @@ class _Given(NamedTuple):
         }
 
 
-class TextClassifier(ClassifierMixin, ClassifierScoring, Persistence):
+class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
     """Base of the classifiers; a subclass brings a module, its language model and a recipe.
 
     The module is the backbone of a `SequenceClassifier`; see there what it has to offer.
@@ -320,7 +320,7 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, Persistence):
             The folder.
         """
         self.check_is_fitted()
-        return Persistence.save_pretrained(self._on_its_own(), name_or_path)
+        return PretrainedIO.save_pretrained(self._on_its_own(), name_or_path)
 
     def _on_its_own(self) -> Self:
         """Return a classifier that was not made from a pretrained model, the same otherwise."""
