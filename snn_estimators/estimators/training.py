@@ -127,19 +127,19 @@ class TrainedNet(SklearnNet):
         self._keeper = Keeper() if keeper is None else keeper
         try:
             super().partial_fit(dataset, _routing_method=method, **fit_params)
-            self._take_stock()
+            self._update_counters()
             self._keeper.fit_ended(self)
         except BaseException as error:
             self.notify("on_train_end", X=dataset, y=None)  # lets callbacks close what they opened
             self._keeper.fit_failed(self, error)
             raise
         finally:
-            self._take_stock()
+            self._update_counters()
             # A fitted net holds neither files nor data.
             self._keeper, self._valid, self._last_batch = Keeper(), None, ()
         return self
 
-    def _take_stock(self) -> None:
+    def _update_counters(self) -> None:
         """Count what was done, and note where the random numbers stand."""
         self.n_iter_ = len(self.history)
         self.n_steps_ = sum(map(_n_steps, self.history))

@@ -88,7 +88,7 @@ class SavedFit(Keeper):
         net.planned_steps_ = self.saved.planned_steps
         net.interrupted_ = False
         self.saved.state.restore(net, training=False)
-        net._take_stock()
+        net._update_counters()
         return net
 
     # What the fit tells

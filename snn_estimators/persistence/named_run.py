@@ -316,7 +316,7 @@ class RunCheckpointer(SavedFit):
 
     def _save(self, net: Any, *, finished: bool = False) -> None:
         step = net._position.steps
-        net._take_stock()
+        net._update_counters()
         losses = (
             row["train_loss"] for row in reversed(net.history[-1]["batches"]) if "train_loss" in row
         )
