@@ -14,7 +14,7 @@ from snn_estimators.model_selection.seeds import compare_with_best
 from snn_estimators.model_selection.tables import plain, results_table, short_names
 from snn_estimators.sweep.worker import Fit, Outcome
 
-__all__ = ["Row", "Standings"]
+__all__ = ["Leaderboard", "Row"]
 
 _LOSS = "neg_perplexity"
 _ROW = "_row"
@@ -35,7 +35,7 @@ class Row:
 
 
 @dataclass
-class Standings:
+class Leaderboard:
     """Rows and the outcomes of their fits.
 
     Attributes

@@ -10,7 +10,7 @@ import pandas as pd
 
 from snn_estimators._files import replace_file
 from snn_estimators.model_selection.report import write_tables
-from snn_estimators.sweep.leaderboard import Standings
+from snn_estimators.sweep.leaderboard import Leaderboard
 
 __all__ = ["GrowingTables", "SweepResult", "TablesNotWrittenError", "write_result"]
 
@@ -65,12 +65,12 @@ class GrowingTables:
         self._folder = folder
         self._warned = False
 
-    def write(self, standings: Standings) -> None:
+    def write(self, leaderboard: Leaderboard) -> None:
         """Write what is known so far; a disk that is full costs a warning, not the sweep."""
         if self._folder is None:
             return
         try:
-            _write(self._folder, results=standings.table(), fits=standings.fits())
+            _write(self._folder, results=leaderboard.table(), fits=leaderboard.fits())
         except OSError as error:
             if not self._warned:
                 self._warned = True

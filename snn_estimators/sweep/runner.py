@@ -1,4 +1,4 @@
-"""The loop of a sweep: fits out to workers, outcomes back into store and standings."""
+"""The loop of a sweep: fits out to workers, outcomes back into store and leaderboard."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.sweep.budget import Budget
 from snn_estimators.sweep.executors.base import open_engine, threads_per_worker
 from snn_estimators.sweep.executors.cluster import WorkersGoneError
-from snn_estimators.sweep.leaderboard import Standings
+from snn_estimators.sweep.leaderboard import Leaderboard
 from snn_estimators.sweep.plan import Plan
 from snn_estimators.sweep.score_cache import Ledger
 from snn_estimators.sweep.torch_settings import process_settings
@@ -44,7 +44,7 @@ class Runner:
     Parameters
     ----------
     plan : Plan
-    standings : Standings
+    leaderboard : Leaderboard
         Where outcomes go.
     ledger : Ledger
         Where they are kept.
@@ -69,7 +69,7 @@ class Runner:
     def __init__(
         self,
         plan: Plan,
-        standings: Standings,
+        leaderboard: Leaderboard,
         ledger: Ledger,
         budget: Budget,
         report: Callable[[Fit | None], None],
@@ -78,7 +78,7 @@ class Runner:
         again: str = "run the same again to go on",
     ) -> None:
         self.plan = plan
-        self.standings = standings
+        self.leaderboard = leaderboard
         self.ledger = ledger
         self.budget = budget
         self.report = report
@@ -108,13 +108,13 @@ class Runner:
             for rung in range(len(self.plan.rungs)):
                 numbers = {
                     corpus: [
-                        self.standings.add_row(self.plan.row(corpus, candidate, rung))
+                        self.leaderboard.add_row(self.plan.row(corpus, candidate, rung))
                         for candidate in candidates
                     ]
                     for corpus, candidates in climbing.items()
                 }
                 rows = [number for part in numbers.values() for number in part]
-                fits = [fit for n in rows for fit in self.plan.fits(n, self.standings.rows[n])]
+                fits = [fit for n in rows for fit in self.plan.fits(n, self.leaderboard.rows[n])]
                 left = self._recall(fits)
                 self.report(None)
                 if left:
@@ -126,7 +126,8 @@ class Runner:
                 count = self.plan.rungs[rung + 1].candidates
                 climbing = {
                     corpus: [
-                        self.standings.rows[n].candidate for n in self.standings.best(part, count)
+                        self.leaderboard.rows[n].candidate
+                        for n in self.leaderboard.best(part, count)
                     ]
                     for corpus, part in numbers.items()
                 }
@@ -141,7 +142,7 @@ class Runner:
                 left.append(fit)
             else:
                 self.taken_over += 1
-                self.standings.note(fit, outcome)
+                self.leaderboard.note(fit, outcome)
         return left
 
     def _start(
@@ -157,7 +158,7 @@ class Runner:
         if engine in _HERE:
             gpus, on_gpu = _gpus(self.plan.estimator)
             if n_jobs is None:
-                left = self.plan.n_fits - self.standings.n_done
+                left = self.plan.n_fits - self.leaderboard.n_done
                 n_jobs = min(gpus if on_gpu else joblib.cpu_count(), left)
             alone = engine == "loky" and n_jobs == 1  # in this process
             threads = None if alone else threads_per_worker(n_jobs)
@@ -231,7 +232,7 @@ class Runner:
 
     def _so_far(self) -> str:
         kept = "kept" if self.ledger.folder is not None else "lost, as there is no store"
-        return f"{self.standings.n_done} of {self.plan.n_fits} fits are done and {kept}"
+        return f"{self.leaderboard.n_done} of {self.plan.n_fits} fits are done and {kept}"
 
     def _collect(self, waiting: dict[int, Fit], outcomes: Iterator[tuple[int, Outcome]]) -> None:
         for number, outcome in outcomes:
@@ -255,7 +256,7 @@ class Runner:
             warnings.warn(told, stacklevel=3)
 
     def _note(self, fit: Fit, outcome: Outcome) -> None:
-        self.standings.note(fit, outcome)
+        self.leaderboard.note(fit, outcome)
         self.report(fit)
 
 

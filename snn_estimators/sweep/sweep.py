@@ -24,7 +24,7 @@ from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.sweep.budget import Budget
 from snn_estimators.sweep.defaults import DEFAULT_GRIDS, sweep_model
 from snn_estimators.sweep.executors.base import check_engine
-from snn_estimators.sweep.leaderboard import Standings
+from snn_estimators.sweep.leaderboard import Leaderboard
 from snn_estimators.sweep.outputs import GrowingTables, SweepResult, write_result
 from snn_estimators.sweep.plan import Plan, check_model, load_texts, resolve_grid
 from snn_estimators.sweep.runner import Runner
@@ -45,7 +45,7 @@ class _Ready(NamedTuple):
     """All that a sweep needs."""
 
     plan: Plan
-    standings: Standings
+    leaderboard: Leaderboard
     ledger: Ledger
     budget: Budget
     story: dict[str, Any]
@@ -197,25 +197,25 @@ class Sweep:
             ready = self._get_ready()
         except KeyboardInterrupt as error:
             raise SweepInterrupted("interrupted before the first fit: nothing was begun") from error
-        plan, standings = ready.plan, ready.standings
+        plan, leaderboard = ready.plan, ready.leaderboard
         try:
             runner = self._carry_out(ready)
-            best = standings.best_row
+            best = leaderboard.best_row
             result = SweepResult(
-                table=standings.table(),
-                fits=standings.fits(),
-                best=None if best is None else plan.model(standings.rows[best]),
+                table=leaderboard.table(),
+                fits=leaderboard.fits(),
+                best=None if best is None else plan.model(leaderboard.rows[best]),
                 run=ready.story
                 | {"duration_seconds": round(time.perf_counter() - started, 3)}
-                | {"fits": {"done": standings.n_done, "taken_over": runner.taken_over}}
-                | {"candidates": {"done": standings.n_rows_done, "planned": plan.n_rows}}
+                | {"fits": {"done": leaderboard.n_done, "taken_over": runner.taken_over}}
+                | {"candidates": {"done": leaderboard.n_rows_done, "planned": plan.n_rows}}
                 | {"complete": runner.complete, "store_megabytes": ready.ledger.megabytes()},
             )
-            _check_scores(standings)
+            _check_scores(leaderboard)
             if ready.folder is not None:
                 write_result(result, ready.folder)
         except KeyboardInterrupt as error:
-            raise SweepInterrupted(self._way_on(standings, plan)) from error
+            raise SweepInterrupted(self._way_on(leaderboard, plan)) from error
         return result
 
     def _get_ready(self) -> _Ready:
@@ -223,17 +223,17 @@ class Sweep:
         budget = Budget(self.budget)
         ledger = Ledger(self.store_folder)
         plan = self._plan(None if ledger.folder is None else str(ledger.folder))
-        standings = Standings(plan.seeds, plan.folds, halving=self.halving is not None)
+        leaderboard = Leaderboard(plan.seeds, plan.folds, halving=self.halving is not None)
         # Described before the first fit: nothing may go wrong between the last fit and its table.
         story = self._describe(plan)
         # The last of the checks, so that no other refusal leaves an empty folder behind.
         folder = None if self.output is None else check_writable(self.output).absolute()
         ledger.open()
-        return _Ready(plan, standings, ledger, budget, story, folder)
+        return _Ready(plan, leaderboard, ledger, budget, story, folder)
 
     def _carry_out(self, ready: _Ready) -> Runner:
         """Do the fits, and tell of each."""
-        plan, standings, ledger, budget, _, folder = ready
+        plan, leaderboard, ledger, budget, _, folder = ready
         tables = GrowingTables(folder)
         bar = tqdm(
             total=plan.n_fits, unit="fit", desc="sweep", smoothing=0, disable=not self.progress
@@ -241,19 +241,19 @@ class Sweep:
 
         def report(fit: Fit | None) -> None:
             if fit is None:  # what is taken over, or shorter, tells nothing of the time to come
-                bar.n = bar.initial = standings.n_done
+                bar.n = bar.initial = leaderboard.n_done
                 bar.start_t = bar.last_print_t = time.time()
                 bar.refresh()
             else:
                 bar.update()
-            if fit is None or standings.is_done(fit.row):
-                tables.write(standings)
+            if fit is None or leaderboard.is_done(fit.row):
+                tables.write(leaderboard)
 
         with bar:
             if self.fresh:
                 ledger.forget(plan.keys(self.track))
             runner = Runner(
-                plan, standings, ledger, budget, report, self.track, folder, self._again
+                plan, leaderboard, ledger, budget, report, self.track, folder, self._again
             )
             runner.run(self.engine, self.n_jobs)
         return runner
@@ -321,8 +321,8 @@ class Sweep:
             command=self.command,
         )
 
-    def _way_on(self, standings: Standings, plan: Plan) -> str:
-        told = f"interrupted with {standings.n_done} of {plan.n_fits} fits done"
+    def _way_on(self, leaderboard: Leaderboard, plan: Plan) -> str:
+        told = f"interrupted with {leaderboard.n_done} of {plan.n_fits} fits done"
         if self.output is not None:
             told += f", see {Path(self.output, 'results.csv')}"
         if self.store_folder is None:
@@ -335,15 +335,15 @@ class Sweep:
         return f"run the same again{afresh} to go on"
 
 
-def _check_scores(standings: Standings) -> None:
+def _check_scores(leaderboard: Leaderboard) -> None:
     """Refuse to call a table full of gaps a success, and tell of single ones."""
-    failures = standings.failures
+    failures = leaderboard.failures
     if not failures:
         return
-    if len(failures) == standings.n_done:
+    if len(failures) == leaderboard.n_done:
         raise ValueError(f"every fit of the sweep failed: {failures[-1]}")
     warnings.warn(
-        f"{len(failures)} of {standings.n_done} fits failed, their candidates stand last in the "
+        f"{len(failures)} of {leaderboard.n_done} fits failed, their candidates stand last in the "
         f"table with the reason: {failures[-1]}",
         FitFailedWarning,
         stacklevel=3,
