@@ -23,7 +23,7 @@ from snn_estimators.sweep.executors.base import open_engine, threads_per_worker
 from snn_estimators.sweep.executors.cluster import WorkersGoneError
 from snn_estimators.sweep.leaderboard import Leaderboard
 from snn_estimators.sweep.plan import Plan
-from snn_estimators.sweep.score_cache import Ledger
+from snn_estimators.sweep.score_cache import ScoreCache
 from snn_estimators.sweep.torch_settings import process_settings
 from snn_estimators.sweep.tracking import Place, begin, run_of_fit
 from snn_estimators.sweep.worker import Bytes, Fit, Outcome, Surroundings, fit_and_score, to_bytes
@@ -46,7 +46,7 @@ class Runner:
     plan : Plan
     leaderboard : Leaderboard
         Where outcomes go.
-    ledger : Ledger
+    score_cache : ScoreCache
         Where they are kept.
     budget : Budget
     report : callable
@@ -61,7 +61,7 @@ class Runner:
     Attributes
     ----------
     taken_over : int
-        Number of fits that the ledger knew.
+        Number of fits that the score_cache knew.
     complete : bool
         Whether `run` came to the end of the last rung.
     """
@@ -70,7 +70,7 @@ class Runner:
         self,
         plan: Plan,
         leaderboard: Leaderboard,
-        ledger: Ledger,
+        score_cache: ScoreCache,
         budget: Budget,
         report: Callable[[Fit | None], None],
         track: str | None = None,
@@ -79,7 +79,7 @@ class Runner:
     ) -> None:
         self.plan = plan
         self.leaderboard = leaderboard
-        self.ledger = ledger
+        self.score_cache = score_cache
         self.budget = budget
         self.report = report
         self.track = track
@@ -137,7 +137,7 @@ class Runner:
         """Take over what earlier runs have done, and return the fits that are left."""
         left = []
         for fit in fits:
-            outcome = self.ledger.recall(fit.key)
+            outcome = self.score_cache.recall(fit.key)
             if outcome is None:
                 left.append(fit)
             else:
@@ -152,7 +152,7 @@ class Runner:
         self._place = begin(self.track)
         device = resolve_device(final_estimator(self.plan.estimator).device).type
         around = Surroundings(
-            self.plan.length + 1, self.plan.folds, self.ledger.folder, self.track, self.folder,
+            self.plan.length + 1, self.plan.folds, self.score_cache.folder, self.track, self.folder,
             settings=process_settings(device), device=device,
         )  # fmt: skip
         if engine in _HERE:
@@ -231,7 +231,7 @@ class Runner:
         )
 
     def _so_far(self) -> str:
-        kept = "kept" if self.ledger.folder is not None else "lost, as there is no store"
+        kept = "kept" if self.score_cache.folder is not None else "lost, as there is no store"
         return f"{self.leaderboard.n_done} of {self.plan.n_fits} fits are done and {kept}"
 
     def _collect(self, waiting: dict[int, Fit], outcomes: Iterator[tuple[int, Outcome]]) -> None:
@@ -240,11 +240,11 @@ class Runner:
             if outcome.missing is not None:
                 self._warn("tracker", f"{outcome.missing} ({fit.name}, maybe others)")
             try:
-                self.ledger.note(fit.key, outcome)
+                self.score_cache.note(fit.key, outcome)
             except OSError as error:
                 self._warn(
                     "store",
-                    f"the store {self.ledger.folder} cannot be written ({error}): the sweep goes "
+                    f"the store {self.score_cache.folder} cannot be written ({error}): the sweep goes "
                     f"on, but {fit.name}, maybe others, will be done again if it is run again",
                 )
             self._note(fit, outcome)

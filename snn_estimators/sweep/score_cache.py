@@ -16,14 +16,14 @@ from snn_estimators.persistence.fit_cache import fit_key as key_of_model
 from snn_estimators.persistence.stable_hash import identity
 from snn_estimators.sweep.worker import Outcome
 
-__all__ = ["Ledger", "fit_key", "folder_of"]
+__all__ = ["ScoreCache", "fit_key", "folder_of"]
 
 
 _SCORES = "scores"
 _FOLDERS = "fits", _SCORES
 
 
-class Ledger:
+class ScoreCache:
     """Outcomes by key, one small file each, in the folder that is the estimators' memory, too.
 
     Any number of sweeps may share it.
@@ -40,9 +40,9 @@ class Ledger:
 
     Examples
     --------
-    >>> ledger = Ledger(None)
-    >>> ledger.note("key", Outcome(1.5, {"accuracy": 0.5}))
-    >>> ledger.recall("key") is None
+    >>> score_cache = ScoreCache(None)
+    >>> score_cache.note("key", Outcome(1.5, {"accuracy": 0.5}))
+    >>> score_cache.recall("key") is None
     True
     """
 

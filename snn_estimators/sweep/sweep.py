@@ -28,7 +28,7 @@ from snn_estimators.sweep.leaderboard import Leaderboard
 from snn_estimators.sweep.outputs import GrowingTables, SweepResult, write_result
 from snn_estimators.sweep.plan import Plan, check_model, load_texts, resolve_grid
 from snn_estimators.sweep.runner import Runner
-from snn_estimators.sweep.score_cache import Ledger, folder_of
+from snn_estimators.sweep.score_cache import ScoreCache, folder_of
 from snn_estimators.sweep.tracking import check_tracker
 from snn_estimators.sweep.worker import Fit
 
@@ -46,7 +46,7 @@ class _Ready(NamedTuple):
 
     plan: Plan
     leaderboard: Leaderboard
-    ledger: Ledger
+    score_cache: ScoreCache
     budget: Budget
     story: dict[str, Any]
     folder: Path | None
@@ -209,7 +209,7 @@ class Sweep:
                 | {"duration_seconds": round(time.perf_counter() - started, 3)}
                 | {"fits": {"done": leaderboard.n_done, "taken_over": runner.taken_over}}
                 | {"candidates": {"done": leaderboard.n_rows_done, "planned": plan.n_rows}}
-                | {"complete": runner.complete, "store_megabytes": ready.ledger.megabytes()},
+                | {"complete": runner.complete, "store_megabytes": ready.score_cache.megabytes()},
             )
             _check_scores(leaderboard)
             if ready.folder is not None:
@@ -221,19 +221,19 @@ class Sweep:
     def _get_ready(self) -> _Ready:
         """Refuse what can be refused, and make the folders."""
         budget = Budget(self.budget)
-        ledger = Ledger(self.store_folder)
-        plan = self._plan(None if ledger.folder is None else str(ledger.folder))
+        score_cache = ScoreCache(self.store_folder)
+        plan = self._plan(None if score_cache.folder is None else str(score_cache.folder))
         leaderboard = Leaderboard(plan.seeds, plan.folds, halving=self.halving is not None)
         # Described before the first fit: nothing may go wrong between the last fit and its table.
         story = self._describe(plan)
         # The last of the checks, so that no other refusal leaves an empty folder behind.
         folder = None if self.output is None else check_writable(self.output).absolute()
-        ledger.open()
-        return _Ready(plan, leaderboard, ledger, budget, story, folder)
+        score_cache.open()
+        return _Ready(plan, leaderboard, score_cache, budget, story, folder)
 
     def _carry_out(self, ready: _Ready) -> Runner:
         """Do the fits, and tell of each."""
-        plan, leaderboard, ledger, budget, _, folder = ready
+        plan, leaderboard, score_cache, budget, _, folder = ready
         tables = GrowingTables(folder)
         bar = tqdm(
             total=plan.n_fits, unit="fit", desc="sweep", smoothing=0, disable=not self.progress
@@ -251,9 +251,9 @@ class Sweep:
 
         with bar:
             if self.fresh:
-                ledger.forget(plan.keys(self.track))
+                score_cache.forget(plan.keys(self.track))
             runner = Runner(
-                plan, leaderboard, ledger, budget, report, self.track, folder, self._again
+                plan, leaderboard, score_cache, budget, report, self.track, folder, self._again
             )
             runner.run(self.engine, self.n_jobs)
         return runner

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from snn_estimators.sweep.score_cache import Ledger
+from snn_estimators.sweep.score_cache import ScoreCache
 from snn_estimators.sweep.worker import Outcome
 
 FIGURES = {"neg_perplexity": -2.0}
@@ -13,13 +13,13 @@ UNWRITABLE = Path("/proc/sys/kernel")
 
 
 @pytest.fixture
-def ledger(tmp_path):
-    ledger = Ledger(tmp_path / "store")
-    ledger.open()
-    return ledger
+def score_cache(tmp_path):
+    score_cache = ScoreCache(tmp_path / "store")
+    score_cache.open()
+    return score_cache
 
 
-def test_processes_of_one_number_do_not_spoil_each_others_records(ledger, monkeypatch):
+def test_processes_of_one_number_do_not_spoil_each_others_records(score_cache, monkeypatch):
     """As those of two containers: one writes while the other is about to."""
     real, depth = Path.write_bytes, []
 
@@ -27,27 +27,27 @@ def test_processes_of_one_number_do_not_spoil_each_others_records(ledger, monkey
         real(path, content)
         if not depth:
             depth.append(1)
-            ledger.note("key", Outcome(1.0, FIGURES))
+            score_cache.note("key", Outcome(1.0, FIGURES))
 
     monkeypatch.setattr(os, "getpid", lambda: 1)
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
-    ledger.note("key", Outcome(2.0, FIGURES))
-    assert ledger.recall("key").fit_time == 2.0
-    assert [path.name for path in (ledger.folder / "scores").iterdir()] == ["key.json"]
+    score_cache.note("key", Outcome(2.0, FIGURES))
+    assert score_cache.recall("key").fit_time == 2.0
+    assert [path.name for path in (score_cache.folder / "scores").iterdir()] == ["key.json"]
 
 
 @pytest.mark.parametrize("name", ["fits", "scores"])
-def test_a_store_with_a_file_for_a_folder_is_refused(ledger, name):
-    (ledger.folder / name).rmdir()
-    (ledger.folder / name).touch()
+def test_a_store_with_a_file_for_a_folder_is_refused(score_cache, name):
+    (score_cache.folder / name).rmdir()
+    (score_cache.folder / name).touch()
     with pytest.raises(OSError, match=f"cannot write into the store.*{name}.*it is a file.*choose"):
-        ledger.open()
+        score_cache.open()
 
 
 @pytest.mark.skipif(not UNWRITABLE.is_dir(), reason="no folder that root cannot write to")
 @pytest.mark.parametrize("name", ["fits", "scores"])
-def test_a_store_that_takes_no_more_files_is_refused(ledger, name):
-    (ledger.folder / name).rmdir()
-    (ledger.folder / name).symlink_to(UNWRITABLE)
+def test_a_store_that_takes_no_more_files_is_refused(score_cache, name):
+    (score_cache.folder / name).rmdir()
+    (score_cache.folder / name).symlink_to(UNWRITABLE)
     with pytest.raises(OSError, match=f"cannot write into the store.*{name}.*choose"):
-        ledger.open()
+        score_cache.open()
