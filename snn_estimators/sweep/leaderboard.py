@@ -12,7 +12,7 @@ import pandas as pd
 from snn_estimators.model_selection.scoring import SCORES
 from snn_estimators.model_selection.seeds import compare_with_best
 from snn_estimators.model_selection.tables import plain, results_table, short_names
-from snn_estimators.sweep.worker import Fit, Outcome
+from snn_estimators.sweep.worker import Fit, FitResult
 
 __all__ = ["Leaderboard", "Row"]
 
@@ -53,7 +53,7 @@ class Leaderboard:
     folds: int
     halving: bool = False
     rows: list[Row] = field(default_factory=list)
-    outcomes: list[dict[tuple[int, int], Outcome]] = field(default_factory=list)
+    outcomes: list[dict[tuple[int, int], FitResult]] = field(default_factory=list)
 
     def add_row(self, row: Row) -> int:
         """Add a row without outcomes, and return its number."""
@@ -61,7 +61,7 @@ class Leaderboard:
         self.outcomes.append({})
         return len(self.rows) - 1
 
-    def note(self, fit: Fit, outcome: Outcome) -> None:
+    def note(self, fit: Fit, outcome: FitResult) -> None:
         """Add the outcome of a fit."""
         self.outcomes[fit.row][fit.seed, fit.fold] = outcome
 
@@ -194,7 +194,7 @@ class Leaderboard:
         return next((failure for failure in failures if failure is not None), np.nan)
 
 
-def _figure(name: str, outcome: Outcome | None) -> float:
+def _figure(name: str, outcome: FitResult | None) -> float:
     if outcome is None:
         return np.nan
     if name == "fit_time":
@@ -202,6 +202,6 @@ def _figure(name: str, outcome: Outcome | None) -> float:
     return np.nan if outcome.scores is None else outcome.scores[name]
 
 
-def _natural(name: str, outcome: Outcome) -> float:
+def _natural(name: str, outcome: FitResult) -> float:
     """Return a score under its natural sign; the zero takes the sign off a negative one."""
     return (-1 if name.startswith("neg_") else 1) * _figure(name, outcome) + 0.0

@@ -26,7 +26,14 @@ from snn_estimators.sweep.plan import Plan
 from snn_estimators.sweep.score_cache import ScoreCache
 from snn_estimators.sweep.torch_settings import process_settings
 from snn_estimators.sweep.tracking import Place, begin, run_of_fit
-from snn_estimators.sweep.worker import Bytes, Fit, Outcome, Surroundings, fit_and_score, to_bytes
+from snn_estimators.sweep.worker import (
+    Bytes,
+    Fit,
+    FitResult,
+    WorkerContext,
+    fit_and_score,
+    to_bytes,
+)
 
 __all__ = ["Runner"]
 
@@ -147,11 +154,11 @@ class Runner:
 
     def _start(
         self, engine: str, n_jobs: int | None, stack: ExitStack
-    ) -> tuple[Work, Surroundings]:
+    ) -> tuple[Work, WorkerContext]:
         """Start or reach the engine, until the stack ends, and say what fits find there."""
         self._place = begin(self.track)
         device = resolve_device(final_estimator(self.plan.estimator).device).type
-        around = Surroundings(
+        context = WorkerContext(
             self.plan.length + 1, self.plan.folds, self.score_cache.folder, self.track, self.folder,
             settings=process_settings(device), device=device,
         )  # fmt: skip
@@ -163,12 +170,12 @@ class Runner:
             alone = engine == "loky" and n_jobs == 1  # in this process
             threads = None if alone else threads_per_worker(n_jobs)
             notes = stack.enter_context(tempfile.TemporaryDirectory(prefix="snn-estimators-"))
-            around = replace(around, threads=threads, gpus=gpus, notes=Path(notes))
+            context = replace(context, threads=threads, gpus=gpus, notes=Path(notes))
         texts = list(self._texts.values())
         may_use_gpus = _may_use_gpus(self.plan.estimator)
-        return stack.enter_context(open_engine(engine, n_jobs, texts, may_use_gpus)), around
+        return stack.enter_context(open_engine(engine, n_jobs, texts, may_use_gpus)), context
 
-    def _work(self, fits: Sequence[Fit], engine: str, work: Work, around: Surroundings) -> None:
+    def _work(self, fits: Sequence[Fit], engine: str, work: Work, context: WorkerContext) -> None:
         """Do the fits.
 
         A worker that is killed takes the others of its pool with it. The fits that were running
@@ -180,13 +187,13 @@ class Runner:
         while waiting and not self.budget.spent:
             n_waiting = len(waiting)
             try:
-                self._collect(waiting, work(self._calls(waiting, around)))
+                self._collect(waiting, work(self._calls(waiting, context)))
             except BrokenProcessPool as error:
                 in_vain.append(error)
-                assert around.notes is not None
-                for number in _unfinished(around.notes):
+                assert context.notes is not None
+                for number in _unfinished(context.notes):
                     if number in waiting:
-                        self._try_alone(waiting, number, work, around)
+                        self._try_alone(waiting, number, work, context)
             except WorkersGoneError as error:
                 names = [waiting[number].name for number in error.numbers[:3]]
                 raise ConnectionError(self._stranded(engine, names)) from error
@@ -198,19 +205,19 @@ class Runner:
             fit = next(iter(waiting.values()))
             raise RuntimeError(self._not_begun(fit, in_vain[-1])) from in_vain[-1]
 
-    def _calls(self, fits: dict[int, Fit], around: Surroundings) -> Iterator[Any]:
+    def _calls(self, fits: dict[int, Fit], context: WorkerContext) -> Iterator[Any]:
         for number, fit in list(fits.items()):
             if not self.budget.take():
                 return
-            yield delayed(_follow)(number, fit, self._texts[fit.corpus], around, self._place)
+            yield delayed(_follow)(number, fit, self._texts[fit.corpus], context, self._place)
 
     def _try_alone(
-        self, waiting: dict[int, Fit], number: int, work: Work, around: Surroundings
+        self, waiting: dict[int, Fit], number: int, work: Work, context: WorkerContext
     ) -> None:
         try:
-            self._collect(waiting, work(self._calls({number: waiting[number]}, around)))
+            self._collect(waiting, work(self._calls({number: waiting[number]}, context)))
         except BrokenProcessPool:
-            self._note(waiting.pop(number), Outcome(float("nan"), failure=_DIED))
+            self._note(waiting.pop(number), FitResult(float("nan"), failure=_DIED))
 
     def _stranded(self, engine: str, names: Sequence[str]) -> str:
         """Say what became of a sweep whose cluster left it."""
@@ -234,7 +241,7 @@ class Runner:
         kept = "kept" if self.score_cache.folder is not None else "lost, as there is no store"
         return f"{self.leaderboard.n_done} of {self.plan.n_fits} fits are done and {kept}"
 
-    def _collect(self, waiting: dict[int, Fit], outcomes: Iterator[tuple[int, Outcome]]) -> None:
+    def _collect(self, waiting: dict[int, Fit], outcomes: Iterator[tuple[int, FitResult]]) -> None:
         for number, outcome in outcomes:
             fit = waiting.pop(number)
             if outcome.missing is not None:
@@ -255,17 +262,17 @@ class Runner:
             self._told.add(of)
             warnings.warn(told, stacklevel=3)
 
-    def _note(self, fit: Fit, outcome: Outcome) -> None:
+    def _note(self, fit: Fit, outcome: FitResult) -> None:
         self.leaderboard.note(fit, outcome)
         self.report(fit)
 
 
 def _follow(
-    number: int, fit: Fit, text: Bytes, around: Surroundings, place: Place | None
-) -> tuple[int, Outcome]:
+    number: int, fit: Fit, text: Bytes, context: WorkerContext, place: Place | None
+) -> tuple[int, FitResult]:
     """Do a fit, and tell its tracker what came of it."""
     with run_of_fit(place, {"corpus": fit.corpus, "seed": fit.seed, "fold": fit.fold}) as end:
-        number, outcome = fit_and_score(number, fit, text, around)
+        number, outcome = fit_and_score(number, fit, text, context)
         missing = end(outcome.scores, outcome.failure)
     return number, outcome._replace(missing=missing)
 

@@ -14,7 +14,7 @@ from snn_estimators.model_selection.scoring import SCORES, final_estimator
 from snn_estimators.persistence.fit_cache import FitCache, MemoryLike
 from snn_estimators.persistence.fit_cache import fit_key as key_of_model
 from snn_estimators.persistence.stable_hash import identity
-from snn_estimators.sweep.worker import Outcome
+from snn_estimators.sweep.worker import FitResult
 
 __all__ = ["ScoreCache", "fit_key", "folder_of"]
 
@@ -41,7 +41,7 @@ class ScoreCache:
     Examples
     --------
     >>> score_cache = ScoreCache(None)
-    >>> score_cache.note("key", Outcome(1.5, {"accuracy": 0.5}))
+    >>> score_cache.note("key", FitResult(1.5, {"accuracy": 0.5}))
     >>> score_cache.recall("key") is None
     True
     """
@@ -94,7 +94,7 @@ class ScoreCache:
         files = (path for name in _FOLDERS for path in (self.folder / name).glob("*"))
         return sum(map(_size, files)) / 1e6
 
-    def note(self, key: str, outcome: Outcome) -> None:
+    def note(self, key: str, outcome: FitResult) -> None:
         """Keep the outcome of a fit that was scored; one that failed may be tried again.
 
         Raises
@@ -108,7 +108,7 @@ class ScoreCache:
         text = json.dumps({"content": content, "sha256": _digest(content)})
         replace_file(self._path(key), text.encode())
 
-    def recall(self, key: str) -> Outcome | None:
+    def recall(self, key: str) -> FitResult | None:
         """Return what was noted under a key; None, with a warning, if its file is damaged."""
         if self.folder is None:
             return None
@@ -117,7 +117,7 @@ class ScoreCache:
             record = json.loads(path.read_text("utf-8"))
             if record["sha256"] != _digest(record["content"]):
                 raise ValueError("its checksum is wrong")
-            return Outcome.of(record["content"]["fit_time"], record["content"]["scores"])
+            return FitResult.of(record["content"]["fit_time"], record["content"]["scores"])
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, OSError) as error:

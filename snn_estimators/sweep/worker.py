@@ -22,7 +22,7 @@ from snn_estimators.sweep.torch_settings import Settings, like_process
 from snn_estimators.sweep.tracking import follow
 from snn_estimators.text import WindowKFold, split_windows
 
-__all__ = ["Bytes", "Fit", "Outcome", "Surroundings", "fit_and_score", "to_bytes"]
+__all__ = ["Bytes", "Fit", "FitResult", "WorkerContext", "fit_and_score", "to_bytes"]
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -48,7 +48,7 @@ class Fit:
     """Equal for equal fits, in other sweeps too."""
 
 
-class Outcome(NamedTuple):
+class FitResult(NamedTuple):
     """What came of a fit."""
 
     fit_time: float
@@ -66,7 +66,7 @@ class Outcome(NamedTuple):
 
         Examples
         --------
-        >>> Outcome.of(1.5, {"neg_perplexity": float("nan")}).failure
+        >>> FitResult.of(1.5, {"neg_perplexity": float("nan")}).failure
         'perplexity is nan'
         """
         perplexity = -scores["neg_perplexity"]
@@ -75,7 +75,7 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class WorkerContext:
     """What all fits of a sweep have in common."""
 
     length: int
@@ -109,7 +109,9 @@ def to_bytes(text: str) -> Bytes:
     return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
 
 
-def fit_and_score(number: int, fit: Fit, text: Bytes, around: Surroundings) -> tuple[int, Outcome]:
+def fit_and_score(
+    number: int, fit: Fit, text: Bytes, context: WorkerContext
+) -> tuple[int, FitResult]:
     """Train one model on the other folds, and score it on its own.
 
     A failure is an outcome like any other; Ctrl-C is not.
@@ -121,7 +123,7 @@ def fit_and_score(number: int, fit: Fit, text: Bytes, around: Surroundings) -> t
     fit : Fit
     text : ndarray of bytes
         From `to_bytes`.
-    around : Surroundings
+    around : WorkerContext
 
     Returns
     -------
@@ -132,25 +134,25 @@ def fit_and_score(number: int, fit: Fit, text: Bytes, around: Surroundings) -> t
     KeyboardInterrupt
         If the fit was interrupted.
     """
-    note = None if around.notes is None else around.notes / f"running-{number}"
+    note = None if context.notes is None else context.notes / f"running-{number}"
     if note is not None:
         note.touch()
     with _TURN:
-        if around.threads is not None:
-            torch.set_num_threads(around.threads)
-        outcome = _outcome(number, fit, text, around)
+        if context.threads is not None:
+            torch.set_num_threads(context.threads)
+        outcome = _outcome(number, fit, text, context)
     if note is not None:
         note.unlink(missing_ok=True)
     return number, outcome
 
 
-def _outcome(number: int, fit: Fit, text: Bytes, around: Surroundings) -> Outcome:
-    windows = split_windows(text.tobytes().decode("utf-8", "surrogatepass"), around.length)
-    cv = WindowKFold(around.folds, length=around.length)
+def _outcome(number: int, fit: Fit, text: Bytes, context: WorkerContext) -> FitResult:
+    windows = split_windows(text.tobytes().decode("utf-8", "surrogatepass"), context.length)
+    cv = WindowKFold(context.folds, length=context.length)
     train, test = list(cv.split(windows))[fit.fold]
     gpu: AbstractContextManager[str | None] = nullcontext()
-    if around.gpus > 1 and around.notes is not None:
-        gpu = claimed_gpu(number, around.gpus, around.notes)
+    if context.gpus > 1 and context.notes is not None:
+        gpu = claimed_gpu(number, context.gpus, context.notes)
     started, fit_time = time.perf_counter(), None
     with gpu as device, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Training was interrupted")  # the sweep says so itself
@@ -158,11 +160,11 @@ def _outcome(number: int, fit: Fit, text: Bytes, around: Surroundings) -> Outcom
             model = clone(fit.model)
             if device is not None:
                 set_final(model, device=device)
-            if around.memory is not None:
-                set_final(model, memory=str(around.memory))
-            if around.track is not None:
-                follow(model, around.track, around.runs, fit.name)
-            with like_process(around.settings, around.device):
+            if context.memory is not None:
+                set_final(model, memory=str(context.memory))
+            if context.track is not None:
+                follow(model, context.track, context.runs, fit.name)
+            with like_process(context.settings, context.device):
                 model.fit([windows[i] for i in train])
                 # Epochs from before the fit was cut off count, and all of them if it was loaded.
                 before = sum(epoch.get("dur", 0.0) for epoch in final_estimator(model).history)
@@ -170,8 +172,8 @@ def _outcome(number: int, fit: Fit, text: Bytes, around: Surroundings) -> Outcom
                 scores = language_model_scores(model, [windows[i] for i in test])
         except (Exception, SystemExit) as error:
             seconds = time.perf_counter() - started if fit_time is None else fit_time
-            return Outcome(seconds, failure=reason(error))
-    return Outcome.of(fit_time, scores)
+            return FitResult(seconds, failure=reason(error))
+    return FitResult.of(fit_time, scores)
 
 
 def reason(error: BaseException) -> str:

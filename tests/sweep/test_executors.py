@@ -17,7 +17,7 @@ from snn_estimators.sweep import Sweep, runner, sweep_model
 from snn_estimators.sweep.executors import base
 from snn_estimators.sweep.executors.base import check_engine, open_engine, threads_per_worker
 from snn_estimators.sweep.gpus import claimed_gpu
-from snn_estimators.sweep.worker import Outcome
+from snn_estimators.sweep.worker import FitResult
 
 
 def look(number, text):
@@ -157,7 +157,7 @@ def test_engines_of_this_machine_start_one_process_a_gpu(engine, monkeypatch):
         def work(calls):
             for _, (number, _, _, around, _), _ in calls:
                 seen.append((n_jobs, around.gpus, around.notes.is_dir()))
-                yield number, Outcome(1.0, failure="no GPU")
+                yield number, FitResult(1.0, failure="no GPU")
 
         yield work
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from snn_estimators.sweep.score_cache import ScoreCache
-from snn_estimators.sweep.worker import Outcome
+from snn_estimators.sweep.worker import FitResult
 
 FIGURES = {"neg_perplexity": -2.0}
 UNWRITABLE = Path("/proc/sys/kernel")
@@ -27,11 +27,11 @@ def test_processes_of_one_number_do_not_spoil_each_others_records(score_cache, m
         real(path, content)
         if not depth:
             depth.append(1)
-            score_cache.note("key", Outcome(1.0, FIGURES))
+            score_cache.note("key", FitResult(1.0, FIGURES))
 
     monkeypatch.setattr(os, "getpid", lambda: 1)
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
-    score_cache.note("key", Outcome(2.0, FIGURES))
+    score_cache.note("key", FitResult(2.0, FIGURES))
     assert score_cache.recall("key").fit_time == 2.0
     assert [path.name for path in (score_cache.folder / "scores").iterdir()] == ["key.json"]
 

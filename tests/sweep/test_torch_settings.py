@@ -7,7 +7,7 @@ import torch
 
 from snn_estimators.sweep import Sweep, sweep_model
 from snn_estimators.sweep.torch_settings import like_process, process_settings
-from snn_estimators.sweep.worker import Surroundings, fit_and_score, to_bytes
+from snn_estimators.sweep.worker import WorkerContext, fit_and_score, to_bytes
 
 TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
 TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 4}
@@ -94,7 +94,7 @@ def test_a_setting_that_cannot_be_taken_over_costs_the_row():
     sweep = Sweep({"heads": [1]}, TALE, estimator=sweep_model(**TINY), length=16)
     plan = sweep._plan()
     (fit, *_) = plan.fits(0, plan.row("tale", 0, 0))
-    around = Surroundings(17, 2, settings=own | {"mkldnn.enabled": "perhaps"})
+    around = WorkerContext(17, 2, settings=own | {"mkldnn.enabled": "perhaps"})
     _, outcome = fit_and_score(0, fit, to_bytes(plan.texts["tale"]), around)
     assert outcome.scores is None
     assert "setting 'mkldnn.enabled' is perhaps where the sweep runs" in outcome.failure

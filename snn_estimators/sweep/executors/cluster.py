@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from joblib._parallel_backends import ParallelBackendBase
 
-from snn_estimators.sweep.worker import Outcome, reason
+from snn_estimators.sweep.worker import FitResult, reason
 
 __all__ = ["ClusterBackend", "WorkersGoneError"]
 
@@ -45,7 +45,7 @@ class ClusterBackend(ParallelBackendBase):
     joblib asks once how many tasks go at a time, and takes a task that no worker brings back for
     one that takes long. Here a thread looks after the workers: those that join late get tasks,
     and a sweep does not wait for ever for those that are gone. Each batch is one call, whose
-    first argument is a number that comes back with its `Outcome`.
+    first argument is a number that comes back with its `FitResult`.
     """
 
     supports_retrieve_callback = True
@@ -116,7 +116,7 @@ class ClusterBackend(ParallelBackendBase):
             return [out]
         if isinstance(out.error, WorkersGoneError):
             raise out.error
-        return [(out.number, Outcome(float("nan"), failure=reason(out.error)))]
+        return [(out.number, FitResult(float("nan"), failure=reason(out.error)))]
 
     def _watch(self, over: threading.Event) -> None:
         seen, cause = time.monotonic(), None
