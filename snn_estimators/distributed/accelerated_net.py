@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from snn_estimators.distributed.checkpointing import FollowingFit, LeadingFit, UnsavedFit
-from snn_estimators.distributed.process_group import Processes
+from snn_estimators.distributed.process_group import ProcessGroup
 from snn_estimators.estimators.training import Split
 from snn_estimators.persistence.description import describe_parameters, digest, digest_of_split
 from snn_estimators.persistence.keeper import Keeper
@@ -24,14 +24,14 @@ from snn_estimators.text import IGNORED
 __all__ = ["accelerated"]
 
 
-def accelerated(estimator: Any, accelerator: Any, processes: Processes) -> Any:
+def accelerated(estimator: Any, accelerator: Any, processes: ProcessGroup) -> Any:
     """Return an estimator that trains with others, and shares all attributes with the given one.
 
     Parameters
     ----------
     estimator : TextNet
     accelerator : accelerate.Accelerator
-    processes : Processes
+    processes : ProcessGroup
     """
     kind: Any = type(estimator)
     net: Any = object.__new__(_accelerated_class(kind))
@@ -81,7 +81,7 @@ class _Accelerated(AccelerateMixin):
 
     callbacks__print_log__sink = None  # of a callback that our nets do not have
     _accelerator: Any
-    _processes: Processes
+    _processes: ProcessGroup
     _keeper: Any
     _prepared: nn.Module
     _criteria: list[str]
@@ -141,7 +141,7 @@ class _Accelerated(AccelerateMixin):
     def _initialize_accelerator(self) -> Self:
         if self._wrapped_with_accelerator:
             return self
-        with self._processes.together():
+        with self._processes.synchronize():
             if any(p.requires_grad for p in self.criterion_.parameters()):
                 raise ValueError(
                     f"criterion={self.criterion!r} has parameters to train, which DataParallel "
@@ -197,7 +197,7 @@ class _Accelerated(AccelerateMixin):
                 self._unwrap_module()
                 self.module_ = self._accelerator.prepare(self.module_)
         if self._n_passes < 2:
-            with self._processes.together():
+            with self._processes.synchronize():
                 pass  # the second pass forward tells the others an order: let none wait in vain
         self._n_passes += 1
 
@@ -236,7 +236,7 @@ class _Accelerated(AccelerateMixin):
 
     def _agree(self, what: str, value: str) -> None:
         """Refuse to train if processes were not given the same."""
-        if self._processes.differ(value):
+        if self._processes.any_differ(value):
             raise ValueError(
                 f"The processes of the training have different {what}: each must be given the "
                 "same, and takes its share by itself."
@@ -284,7 +284,7 @@ class _Accelerated(AccelerateMixin):
     def _step(self, batch: Any, *, training: bool) -> tuple[dict[str, Any], Tensor]:
         """Return a step on a whole batch, and what this process adds to its loss."""
         inputs, targets, weight = self._share(batch)
-        with self._processes.together() as tally:
+        with self._processes.synchronize() as tally:
             y_pred = self.infer(inputs)
             if weight:
                 loss = weight * self.get_loss(y_pred, targets, X=inputs, training=training)
@@ -331,7 +331,7 @@ class _Accelerated(AccelerateMixin):
         if not (ends_step or method_name == "on_epoch_end"):
             super().notify(method_name, **cb_kwargs)
             return
-        with self._processes.together():
+        with self._processes.synchronize():
             super().notify(method_name, **cb_kwargs)
 
     def on_batch_end(
@@ -339,7 +339,7 @@ class _Accelerated(AccelerateMixin):
     ) -> None:
         """Take over what process 0 has counted, then count the step; a skorch hook."""
         if training and self._processes.count > 1:
-            self._processes.share(_running_statistics(self.module_))
+            self._processes.broadcast(_running_statistics(self.module_))
         super().on_batch_end(net, batch=batch, training=training, **kwargs)
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:

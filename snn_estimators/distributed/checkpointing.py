@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from torch.utils.data import Dataset
 
-from snn_estimators.distributed.process_group import Processes
+from snn_estimators.distributed.process_group import ProcessGroup
 from snn_estimators.persistence.checkpointing import Interrupt, Saved, SavedFit
 from snn_estimators.persistence.named_run import RunCheckpointer
 from snn_estimators.persistence.run_folder import RunFolder
@@ -57,10 +57,10 @@ class LeadingFit(RunCheckpointer):
     ----------
     estimator : LanguageModel
     run : RunFolder
-    processes : Processes
+    processes : ProcessGroup
     """
 
-    def __init__(self, estimator: Any, run: RunFolder, processes: Processes) -> None:
+    def __init__(self, estimator: Any, run: RunFolder, processes: ProcessGroup) -> None:
         super().__init__(estimator, run)
         self.interrupt = _SharedInterrupt()
         self._processes = processes

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import get_tags
 
 from snn_estimators.distributed.accelerated_net import accelerated
-from snn_estimators.distributed.process_group import Processes, find_accelerator
+from snn_estimators.distributed.process_group import ProcessGroup, find_accelerator
 from snn_estimators.estimators.text_net import TextNet
 
 __all__ = ["DataParallel"]
@@ -135,7 +135,7 @@ class DataParallel(BaseEstimator):
         save = vars(self).get("estimator_", self.estimator).save_pretrained
         if not torch.distributed.is_initialized():
             return save(name_or_path)
-        return Processes(find_accelerator()).from_main(lambda: save(name_or_path))
+        return ProcessGroup(find_accelerator()).from_main(lambda: save(name_or_path))
 
     def _to_fit(self) -> Any:
         self._check_estimator()
@@ -148,11 +148,11 @@ class DataParallel(BaseEstimator):
         self._check_estimator()
         accelerator = find_accelerator()
         _check_accelerator(accelerator)
-        processes = Processes(accelerator)
+        processes = ProcessGroup(accelerator)
         is_remembered = processes.count == 1 and start.memory is not None
         net = start if is_remembered else accelerated(start, accelerator, processes)
         try:
-            with processes.together():
+            with processes.synchronize():
                 _check_memory(start, accelerator)
                 if is_remembered:  # as the very fit that the estimator alone would do
                     start.device = str(accelerator.device)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["Processes", "Tally", "find_accelerator"]
+__all__ = ["ProcessGroup", "Tally", "find_accelerator"]
 
 _Result = TypeVar("_Result")
 
@@ -83,7 +83,7 @@ class Tally:
     interrupts: float = 0.0
 
 
-class Processes:
+class ProcessGroup:
     """The processes of one training, seen from one of them.
 
     Parameters
@@ -112,7 +112,7 @@ class Processes:
         return self.index == 0
 
     @contextmanager
-    def together(self) -> Iterator[Tally]:
+    def synchronize(self) -> Iterator[Tally]:
         """Leave a block when all processes have come to its end; fail in all if it does in one.
 
         Yields
@@ -161,26 +161,26 @@ class Processes:
 
     def from_main(self, action: Callable[[], _Result]) -> _Result:
         """Call something in process 0 alone, and return its result in all."""
-        with self.together():
+        with self.synchronize():
             result = [action() if self.is_main else None]
         if self.count > 1:
             torch.distributed.broadcast_object_list(result)
         return result[0]  # type: ignore[return-value]
 
-    def share(self, tensors: list[Tensor]) -> None:
+    def broadcast(self, tensors: list[Tensor]) -> None:
         """Overwrite tensors by those of process 0."""
         if not tensors:
             return
-        with self.together():
-            together = torch.cat([tensor.double().flatten() for tensor in tensors])
-        torch.distributed.broadcast(together, 0)
-        parts = together.split([tensor.numel() for tensor in tensors])
+        with self.synchronize():
+            synchronize = torch.cat([tensor.double().flatten() for tensor in tensors])
+        torch.distributed.broadcast(synchronize, 0)
+        parts = synchronize.split([tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
-    def differ(self, value: Any) -> bool:
+    def any_differ(self, value: Any) -> bool:
         """Tell whether processes have different values of something."""
-        with self.together():
+        with self.synchronize():
             pass
         return any(other != value for other in self._gather(value))
 

@@ -251,10 +251,10 @@ def test_parameters_frozen_and_thawed(outcomes, alone, scenario):
 
 def test_thawed_after_a_fit_of_a_part(outcomes):
     one = two_processes.outcome(two_processes.frozen_then_thawed(8, lambda model: model))
-    together = outcomes[0]["frozen, then thawed"]
-    assert_equal(together, one, tolerance=1e-5)
+    synchronize = outcomes[0]["frozen, then thawed"]
+    assert_equal(synchronize, one, tolerance=1e-5)
     before, after = (
-        its["weights"]["head.linear.weight"] for its in (outcomes[0]["frozen"], together)
+        its["weights"]["head.linear.weight"] for its in (outcomes[0]["frozen"], synchronize)
     )
     assert not before.equal(after)
 
