@@ -22,7 +22,7 @@ __all__ = ["lock", "passing_lock"]
 _locked: WeakSet[IO[str]] = WeakSet()
 
 
-def _let_go() -> None:
+def _detach() -> None:
     """Close what a forked child shares: the lock must not outlive the process that took it."""
     for file in list(_locked):
         file.close()
@@ -30,7 +30,7 @@ def _let_go() -> None:
 
 
 if fcntl is not None:
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_detach)
 
 
 def lock(file: IO[str], *, within: float = 0.0) -> bool:

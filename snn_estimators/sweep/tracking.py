@@ -215,7 +215,7 @@ class _MlflowRun(MlflowLogger):
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         place, parameters = _here.context
-        with self._spared():
+        with self._suppress_errors():
             mlflow = importlib.import_module("mlflow")
             self.client = client = mlflow.MlflowClient(place.uri)
             self.run = client.create_run(place.experiment, run_name=self.name_)
@@ -230,22 +230,22 @@ class _MlflowRun(MlflowLogger):
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         if self.run is not None:
-            with self._spared():
+            with self._suppress_errors():
                 super().on_epoch_end(net, **kwargs)
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        self._let_go()
+        self._detach()
 
-    def _let_go(self) -> None:
+    def _detach(self) -> None:
         self.run = self.run_ = self.client = self.client_ = None
 
     @contextmanager
-    def _spared(self) -> Iterator[None]:
+    def _suppress_errors(self) -> Iterator[None]:
         """Go on without the run where it cannot be written: hours of training are worth more."""
         try:
             yield
         except Exception as error:
-            self._let_go()
+            self._detach()
             _miss(error)
 
 
