@@ -251,8 +251,8 @@ class Runner:
             except OSError as error:
                 self._warn(
                     "store",
-                    f"the store {self.score_cache.folder} cannot be written ({error}): the sweep goes "
-                    f"on, but {fit.name}, maybe others, will be done again if it is run again",
+                    f"the store {self.score_cache.folder} cannot be written ({error}): the sweep "
+                    f"goes on, but {fit.name}, maybe others, will be done again if it is run again",
                 )
             self._note(fit, outcome)
 
