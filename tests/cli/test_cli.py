@@ -109,7 +109,7 @@ def test_mistakes_in_a_sweep_are_one_sentence(no_fit, run, tale, tmp_path, argum
 @pytest.fixture
 def asked(monkeypatch):
     """Keep what a sweep is asked to do, and stop there."""
-    from snn_estimators import model_selection
+    from snn_estimators import sweep as sweep_room
 
     calls = []
 
@@ -118,7 +118,7 @@ def asked(monkeypatch):
             calls.append((self.grid, self.estimator.get_params()))
             raise ValueError("enough")
 
-    monkeypatch.setattr(model_selection, "Sweep", Asked)
+    monkeypatch.setattr(sweep_room, "Sweep", Asked)
     return calls
 
 
