@@ -197,7 +197,7 @@ class _Accelerated(AccelerateMixin):
                 self.module_ = self._accelerator.prepare(self.module_)
         if self._n_passes < 2:
             with self._processes.synchronize():
-                pass  # the second pass forward tells the others an order: let none wait in vain
+                pass  # the second pass forward broadcasts an order: no process may wait in vain
         self._n_passes += 1
 
     # Beginning
@@ -313,8 +313,8 @@ class _Accelerated(AccelerateMixin):
         if self._processes.count == 1:
             yield
             return
-        told = (self._generator_states()[0], self._position.steps, self._processes.index)
-        with self._private_generators(int(digest(*told)[:8], 16)):
+        parts = (self._generator_states()[0], self._position.steps, self._processes.index)
+        with self._private_generators(int(digest(*parts)[:8], 16)):
             yield
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:

@@ -50,7 +50,7 @@ def resolve_pretrained(given: Any, kind: type[LanguageModel]) -> LanguageModel |
 
 
 def identity_of_pretrained(model: LanguageModel | None) -> Any:
-    """Return what tells apart all that a classifier adopts from a pretrained model."""
+    """Return what distinguishes all that a classifier adopts from a pretrained model."""
     if model is None:
         return None
     tokenizer = None if model.tokenizer is None else model.tokenizer_.to_dict()

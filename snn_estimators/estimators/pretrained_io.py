@@ -109,7 +109,7 @@ class PretrainedIO(TrainedNet):
         estimator
             Fitted; its scores are those of the one that was saved. `partial_fit` goes on with a
             fresh optimizer. `interrupted_` is False, as no fit was interrupted here; the model
-            card tells of one that was. `name`, `resume`, `save_every_n_steps` and `memory` are the
+            card says so. `name`, `resume`, `save_every_n_steps` and `memory` are the
             defaults again unless they are given: what is fitted anew is another fit.
 
         Raises

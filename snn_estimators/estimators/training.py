@@ -123,7 +123,7 @@ class TrainedNet(SklearnNet):
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Compute loss and gradients of a batch; a skorch hook."""
         step = super().train_step_single(batch, **fit_params)
-        # skorch tells callbacks the loss only after the optimizer's step: too late for the guard.
+        # skorch shows callbacks the loss only after the optimizer's step: too late for the guard.
         self._step_loss = float(step["loss"].detach())
         self._position.lr = float(self.optimizer_.param_groups[0]["lr"])
         return step
@@ -361,9 +361,9 @@ class TrainedNet(SklearnNet):
 
 
 def _n_steps(epoch: Mapping[str, Any]) -> int:
-    """Return the number of an epoch's steps, told or, of one that was cut off, to be counted."""
-    told = epoch.get("train_batch_count")
-    return sum("train_loss" in batch for batch in epoch["batches"]) if told is None else told
+    """Return the number of an epoch's steps; those of one that was cut off are counted."""
+    recorded = epoch.get("train_batch_count")
+    return sum("train_loss" in row for row in epoch["batches"]) if recorded is None else recorded
 
 
 def _is_positive(value: Any) -> bool:

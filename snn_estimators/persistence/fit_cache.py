@@ -1,15 +1,36 @@
-"""Finished fits that are loaded instead of trained again, and unfinished ones that go on.
+"""The `memory` of estimators: finished fits are loaded, and unfinished ones resume.
 
-A memory is a folder::
+It is a folder::
 
     memory/
         memory.json                           the format of the rest
         fits/1f0c....safetensors              a finished fit
         fits/93ab....unfinished.safetensors   the newest state of one that is not
 
-A fit's file is named by the SHA-256 of all that defines its outcome: class and parameters, data,
-versions, the kind of device. Files are replaced whole and carry a checksum. While one process is at
-a fit, others that want the same wait for it; a lock ends with its process, killed or not.
+What counts as the same fit
+---------------------------
+A fit's file is named by a SHA-256 of all that defines its result: class and parameters, data,
+versions, the settings of PyTorch, the kind of device and the integer `random_state`. Of
+user-defined functions, classes and modules the code counts, and the globals that it names; what
+they fetch in other ways (files, ``globals()``, a changed library) does not. A loaded fit equals a
+trained one to the bit on the machine and with the number of threads that the saved one had.
+
+Nothing is kept without an integer seed, of a fit that draws from numpy's or Python's global
+generators (of which Python's goes unnoticed on Dask, as Dask draws from it), and of `partial_fit`
+on a fitted estimator. A loaded fit runs no callbacks.
+
+When it is saved
+----------------
+Every `save_every_n_steps`; by default after an epoch, as long as that takes no more than 1 % of the
+time. Ctrl-C, which otherwise ends the training alone, is saved and leaves `fit` as a
+KeyboardInterrupt, so that it ends a search, too. What cannot be written or read (full disk, damage)
+costs a warning and time, never the fit.
+
+Processes that share the folder
+-------------------------------
+Files are replaced whole and carry a checksum. While one process is at a fit, others that want the
+same wait for it; a lock ends with its process, killed or not. Of a `joblib.Memory`, the folder is
+one in its store, which ``clear()`` deletes.
 """
 
 from __future__ import annotations
@@ -359,20 +380,20 @@ class CachedFit(Store):
 def fit_key(estimator: Any, data: Mapping[str, Any], fit_params: Mapping[str, Any]) -> str:
     """Return what two fits have in common if one may stand for the other, a SHA-256.
 
-    Fits that no other equals have no key in common with any.
+    A fit that cannot be repeated has a key of its own.
 
     Parameters
     ----------
     estimator : TextNet
     data : mapping
-        What else the fit depends on, each told by `identity` or its like.
+        What else the fit depends on, as JSON has it.
     fit_params : mapping
         Of the call of fit.
 
     Raises
     ------
     TypeError
-        If something cannot be told from its like.
+        If something has no hash.
     """
     device = resolve_device(estimator.device)
     parts = {

@@ -1,4 +1,16 @@
-"""The fit of a name: numbered checkpoints, of which the newest that fits is resumed from."""
+"""The fit of a name: numbered checkpoints, of which the newest that fits is resumed from.
+
+A resumed fit equals an uninterrupted one to the bit on the same machine, device and number of
+threads. Parameters and data must be those that it was started with, except `verbose`, `device`,
+`save_every_n_steps`, `keep_checkpoints` and the iterators' ``num_workers``.
+
+There is a checkpoint every `save_every_n_steps` or epoch, one at the end, and one whenever the
+validation loss is the lowest so far. The first Ctrl-C waits for the end of a step and saves it.
+
+Callbacks keep their fitted attributes: numbers, strings, tensors, containers of them, and what has
+a ``state_dict``. A warning names others, unless the callback does in a class attribute
+``not_resumed``.
+"""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ _PATIENCE = 1.0  # seconds; `is_held` has the lock for a moment
 
 @dataclass(frozen=True)
 class Summary:
-    """What is told of a checkpoint without reading its tensors.
+    """What is known of a checkpoint without reading its tensors.
 
     Parameters
     ----------
@@ -126,9 +126,9 @@ def read_state(folder: Path) -> TrainingState:
     """
     state = TrainingState.read(folder / STATE)
     check_keys(state.content, {"files": dict}, folder / STATE)
-    for name, told in {HISTORY: "", WEIGHTS: "", **state.content["files"]}.items():
+    for name, expected in {HISTORY: "", WEIGHTS: "", **state.content["files"]}.items():
         require(folder / name)
-        if _sha256(folder / name) != told:
+        if _sha256(folder / name) != expected:
             raise ValueError(f"{folder / name} is damaged: it is not what was saved.")
     state.content["history"] = read_json(folder / HISTORY)
     weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
@@ -261,17 +261,17 @@ class RunFolder:
         self._prune(step, keep)
 
     def _not_saved(self, step: int, error: OSError) -> OSError:
-        """Return an error that tells what there is, and what to do."""
+        """Return an error that names what there is, and the remedy."""
         whole = [other for other in self.steps() if other < step]
         remedy = (
             f"step {whole[-1]} is whole: free space, and go on by fit(X, resume=True)."
             if whole
             else "nothing is: free space, and begin again."
         )
-        told = (
+        message = (
             f"Step {step} could not be saved in {self.folder} ({error.strerror or error}); {remedy}"
         )
-        return OSError(told) if error.errno is None else OSError(error.errno, told)
+        return OSError(message) if error.errno is None else OSError(error.errno, message)
 
     def _prune(self, newest: int, keep: int) -> None:
         """Keep so many newest checkpoints, and the best; those beyond `newest` were damaged."""
@@ -291,9 +291,9 @@ class RunFolder:
     def log_error(self, error: BaseException, step: int) -> None:
         """Add an exception to error.log; if that fails too, the exception says so."""
         try:
-            told = "".join(traceback.format_exception(error))
+            trace = "".join(traceback.format_exception(error))
             with (self.folder / ERRORS).open("a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}, after step {step}\n{told}\n")
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}, after step {step}\n{trace}\n")
         except Exception as another:
             error.add_note(f"error.log could not be written: {another}")
 

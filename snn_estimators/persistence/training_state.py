@@ -123,11 +123,11 @@ class TrainingState:
         data = path.read_bytes()
         try:
             tensors = safetensors.torch.load(data)
-            told, found = _told_checksum(data), _checksum(tensors)
+            expected, found = _saved_checksum(data), _checksum(tensors)
             content = json.loads(tensors.pop(_CONTENT).numpy().tobytes())
             is_ours = content["format"] == FORMAT
             # The first format had no checksum.
-            if told != found and (told is not None or is_ours):
+            if expected != found and (expected is not None or is_ours):
                 raise ValueError("what it holds is not what was written")
         except (SafetensorError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged or no state of a training: {error}.") from error
@@ -151,7 +151,7 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def _told_checksum(data: bytes) -> str | None:
+def _saved_checksum(data: bytes) -> str | None:
     """Return the checksum in the header of a safetensors file, if there is one."""
     end = 8 + int.from_bytes(data[:8], "little")
     return json.loads(data[8:end]).get("__metadata__", {}).get(_CHECKSUM)

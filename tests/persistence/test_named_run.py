@@ -308,7 +308,9 @@ def test_resuming_on_another_split(home, texts):
 
 
 def test_resuming_as_another_class(run, texts):
-    told = r"cannot be resumed here: .*holds a SpikeDecoderLM, no SpikeGPTLM: use the class SpikeDec"
+    told = (
+        r"cannot be resumed here: .*holds a SpikeDecoderLM, no SpikeGPTLM: use the class SpikeDec"
+    )
     with pytest.raises(ValueError, match=told):
         SpikeGPTLM(name="GPT-1", resume=True).fit(texts)
 
