@@ -14,7 +14,7 @@ import pandas as pd
 from safetensors import safe_open
 
 from snn_estimators._files import require
-from snn_estimators.persistence.atomic_folder import mend_all, subfolders
+from snn_estimators.persistence.atomic_folder import recover_folders, subfolders
 from snn_estimators.persistence.model_files import (
     CONFIG,
     HISTORY,
@@ -186,7 +186,7 @@ def _of_files(folder: Path) -> Any:
 def model_folders() -> list[Path]:
     """Return the folders under `models_home`, of saved models and of named fits."""
     home = models_home()
-    mend_all(home)
+    recover_folders(home)
     return sorted(f for f in subfolders(home) if f.is_dir() and not f.name.startswith("."))
 
 

@@ -38,7 +38,7 @@ from snn_estimators.persistence.cache_key import (
     why_not_cacheable,
 )
 from snn_estimators.persistence.checkpointing import Saved, SavedFit, versions
-from snn_estimators.persistence.file_lock import passing_lock
+from snn_estimators.persistence.file_lock import hold_lock
 from snn_estimators.persistence.model_files import check_keys
 from snn_estimators.persistence.training_state import (
     ResumeError,
@@ -156,7 +156,7 @@ class FitCache:
             return
         self._fits.mkdir(parents=True, exist_ok=True)
         content = {"format": FORMAT, "versions": versions()}
-        with passing_lock(self.folder / ".store.lock"):
+        with hold_lock(self.folder / ".store.lock"):
             write_file(store, f"{json.dumps(content)}\n".encode())
 
     def finished(self, key: str) -> Path:
@@ -175,7 +175,7 @@ class FitCache:
     @contextmanager
     def held(self, key: str) -> Iterator[None]:
         """Wait until nobody else is at a fit, keep others away, and sweep up what a kill left."""
-        with passing_lock(self._fits / f".{key}.lock"):
+        with hold_lock(self._fits / f".{key}.lock"):
             for draft in self._fits.glob(f".{key}*.tmp"):
                 draft.unlink(missing_ok=True)
             yield

@@ -29,8 +29,8 @@ from pathlib import Path
 import safetensors.torch
 
 from snn_estimators._files import read_json, require, write_json
-from snn_estimators.persistence.atomic_folder import make_folder, mend_all, write_folder
-from snn_estimators.persistence.file_lock import lock
+from snn_estimators.persistence.atomic_folder import make_folder, recover_folders, write_folder
+from snn_estimators.persistence.file_lock import is_locked, try_lock
 from snn_estimators.persistence.model_files import CARD, HISTORY, WEIGHTS, check_keys
 from snn_estimators.persistence.names import is_name, models_home
 from snn_estimators.persistence.training_state import TrainingState
@@ -309,13 +309,13 @@ class RunFolder:
             If the folder cannot be written.
         """
         make_folder(self.checkpoints)
-        with (self.folder / _LOCK).open("a") as file:
-            if not lock(file, within=_PATIENCE):
+        with try_lock(self.folder / _LOCK, timeout=_PATIENCE) as acquired:
+            if not acquired:
                 raise ValueError(
                     f"Another fit named {self.name!r} is at work in {self.folder}: wait for its "
                     "end, or choose another name."
                 )
-            mend_all(self.checkpoints)
+            recover_folders(self.checkpoints)
             for kind in ("new", "old", "gone"):  # what a kill left
                 for rest in self.checkpoints.glob(f".*.{kind}"):
                     shutil.rmtree(rest, ignore_errors=True)
@@ -329,11 +329,7 @@ class RunFolder:
 
     def is_held(self) -> bool:
         """Tell whether a fit is at work in the folder."""
-        try:
-            with (self.folder / _LOCK).open() as file:
-                return not lock(file)
-        except FileNotFoundError:
-            return False
+        return is_locked(self.folder / _LOCK)
 
     def _remove_if_empty(self) -> None:
         """Leave nothing behind a fit that never began."""

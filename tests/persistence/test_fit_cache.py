@@ -576,7 +576,7 @@ def test_a_memory_that_may_only_be_read(folder, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("snn_estimators.persistence.fit_cache.passing_lock", refuse)
+    monkeypatch.setattr("snn_estimators.persistence.fit_cache.hold_lock", refuse)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert outcome(tiny_model(memory=folder).fit(TEXTS)) == outcome(first)
