@@ -162,11 +162,7 @@ class TextNet(TrainedNet):
             return fit(None)
         reason = why_not_cacheable(self)
         if reason:
-            warnings.warn(
-                f"With {reason} no fit equals another, so memory keeps none: give a whole number.",
-                UserWarning,
-                stacklevel=4,
-            )
+            warnings.warn(reason, UserWarning, stacklevel=4)
             return fit(None)
         key = fit_key(self, tell(), fit_params)
         tokenizer = self._tokenizer_to_fit()

@@ -6,14 +6,13 @@ import inspect
 import random
 import sys
 from collections.abc import Callable
-from functools import partial
 from numbers import Real
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
-import torch
 
+from snn_estimators._torch import resolve_device
+from snn_estimators._torch_settings import changed_switch
 from snn_estimators.persistence.code_hash import name_in_library
 from snn_estimators.persistence.description import HARMLESS
 from snn_estimators.persistence.stable_hash import identity, identity_of_source
@@ -21,23 +20,10 @@ from snn_estimators.persistence.stable_hash import identity, identity_of_source
 __all__ = [
     "identities_of_parameters",
     "identity_in_fit",
-    "settings_of_process",
     "watch_global_generators",
     "why_not_cacheable",
 ]
 
-_BACKENDS = (
-    *("fp32_precision", "mkldnn.enabled", "mkldnn.deterministic", "mkldnn.fp32_precision"),
-    *("mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision", "mkldnn.rnn.fp32_precision"),
-    *("cuda.flash_sdp_enabled", "cuda.mem_efficient_sdp_enabled", "cuda.math_sdp_enabled"),
-)
-_BACKENDS_OF_GPUS = (
-    *("cuda.matmul.allow_tf32", "cuda.matmul.fp32_precision", "cuda.preferred_blas_library"),
-    *("cuda.matmul.allow_fp16_reduced_precision_reduction", "cuda.matmul.allow_fp16_accumulation"),
-    *("cuda.matmul.allow_bf16_reduced_precision_reduction", "cuda.cudnn_sdp_enabled"),
-    *("cudnn.enabled", "cudnn.benchmark", "cudnn.deterministic", "cudnn.allow_tf32"),
-    *("cudnn.fp32_precision", "cudnn.conv.fp32_precision", "cudnn.rnn.fp32_precision"),
-)
 _BESIDE_THE_POINT = HARMLESS | {"device", "pretrained", "warm_start"}
 
 
@@ -118,23 +104,30 @@ def _defaults(estimator: Any) -> dict[str, Any]:
 
 
 def why_not_cacheable(estimator: Any) -> str | None:
-    """Return what makes each fit of an estimator another one, None if nothing does.
+    """Return why no fit of an estimator may stand for another, and what to do; None if it may.
 
     Examples
     --------
     >>> from skorch.dataset import ValidSplit
     >>> from snn_estimators.estimators import SpikeGPTLM
     >>> why_not_cacheable(SpikeGPTLM())
-    'random_state=None'
+    'With random_state=None no fit equals another, so memory keeps none: give a whole number.'
     >>> why_not_cacheable(SpikeGPTLM(random_state=0, train_split=ValidSplit(0.3)))
-    "train_split's random_state=None"
+    "With train_split's random_state=None no fit equals another, so memory keeps none: ..."
     >>> why_not_cacheable(SpikeGPTLM(random_state=0, train_split=ValidSplit(3))) is None
     True
     """
-    seed = estimator.random_state
+    seed, reason = estimator.random_state, None
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        return f"random_state={seed!r}"
-    return "train_split's random_state=None" if _draws(estimator.train_split) else None
+        reason = f"random_state={seed!r}"
+    elif _draws(estimator.train_split):
+        reason = "train_split's random_state=None"
+    if reason is not None:
+        return f"With {reason} no fit equals another, so memory keeps none: give a whole number."
+    switch = changed_switch(resolve_device(estimator.device).type)
+    if switch is not None:
+        return f"With {switch} memory keeps no fit: set it back."
+    return None
 
 
 def _draws(split: Any) -> bool:
@@ -172,54 +165,3 @@ def _state_of_both() -> tuple[Any, ...]:
 def _state_of_numpy() -> tuple[Any, ...]:
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002
     return kind, np.asarray(keys).tobytes(), *rest
-
-
-# The process
-
-
-def settings_of_process(device: torch.device) -> dict[str, Any]:
-    """Return the settings of PyTorch that change the numbers of a fit on a device.
-
-    The number of threads is not among them: it changes the last bits at most, and would keep
-    processes of a search from what others have done.
-
-    Examples
-    --------
-    >>> settings_of_process(torch.device("cpu"))["default dtype"]
-    'torch.float32'
-    """
-    questions: dict[str, Callable[[], Any]] = {
-        "default dtype": torch.get_default_dtype,
-        "default device": torch.get_default_device,
-        "matmul precision": torch.get_float32_matmul_precision,
-        "deterministic": torch.are_deterministic_algorithms_enabled,
-        "denormals": _knows_denormals,
-    }
-    names = _BACKENDS if device.type == "cpu" else _BACKENDS + _BACKENDS_OF_GPUS
-    questions |= {name: partial(_setting, name) for name in names}
-    places = sorted({"cpu", device.type})
-    questions |= {f"autocast on {place}": partial(_autocast, place) for place in places}
-    return {name: _answer(question) for name, question in questions.items()}
-
-
-def _answer(question: Callable[[], Any]) -> str | None:
-    try:
-        return str(question())
-    except (AttributeError, RuntimeError):  # unknown to this version, or set in two ways at once
-        return None
-
-
-def _setting(name: str) -> Any:
-    value = attrgetter(name)(torch.backends)
-    if value == "none":  # no other precision, neither here nor wherever this one comes from
-        return "ieee"
-    return value() if callable(value) else value
-
-
-def _autocast(place: str) -> Any:
-    return torch.is_autocast_enabled(place) and torch.get_autocast_dtype(place)
-
-
-def _knows_denormals() -> bool:
-    """Tell whether `torch.set_flush_denormal` is off; there is nothing to ask."""
-    return float(torch.tensor(1e-40, dtype=torch.float32, device="cpu") * 1.0) > 0

@@ -29,11 +29,11 @@ import joblib
 
 from snn_estimators._files import read_json, replace_file, write_file
 from snn_estimators._torch import resolve_device
+from snn_estimators._torch_settings import torch_settings
 from snn_estimators.persistence import training_state
 from snn_estimators.persistence.cache_key import (
     identities_of_parameters,
     identity_in_fit,
-    settings_of_process,
     watch_global_generators,
     why_not_cacheable,
 )
@@ -359,7 +359,7 @@ def fit_key(estimator: Any, data: Mapping[str, Any], fit_params: Mapping[str, An
         "versions": versions(),
         "class": identity_in_fit("the estimator's class", type(estimator)),
         "device": device.type,
-        "settings": settings_of_process(device),
+        "settings": torch_settings(device.type),
         "parameters": identities_of_parameters(estimator),
         "fit_params": {name: identity_in_fit(name, value) for name, value in fit_params.items()},
         "data": dict(data),
