@@ -25,9 +25,9 @@ from snn_estimators.estimators.token_windows import (
     window_lengths,
 )
 from snn_estimators.persistence.checkpointing import SavedFit
+from snn_estimators.persistence.hashing import hash_documents
 from snn_estimators.persistence.named_run import RunCheckpointer, refuse_taken_name
 from snn_estimators.persistence.run_folder import check_name
-from snn_estimators.persistence.stable_hash import identity_of_documents
 from snn_estimators.text import BaseTokenizer, Ids
 
 __all__ = ["LanguageModel"]
@@ -315,4 +315,4 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
 
 def _told(documents: list[str] | Ids | list[Ids]) -> dict[str, Any]:
     """Tell the data of a fit, for its key in a memory."""
-    return {"X": identity_of_documents(documents)}
+    return {"X": hash_documents(documents)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sklearn.base import clone
+from skorch.history import History
 
 from snn_estimators._files import OtherKindError, read_json
 from snn_estimators.estimators.training import TrainedNet
@@ -153,7 +154,7 @@ class PretrainedIO(TrainedNet):
                 f"The parameters in {folder / CONFIG}{given} make no {cls.__name__}: {error}"
             ) from error
         load_weights(plain(estimator.module_), folder, config["weights_sha256"])
-        estimator.history_ = history
+        estimator.history_ = History(history)
         if tokenizer is not None:
             estimator.tokenizer_ = tokenizer
         # An old Ctrl-C is no reason to stop whoever scores the model now.

@@ -39,7 +39,8 @@ from snn_estimators.estimators.training import Split
 from snn_estimators.nn.classifier import DECISIONS, SequenceClassifier
 from snn_estimators.persistence.checkpointing import SavedFit
 from snn_estimators.persistence.fit_cache import MemoryLike
-from snn_estimators.persistence.stable_hash import identity, identity_of_documents
+from snn_estimators.persistence.hashing import hash_documents
+from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.text import BaseTokenizer, Ids, make_tokenizer
 
 __all__ = ["TextClassifier"]
@@ -62,9 +63,9 @@ class _Given(NamedTuple):
     def told(self) -> dict[str, Any]:
         """Tell the fit's data, for its key in a memory."""
         return {
-            "X": identity_of_documents(self.documents),
-            "y": identity_of_documents(self.labels.codes),
-            "classes": identity(self.labels.classes.tolist()),
+            "X": hash_documents(self.documents),
+            "y": hash_documents(self.labels.codes),
+            "classes": canonical(self.labels.classes.tolist()),
             "pretrained": identity_of_pretrained(self.pretrained),
         }
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from snn_estimators._validation import is_whole
 from snn_estimators.estimators.token_windows import check_token_ids
 from snn_estimators.estimators.training import TrainedNet
-from snn_estimators.persistence.cache_key import identities_of_parameters, why_not_cacheable
+from snn_estimators.persistence.cache_key import parameter_keys, why_not_cacheable
 from snn_estimators.persistence.checkpointing import SavedFit
 from snn_estimators.persistence.fit_cache import CachedFit, FitCache, MemoryLike, fit_key
 from snn_estimators.persistence.training_state import ResumeError
@@ -87,7 +87,7 @@ class TextNet(TrainedNet):
         if memory is not None:
             self._refuse_own_generator()
             if not why_not_cacheable(self):
-                identities_of_parameters(self)
+                parameter_keys(self)
 
     def _refuse_own_generator(self) -> None:
         sampling = self.get_params_for("iterator_train")

@@ -23,7 +23,7 @@ from snn_estimators.estimators.callbacks import (
     StepSchedule,
     TokenLoss,
 )
-from snn_estimators.persistence.description import digest
+from snn_estimators.persistence.hashing import hash_arrays
 from snn_estimators.persistence.keeper import Keeper
 from snn_estimators.persistence.training_state import Position, ResumeError
 from snn_estimators.text import IGNORED
@@ -246,7 +246,7 @@ class TrainedNet(SklearnNet):
         self._set_generators(self._position.epoch_start)
         batches = iter(iterator)
         self._last_batch = next(islice(batches, n_batches - 1, None), ())
-        if digest(self._last_batch) != self._position.last_batch:
+        if hash_arrays(self._last_batch) != self._position.last_batch:
             raise ResumeError(
                 "The batches of the epoch that was cut off cannot be drawn again: "
                 "iterator_train must take its random numbers from PyTorch's default generator."

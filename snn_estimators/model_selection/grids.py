@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import ParameterGrid
 
-from snn_estimators.persistence.stable_hash import identity
+from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.text import make_tokenizer
 
 __all__ = [
@@ -94,7 +94,7 @@ def _check_values(name: str, values: Any) -> None:
 def _key(value: Any) -> tuple[type, str]:
     """Return what tells a value from others; a text of it may leave out the middle."""
     try:
-        return type(value), json.dumps(identity(value), sort_keys=True)
+        return type(value), json.dumps(canonical(value), sort_keys=True)
     except (AttributeError, TypeError, ValueError):  # it is itself, and no other
         return type(value), str(id(value))
 

@@ -1,4 +1,17 @@
-"""What a fit's outcome depends on besides its data: parameters, and settings of the process."""
+"""The key of a fit in a cache: equal for fits of which one may stand for the other.
+
+`fit_cache.fit_key` is the SHA-256 of these ingredients, each in its canonical form:
+
+* the class of the estimator, and its parameters (`parameter_keys`), except `WITHOUT_EFFECT` and
+  those that are written out but equal the module's defaults;
+* the data, and the arguments of fit;
+* user-defined code in any of them, with all that it uses (`stable_hash`, `code_hash`);
+* the versions of what computes, the type of device, and five settings of PyTorch
+  (`_torch_settings`).
+
+Fits that no other equals (`why_not_cacheable`) are not cached: those without a seed, and those
+under a switch of PyTorch that is not its default.
+"""
 
 from __future__ import annotations
 
@@ -13,57 +26,66 @@ import numpy as np
 
 from snn_estimators._torch import resolve_device
 from snn_estimators._torch_settings import changed_switch
-from snn_estimators.persistence.code_hash import name_in_library
-from snn_estimators.persistence.description import HARMLESS
-from snn_estimators.persistence.stable_hash import identity, identity_of_source
+from snn_estimators.persistence.code_hash import library_name
+from snn_estimators.persistence.stable_hash import canonical, file_hashes
 
 __all__ = [
-    "identities_of_parameters",
-    "identity_in_fit",
+    "KEY_FORMAT",
+    "WITHOUT_EFFECT",
+    "key_part",
+    "parameter_keys",
+    "signature_defaults",
     "watch_global_generators",
     "why_not_cacheable",
 ]
 
-_BESIDE_THE_POINT = HARMLESS | {"device", "pretrained", "warm_start"}
+KEY_FORMAT = 2
+WITHOUT_EFFECT = frozenset(
+    {"device", "keep_checkpoints", "memory", "name", "resume", "save_every_n_steps", "verbose"}
+    | {"iterator_train__num_workers", "iterator_valid__num_workers"}
+)
+"""Parameters that change no number; a device changes their last bits at most."""
+
+_NOT_IN_KEY = WITHOUT_EFFECT | {"pretrained", "warm_start"}
 
 
-def identities_of_parameters(estimator: Any) -> dict[str, Any]:
-    """Return what tells each parameter's value from others that may make another fit.
+def parameter_keys(estimator: Any) -> dict[str, Any]:
+    """Return the canonical form of each parameter that a fit depends on.
 
     Parameters that change nothing are left out: defaults of our modules that are written out,
-    `max_epochs` where `max_steps` decides and nobody else asks.
+    `max_epochs` where `max_steps` decides and nobody else reads it.
 
     Raises
     ------
     TypeError
-        If nothing does.
+        If a parameter cannot be hashed by its content.
 
     Examples
     --------
     >>> from snn_estimators.estimators import SpikeGPTLM
     >>> one, same = SpikeGPTLM(), SpikeGPTLM(module__dropout=0.03, callbacks=[])
-    >>> identities_of_parameters(one) == identities_of_parameters(same)
+    >>> parameter_keys(one) == parameter_keys(same)
     True
     """
     parameters = estimator.get_params(deep=False)
-    given = {name: value for name, value in parameters.items() if name not in _BESIDE_THE_POINT}
+    given = {name: value for name, value in parameters.items() if name not in _NOT_IN_KEY}
     for name in ("callbacks", "train_split"):
         given[name] = given[name] or None
     is_new = getattr(estimator, "pretrained", None) is None
     if is_new and isinstance(given["tokenizer"], str):
         given["tokenizer"] = estimator._new_tokenizer()
-    nobody_else_asks = not given["callbacks"] and name_in_library(type(estimator))
-    if given["max_steps"] is not None and nobody_else_asks:
+    nobody_else_reads = not given["callbacks"] and library_name(type(estimator))
+    if given["max_steps"] is not None and nobody_else_reads:
         del given["max_epochs"]
-    told = {k: identity_in_fit(k, v, loosely=_is_ours(estimator, k)) for k, v in given.items()}
+    keys = {k: key_part(k, v, loosely=_is_ours(estimator, k)) for k, v in given.items()}
     for name, value in _defaults(estimator).items() if is_new else ():
-        if name in told and told[name] == identity(value, loosely=True):
-            del told[name]
-    return told
+        if name in keys and keys[name] == canonical(value, loosely=True):
+            del keys[name]
+    return keys
 
 
-def identity_in_fit(name: str, value: Any, *, loosely: bool = False) -> Any:
-    """Return the identity of something that a fit depends on.
+def key_part(name: str, value: Any, *, loosely: bool = False) -> Any:
+    """Return the canonical form of something that a fit depends on.
 
     Raises
     ------
@@ -71,33 +93,47 @@ def identity_in_fit(name: str, value: Any, *, loosely: bool = False) -> Any:
         If it has none; the message names it, and the remedy.
     """
     try:
-        return identity(identity_of_source(name, value), loosely=loosely)
+        return canonical(file_hashes(name, value), loosely=loosely)
     except (AttributeError, TypeError, ValueError) as error:
         raise TypeError(
-            f"With memory, {name} must be something that can be told from its like: {error}. Give "
-            f"functions, classes, or objects of plain attributes, or set memory=None."
+            f"With memory, {name} must be something that can be hashed by its content: {error}. "
+            "Give functions, classes, or objects of plain attributes, or set memory=None."
         ) from error
 
 
 def _is_ours(estimator: Any, name: str) -> bool:
-    """Tell parameters to which 1.0 is 1: others' code may take the one for a share."""
+    """Tell parameters to which 1.0 is 1: to user-defined code it may be a share."""
     component, nested, _ = name.partition("__")
     if not nested:
         return name not in ("callbacks", "train_split")
-    return _is_library_of_ours(estimator._component_type(component))
+    return _is_in_our_libraries(estimator._component_type(component))
 
 
-def _is_library_of_ours(owner: Any) -> bool:
+def _is_in_our_libraries(owner: Any) -> bool:
     package = (getattr(owner, "__module__", None) or "").partition(".")[0]
-    return package in ("snn_estimators", "torch") and name_in_library(owner) is not None
+    return package in ("snn_estimators", "torch") and library_name(owner) is not None
 
 
 def _defaults(estimator: Any) -> dict[str, Any]:
-    """Return what the module's parameters are if they are left out, for a module of ours."""
-    if not (inspect.isclass(estimator.module) and _is_library_of_ours(estimator.module)):
+    """Return the defaults of the module's parameters, for a module of ours."""
+    module = estimator.module
+    if not (inspect.isclass(module) and _is_in_our_libraries(module)):
         return {}
-    parameters = inspect.signature(estimator.module).parameters.values()
-    return {f"module__{p.name}": p.default for p in parameters if p.default is not p.empty}
+    return {f"module__{name}": value for name, value in signature_defaults(module).items()}
+
+
+def signature_defaults(factory: Any) -> dict[str, Any]:
+    """Return the defaults of a class or function, none for anything else.
+
+    Examples
+    --------
+    >>> signature_defaults(lambda a, b=1: a)
+    {'b': 1}
+    """
+    if not (inspect.isclass(factory) or inspect.isroutine(factory)):
+        return {}
+    parameters = inspect.signature(factory).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 # Randomness
@@ -141,7 +177,7 @@ def _draws(split: Any) -> bool:
 
 
 def watch_global_generators() -> Callable[[], bool]:
-    """Return what tells whether anybody has drawn from numpy's or Python's global generator since.
+    """Return a function that tells whether numpy's or Python's global generator was used since.
 
     Python's does not count within a task of Dask, whose own thread draws from it twice a second.
     """

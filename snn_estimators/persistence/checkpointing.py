@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from snn_estimators._version import __version__
 from snn_estimators.persistence.code_hash import installed
-from snn_estimators.persistence.description import digest_of_split
+from snn_estimators.persistence.hashing import hash_split
 from snn_estimators.persistence.keeper import Keeper
 from snn_estimators.persistence.training_state import TrainingState
 from snn_estimators.text import BaseTokenizer, Ids
@@ -95,7 +95,7 @@ class SavedFit(Keeper):
 
     def fit_begun(self, net: Any, split: Sequence[Dataset | None]) -> None:
         """Put the net where the saved fit stood, and hold back Ctrl-C."""
-        self._about |= {"split": digest_of_split(split), "device": _place(net._device)}
+        self._about |= {"split": hash_split(split), "device": _place(net._device)}
         if self.saved is not None:
             saved, self.saved = self.saved, None  # its tensors are not needed any more
             self._go_on(net, saved)

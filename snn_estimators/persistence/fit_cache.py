@@ -14,7 +14,6 @@ a fit, others that want the same wait for it; a lock ends with its process, kill
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -32,13 +31,15 @@ from snn_estimators._torch import resolve_device
 from snn_estimators._torch_settings import torch_settings
 from snn_estimators.persistence import training_state
 from snn_estimators.persistence.cache_key import (
-    identities_of_parameters,
-    identity_in_fit,
+    KEY_FORMAT,
+    key_part,
+    parameter_keys,
     watch_global_generators,
     why_not_cacheable,
 )
 from snn_estimators.persistence.checkpointing import Saved, SavedFit, versions
 from snn_estimators.persistence.file_lock import hold_lock
+from snn_estimators.persistence.hashing import hash_json
 from snn_estimators.persistence.model_files import check_keys
 from snn_estimators.persistence.training_state import (
     ResumeError,
@@ -344,26 +345,26 @@ def fit_key(estimator: Any, data: Mapping[str, Any], fit_params: Mapping[str, An
     ----------
     estimator : TextNet
     data : mapping
-        What else the fit depends on, each told by `identity` or its like.
+        What else the fit depends on, each in a canonical form.
     fit_params : mapping
         Of the call of fit.
 
     Raises
     ------
     TypeError
-        If something cannot be told from its like.
+        If something cannot be hashed by its content.
     """
     device = resolve_device(estimator.device)
     parts = {
-        "formats": [FORMAT, training_state.FORMAT],
+        "formats": [KEY_FORMAT, training_state.FORMAT],
         "versions": versions(),
-        "class": identity_in_fit("the estimator's class", type(estimator)),
+        "class": key_part("the estimator's class", type(estimator)),
         "device": device.type,
         "settings": torch_settings(device.type),
-        "parameters": identities_of_parameters(estimator),
-        "fit_params": {name: identity_in_fit(name, value) for name, value in fit_params.items()},
+        "parameters": parameter_keys(estimator),
+        "fit_params": {name: key_part(name, value) for name, value in fit_params.items()},
         "data": dict(data),
     }
     if why_not_cacheable(estimator):
         parts["once"] = uuid.uuid4().hex
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return hash_json(parts)

@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 from snn_estimators._files import OtherKindError
 from snn_estimators.persistence.atomic_folder import recover_folder
 from snn_estimators.persistence.checkpointing import Saved, SavedFit, versions
-from snn_estimators.persistence.description import describe_parameters, differences, digest
+from snn_estimators.persistence.description import describe_parameters, differences
+from snn_estimators.persistence.hashing import hash_arrays
 from snn_estimators.persistence.model_files import (
     check_keys,
     read_config,
@@ -213,7 +214,7 @@ class RunCheckpointer(SavedFit):
         ValueError
             If these are not the documents of the fit so far.
         """
-        self._about["data"] = digest(list(tokens))
+        self._about["data"] = hash_arrays(list(tokens))
         if self.saved is not None and self.saved.state.about["data"] != self._about["data"]:
             raise ValueError(self._other("X"))
 

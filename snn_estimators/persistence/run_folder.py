@@ -13,7 +13,6 @@ Weights and history are in the model's files alone; the state has those files' c
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import shutil
@@ -31,6 +30,7 @@ import safetensors.torch
 from snn_estimators._files import read_json, require, write_json
 from snn_estimators.persistence.atomic_folder import make_folder, recover_folders, write_folder
 from snn_estimators.persistence.file_lock import is_locked, try_lock
+from snn_estimators.persistence.hashing import hash_file
 from snn_estimators.persistence.model_files import CARD, HISTORY, WEIGHTS, check_keys
 from snn_estimators.persistence.names import is_name, models_home
 from snn_estimators.persistence.training_state import TrainingState
@@ -108,7 +108,7 @@ _MODULE = "module_/"  # before the names of weights among a state's tensors
 
 def write_state(state: TrainingState, folder: Path) -> None:
     """Write the state of a training into the folder of its model's files, for `read_state`."""
-    files = {path.name: _sha256(path) for path in folder.iterdir() if path.name != CARD}
+    files = {path.name: hash_file(path) for path in folder.iterdir() if path.name != CARD}
     content = {**state.content, "history": [], "files": files}
     others = {name: t for name, t in state.tensors.items() if not name.startswith(_MODULE)}
     TrainingState(content, others).write(folder / STATE)
@@ -128,17 +128,12 @@ def read_state(folder: Path) -> TrainingState:
     check_keys(state.content, {"files": dict}, folder / STATE)
     for name, told in {HISTORY: "", WEIGHTS: "", **state.content["files"]}.items():
         require(folder / name)
-        if _sha256(folder / name) != told:
+        if hash_file(folder / name) != told:
             raise ValueError(f"{folder / name} is damaged: it is not what was saved.")
     state.content["history"] = read_json(folder / HISTORY)
     weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
     state.tensors.update({f"{_MODULE}{name}": tensor for name, tensor in weights.items()})
     return state
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_name(name: object) -> None:

@@ -7,7 +7,6 @@ place in the epoch, whose batches are drawn again from the generators' states at
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +22,8 @@ from torch import Tensor
 
 from snn_estimators._files import OtherKindError, require, to_plain
 from snn_estimators._torch import GeneratorStates
-from snn_estimators.persistence.description import constructor_parameters, digest
+from snn_estimators.persistence.description import constructor_parameters
+from snn_estimators.persistence.hashing import hash_arrays, hash_tensors
 
 __all__ = [
     "FORMAT",
@@ -101,7 +101,7 @@ class TrainingState:
             callbacks[name] = {key: value for key, value in kept.items() if value is not _UNKEPT}
         position = dict(vars(net._position))
         if net._position.batches:
-            position["last_batch"] = digest(net._last_batch)
+            position["last_batch"] = hash_arrays(net._last_batch)
         content = {
             "format": FORMAT,
             "about": dict(about),
@@ -162,7 +162,7 @@ class TrainingState:
         """Return the content of a safetensors file, with a checksum."""
         text = json.dumps(self.content, default=to_plain).encode()
         tensors = {**self.tensors, _CONTENT: torch.from_numpy(np.frombuffer(text, np.uint8).copy())}
-        return safetensors.torch.save(tensors, {_CHECKSUM: _checksum(tensors)})
+        return safetensors.torch.save(tensors, {_CHECKSUM: hash_tensors(tensors)})
 
     def write(self, path: Path) -> None:
         """Write a file of `to_bytes`."""
@@ -183,7 +183,7 @@ class TrainingState:
         data = path.read_bytes()
         try:
             tensors = safetensors.torch.load(data)
-            told, found = _told_checksum(data), _checksum(tensors)
+            told, found = _told_checksum(data), hash_tensors(tensors)
             content = json.loads(tensors.pop(_CONTENT).numpy().tobytes())
             is_ours = content["format"] == FORMAT
             # The first format had no checksum.
@@ -200,15 +200,6 @@ class TrainingState:
         if missing:
             raise ValueError(f"{path} is damaged: {min(missing)!r} is missing.")
         return cls(content, tensors)
-
-
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of tensors and their names."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        total.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()
 
 
 def _told_checksum(data: bytes) -> str | None:

@@ -527,9 +527,7 @@ def test_a_split_that_changes_begins_anew(folder, tmp_path, monkeypatch):
     )
     with pytest.raises(RuntimeError):
         make().fit(TEXTS)
-    monkeypatch.setattr(
-        "snn_estimators.persistence.checkpointing.digest_of_split", lambda _: "other"
-    )
+    monkeypatch.setattr("snn_estimators.persistence.checkpointing.hash_split", lambda _: "other")
     with pytest.warns(UserWarning, match="the fit begins anew.*random_state"):
         model = make().fit(TEXTS)
     assert model.n_steps_ == model.planned_steps_
