@@ -88,7 +88,7 @@ def fit(
     """Train a model on text, and save it; the last tenth of the text is held out to score it."""
     from snn_estimators import estimators
     from snn_estimators.model_selection.grids import set_parameters
-    from snn_estimators.persistence.named_run import refuse_taken_name
+    from snn_estimators.persistence.named_run import check_name_is_free
     from snn_estimators.persistence.names import models_home, resolve_name
     from snn_estimators.sweep import prepare_text
     from snn_estimators.text import CharTokenizer
@@ -96,7 +96,7 @@ def fit(
     if output is None and name is None:
         raise ValueError("say where to save the model: --output FOLDER, or --name NAME")
     if name is not None:
-        run = refuse_taken_name(name, resume)  # now, not after hours of training
+        run = check_name_is_free(name, resume)  # now, not after hours of training
         if output is not None and resolve_name(output).resolve() == run.folder.resolve():
             raise ValueError(f"--name {name} saves there already: leave --output out")
     if output is not None:

@@ -184,6 +184,12 @@ class ProcessGroup:
             pass
         return any(other != value for other in self._gather(value))
 
+    def any_true(self, value: bool) -> bool:
+        """Return whether something is true in any of the processes."""
+        with self.synchronize():
+            pass
+        return any(self._gather(value))
+
     @contextmanager
     def exposed(self) -> Iterator[None]:
         """Run a block in which processes meet where they cannot tell that they failed.

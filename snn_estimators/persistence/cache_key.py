@@ -30,7 +30,6 @@ from snn_estimators.persistence.code_hash import library_name
 from snn_estimators.persistence.stable_hash import canonical, file_hashes
 
 __all__ = [
-    "KEY_FORMAT",
     "WITHOUT_EFFECT",
     "key_part",
     "parameter_keys",
@@ -39,7 +38,6 @@ __all__ = [
     "why_not_cacheable",
 ]
 
-KEY_FORMAT = 2
 WITHOUT_EFFECT = frozenset(
     {"device", "keep_checkpoints", "memory", "name", "resume", "save_every_n_steps", "verbose"}
     | {"iterator_train__num_workers", "iterator_valid__num_workers"}

@@ -103,7 +103,7 @@ class Summary:
         return cls(**content)
 
 
-_MODULE = "module_/"  # before the names of weights among a state's tensors
+_MODULE = "parts/module_/"  # before the names of weights among a state's tensors
 
 
 def write_state(state: TrainingState, folder: Path) -> None:

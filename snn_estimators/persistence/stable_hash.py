@@ -260,9 +260,8 @@ class _Encoder:
         if isinstance(value, CodeType):
             return {"code": hash_code(value)}
         if isinstance(value, ModuleType):
-            library = library_of(value.__name__)
-            name = value.__name__
-            return {"library": [name, library]} if library else self._reference(name, value)
+            name, owner = value.__name__, library_of(value.__name__)
+            return {"library": [name, owner]} if owner else self._reference(name, value)
         if isinstance(value, _Cached):
             return {"cached": self.encode(value.__wrapped__)}
         if hasattr(value, "py_func") and library_name(type(value)):  # numba's
