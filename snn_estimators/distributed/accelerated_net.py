@@ -17,7 +17,8 @@ from snn_estimators.distributed.checkpointing import GroupRole
 from snn_estimators.distributed.process_group import ProcessGroup
 from snn_estimators.estimators.training import Split
 from snn_estimators.persistence.checkpointing import Checkpointer, Role
-from snn_estimators.persistence.description import describe_parameters, digest, digest_of_split
+from snn_estimators.persistence.description import describe_parameters
+from snn_estimators.persistence.hashing import hash_arrays, hash_split
 from snn_estimators.text import IGNORED
 
 __all__ = ["accelerated"]
@@ -225,8 +226,8 @@ class _Accelerated(AccelerateMixin):
         split = super().get_split_datasets(X, y, **fit_params)
         if isinstance(X, Split):
             return split
-        self._agree("data", digest(*_content(X)))
-        self._agree("sides of train_split (give it a random_state)", digest_of_split(split))
+        self._agree("data", hash_arrays(*_content(X)))
+        self._agree("sides of train_split (give it a random_state)", hash_split(split))
         return split
 
     def _agree(self, what: str, value: str) -> None:
@@ -314,7 +315,7 @@ class _Accelerated(AccelerateMixin):
             yield
             return
         parts = (self._generator_states()[0], self._position.steps, self._processes.index)
-        with self._private_generators(int(digest(*parts)[:8], 16)):
+        with self._private_generators(int(hash_arrays(*parts)[:8], 16)):
             yield
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:

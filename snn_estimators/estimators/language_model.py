@@ -26,10 +26,10 @@ from snn_estimators.estimators.token_windows import (
 from snn_estimators.persistence.cache_key import why_not_cacheable
 from snn_estimators.persistence.checkpointing import Checkpointer
 from snn_estimators.persistence.fit_cache import fit_key
+from snn_estimators.persistence.hashing import hash_documents
 from snn_estimators.persistence.named_run import NamedRun, check_name_is_free
 from snn_estimators.persistence.names import models_home
 from snn_estimators.persistence.run_folder import RunFolder, check_name
-from snn_estimators.persistence.stable_hash import identity_of_documents
 from snn_estimators.text import BaseTokenizer, Ids
 
 __all__ = ["LanguageModel"]
@@ -187,7 +187,7 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         return Checkpointer(NamedRun(self, RunFolder(models_home() / self.name)), self._role())
 
     def _data_key(self, data: Any) -> dict[str, Any]:
-        return {"X": identity_of_documents(data)}
+        return {"X": hash_documents(data)}
 
     def partial_fit(self, X: Any, y: Any = None, classes: None = None, **fit_params: Any) -> Self:
         """Train for another `max_epochs` (or `max_steps`), from where the last training stopped.

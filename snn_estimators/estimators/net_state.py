@@ -13,7 +13,8 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from snn_estimators.persistence.description import constructor_parameters, digest
+from snn_estimators.persistence.description import constructor_parameters
+from snn_estimators.persistence.hashing import hash_arrays
 from snn_estimators.persistence.training_state import ResumeError, is_packable
 
 __all__ = ["load_training_state", "training_state", "unsaved_attributes"]
@@ -33,7 +34,7 @@ def training_state(net: Any) -> dict[str, Any]:
     """
     position = dict(vars(net._position))
     if net._position.batches:
-        position["last_batch"] = digest(net._last_batch)
+        position["last_batch"] = hash_arrays(net._last_batch)
     return {
         "parts": {name: part.state_dict() for name, part in _parts(net)},
         "frozen": [name for name, p in net.module_.named_parameters() if not p.requires_grad],

@@ -38,7 +38,8 @@ from snn_estimators.estimators.training import Split
 from snn_estimators.nn.classifier import DECISIONS, SequenceClassifier
 from snn_estimators.persistence.checkpointing import Checkpointer
 from snn_estimators.persistence.fit_cache import MemoryLike
-from snn_estimators.persistence.stable_hash import identity, identity_of_documents
+from snn_estimators.persistence.hashing import hash_documents
+from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.text import BaseTokenizer, Ids, make_tokenizer
 
 __all__ = ["TextClassifier"]
@@ -251,9 +252,9 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
 
     def _data_key(self, data: _Given) -> dict[str, Any]:
         return {
-            "X": identity_of_documents(data.documents),
-            "y": identity_of_documents(data.labels.codes),
-            "classes": identity(data.labels.classes.tolist()),
+            "X": hash_documents(data.documents),
+            "y": hash_documents(data.labels.codes),
+            "classes": canonical(data.labels.classes.tolist()),
             "pretrained": identity_of_pretrained(data.pretrained),
         }
 

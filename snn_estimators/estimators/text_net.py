@@ -15,8 +15,8 @@ from snn_estimators.estimators.token_windows import check_token_ids
 from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.persistence.cache_key import why_not_cacheable
 from snn_estimators.persistence.checkpointing import Checkpointer, Role
-from snn_estimators.persistence.description import digest
 from snn_estimators.persistence.fit_cache import CachedFit, FitCache, MemoryLike, fit_key
+from snn_estimators.persistence.hashing import hash_arrays
 from snn_estimators.text import BaseTokenizer, Ids, check_documents, make_tokenizer
 
 __all__ = ["TextNet"]
@@ -130,7 +130,7 @@ class TextNet(TrainedNet):
         else:
             self._new_vocab_size = saved.vocab_size
             tokenizer, tokens = saved.tokenizer, checkpointer.tokenize(documents)
-        checkpointer.check_data(lambda: digest(list(tokens)))
+        checkpointer.check_data(lambda: hash_arrays(list(tokens)))
         return tokenizer, tokens
 
     # Saving
@@ -149,11 +149,7 @@ class TextNet(TrainedNet):
             return Checkpointer(role=self._role())
         reason = why_not_cacheable(self)
         if reason:
-            warnings.warn(
-                f"With {reason} no fit equals another, so memory keeps none: give a whole number.",
-                UserWarning,
-                stacklevel=3,
-            )
+            warnings.warn(reason, UserWarning, stacklevel=3)
             return Checkpointer(role=self._role())
         key = fit_key(self, self._data_key(data), fit_params)
         return Checkpointer(CachedFit(cache, key, self._tokenizer_to_fit()), self._role())

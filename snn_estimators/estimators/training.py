@@ -29,7 +29,7 @@ from snn_estimators.estimators.net_state import (
     unsaved_attributes,
 )
 from snn_estimators.persistence.checkpointing import Checkpointer, Position
-from snn_estimators.persistence.description import digest
+from snn_estimators.persistence.hashing import hash_arrays
 from snn_estimators.persistence.training_state import BatchOrderError
 from snn_estimators.text import IGNORED
 
@@ -293,7 +293,7 @@ class TrainedNet(SklearnNet):
         self._set_generators(self._position.epoch_start)
         self._redrawn = iter(self.get_iterator(data, training=True))
         self._last_batch = next(islice(self._redrawn, self._position.batches - 1, None), ())
-        if digest(self._last_batch) != self._position.last_batch:
+        if hash_arrays(self._last_batch) != self._position.last_batch:
             raise BatchOrderError(
                 "The batches of the epoch that was cut off cannot be drawn again: "
                 "iterator_train must take its random numbers from PyTorch's default generator."

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import ParameterGrid
 
-from snn_estimators.persistence.stable_hash import identity
+from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.text import make_tokenizer
 
 __all__ = [
@@ -94,7 +94,7 @@ def _check_values(name: str, values: Any) -> None:
 def _key(value: Any) -> tuple[type, str]:
     """Return a key that equal values share; the text of a long one leaves out its middle."""
     try:
-        return type(value), json.dumps(identity(value), sort_keys=True)
+        return type(value), json.dumps(canonical(value), sort_keys=True)
     except (AttributeError, TypeError, ValueError):  # equal to no other
         return type(value), str(id(value))
 

@@ -25,7 +25,7 @@ from torch.utils.data import Dataset
 from snn_estimators._torch import GeneratorStates
 from snn_estimators._version import __version__
 from snn_estimators.persistence.code_hash import installed
-from snn_estimators.persistence.description import digest_of_split
+from snn_estimators.persistence.hashing import hash_split
 from snn_estimators.persistence.training_state import ResumeError, TrainingState
 from snn_estimators.text import BaseTokenizer, Ids
 
@@ -315,7 +315,7 @@ class Checkpointer:
         """
         if self._store.keeps_nothing and self._role.is_alone:
             return
-        self._metadata |= {"split": digest_of_split(split), "device": _describe(net.device_)}
+        self._metadata |= {"split": hash_split(split), "device": _describe(net.device_)}
 
         def load(saved: Saved) -> None:
             self._store.check_begin(saved, self._metadata, self._role)

@@ -35,7 +35,6 @@ one in its store, which ``clear()`` deletes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -50,16 +49,17 @@ import joblib
 
 from snn_estimators._files import read_json, replace_file, write_file
 from snn_estimators._torch import resolve_device
+from snn_estimators._torch_settings import torch_settings
 from snn_estimators.persistence import training_state
 from snn_estimators.persistence.cache_key import (
-    identities_of_parameters,
-    identity_in_fit,
-    settings_of_process,
+    key_part,
+    parameter_keys,
     watch_global_generators,
     why_not_cacheable,
 )
 from snn_estimators.persistence.checkpointing import Position, Role, Saved, Store, versions
-from snn_estimators.persistence.file_lock import passing_lock
+from snn_estimators.persistence.file_lock import hold_lock
+from snn_estimators.persistence.hashing import hash_json
 from snn_estimators.persistence.model_files import check_keys
 from snn_estimators.persistence.training_state import ResumeError, TrainingState
 from snn_estimators.text import BaseTokenizer
@@ -178,7 +178,7 @@ class FitCache:
             return
         self._fits.mkdir(parents=True, exist_ok=True)
         content = {"format": FORMAT, "versions": versions()}
-        with passing_lock(self.folder / ".memory.lock"):
+        with hold_lock(self.folder / ".memory.lock"):
             write_file(store, f"{json.dumps(content)}\n".encode())
 
     def finished(self, key: str) -> Path:
@@ -197,7 +197,7 @@ class FitCache:
     @contextmanager
     def held(self, key: str) -> Iterator[None]:
         """Wait until nobody else is at a fit, keep others away, and sweep up what a kill left."""
-        with passing_lock(self._fits / f".{key}.lock"):
+        with hold_lock(self._fits / f".{key}.lock"):
             for draft in self._fits.glob(f".{key}*.tmp"):
                 draft.unlink(missing_ok=True)
             yield
@@ -399,13 +399,13 @@ def fit_key(estimator: Any, data: Mapping[str, Any], fit_params: Mapping[str, An
     parts = {
         "formats": [FORMAT, training_state.FORMAT],
         "versions": versions(),
-        "class": identity_in_fit("the estimator's class", type(estimator)),
+        "class": key_part("the estimator's class", type(estimator)),
         "device": device.type,
-        "settings": settings_of_process(device),
-        "parameters": identities_of_parameters(estimator),
-        "fit_params": {name: identity_in_fit(name, value) for name, value in fit_params.items()},
+        "settings": torch_settings(device.type),
+        "parameters": parameter_keys(estimator),
+        "fit_params": {name: key_part(name, value) for name, value in fit_params.items()},
         "data": dict(data),
     }
     if why_not_cacheable(estimator):
         parts["once"] = uuid.uuid4().hex
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return hash_json(parts)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from snn_estimators._files import OtherKindError
-from snn_estimators.persistence.atomic_folder import mend
+from snn_estimators.persistence.atomic_folder import recover_folder
 from snn_estimators.persistence.checkpointing import Position, Role, Saved, Store, versions
 from snn_estimators.persistence.description import describe_parameters, differences
 from snn_estimators.persistence.model_files import (
@@ -59,7 +59,7 @@ def check_name_is_free(name: str, resume: bool) -> RunFolder:
     """
     check_name(name)
     run = RunFolder(models_home() / name)
-    mend(run.folder)
+    recover_folder(run.folder)
     remedy = "choose another name; in a search or a cross-validation leave name=None"
     if run.folder.exists() and not run.checkpoints.is_dir():
         raise ValueError(f"The name {name!r} is taken by {run.folder}, no named fit: {remedy}.")

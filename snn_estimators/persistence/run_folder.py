@@ -13,7 +13,6 @@ Weights and history are in the model's files alone; the state has those files' c
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import shutil
@@ -29,8 +28,9 @@ from pathlib import Path
 import safetensors.torch
 
 from snn_estimators._files import read_json, require, write_json
-from snn_estimators.persistence.atomic_folder import make_folder, mend_all, write_folder
-from snn_estimators.persistence.file_lock import lock
+from snn_estimators.persistence.atomic_folder import make_folder, recover_folders, write_folder
+from snn_estimators.persistence.file_lock import is_locked, try_lock
+from snn_estimators.persistence.hashing import hash_file
 from snn_estimators.persistence.model_files import CARD, HISTORY, WEIGHTS, check_keys
 from snn_estimators.persistence.names import is_name, models_home
 from snn_estimators.persistence.training_state import TrainingState
@@ -108,7 +108,7 @@ _MODULE = "parts/module_/"  # before the names of weights among a state's tensor
 
 def write_state(state: TrainingState, folder: Path) -> None:
     """Write the state of a training into the folder of its model's files, for `read_state`."""
-    files = {path.name: _sha256(path) for path in folder.iterdir() if path.name != CARD}
+    files = {path.name: hash_file(path) for path in folder.iterdir() if path.name != CARD}
     content = {**state.content, "history": [], "files": files}
     others = {name: t for name, t in state.tensors.items() if not name.startswith(_MODULE)}
     TrainingState(content, others).write(folder / STATE)
@@ -128,17 +128,12 @@ def read_state(folder: Path) -> TrainingState:
     check_keys(state.content, {"files": dict}, folder / STATE)
     for name, expected in {HISTORY: "", WEIGHTS: "", **state.content["files"]}.items():
         require(folder / name)
-        if _sha256(folder / name) != expected:
+        if hash_file(folder / name) != expected:
             raise ValueError(f"{folder / name} is damaged: it is not what was saved.")
     state.content["history"] = read_json(folder / HISTORY)
     weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
     state.tensors.update({f"{_MODULE}{name}": tensor for name, tensor in weights.items()})
     return state
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_name(name: object) -> None:
@@ -309,13 +304,13 @@ class RunFolder:
             If the folder cannot be written.
         """
         make_folder(self.checkpoints)
-        with (self.folder / _LOCK).open("a") as file:
-            if not lock(file, within=_PATIENCE):
+        with try_lock(self.folder / _LOCK, timeout=_PATIENCE) as acquired:
+            if not acquired:
                 raise ValueError(
                     f"Another fit named {self.name!r} is at work in {self.folder}: wait for its "
                     "end, or choose another name."
                 )
-            mend_all(self.checkpoints)
+            recover_folders(self.checkpoints)
             for kind in ("new", "old", "gone"):  # what a kill left
                 for rest in self.checkpoints.glob(f".*.{kind}"):
                     shutil.rmtree(rest, ignore_errors=True)
@@ -329,11 +324,7 @@ class RunFolder:
 
     def is_held(self) -> bool:
         """Tell whether a fit is at work in the folder."""
-        try:
-            with (self.folder / _LOCK).open() as file:
-                return not lock(file)
-        except FileNotFoundError:
-            return False
+        return is_locked(self.folder / _LOCK)
 
     def _remove_if_empty(self) -> None:
         """Leave nothing behind a fit that never began."""

@@ -5,7 +5,6 @@ The values are what a net's ``training_state_dict()`` returns in the middle of a
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from snn_estimators._files import OtherKindError, require, to_plain
+from snn_estimators.persistence.hashing import hash_tensors
 
 __all__ = [
     "FORMAT",
@@ -102,7 +102,7 @@ class TrainingState:
         """Return the content of a safetensors file, with a checksum."""
         text = json.dumps(self.content, default=to_plain).encode()
         tensors = {**self.tensors, _CONTENT: torch.from_numpy(np.frombuffer(text, np.uint8).copy())}
-        return safetensors.torch.save(tensors, {_CHECKSUM: _checksum(tensors)})
+        return safetensors.torch.save(tensors, {_CHECKSUM: hash_tensors(tensors)})
 
     def write(self, path: Path) -> None:
         """Write a file of `to_bytes`."""
@@ -123,11 +123,11 @@ class TrainingState:
         data = path.read_bytes()
         try:
             tensors = safetensors.torch.load(data)
-            expected, found = _saved_checksum(data), _checksum(tensors)
+            written, found = _written_checksum(data), hash_tensors(tensors)
             content = json.loads(tensors.pop(_CONTENT).numpy().tobytes())
             is_ours = content["format"] == FORMAT
             # The first format had no checksum.
-            if expected != found and (expected is not None or is_ours):
+            if written != found and (written is not None or is_ours):
                 raise ValueError("what it holds is not what was written")
         except (SafetensorError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged or no state of a training: {error}.") from error
@@ -142,16 +142,7 @@ class TrainingState:
         return cls(content, tensors)
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of tensors and their names."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        total.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()
-
-
-def _saved_checksum(data: bytes) -> str | None:
+def _written_checksum(data: bytes) -> str | None:
     """Return the checksum in the header of a safetensors file, if there is one."""
     end = 8 + int.from_bytes(data[:8], "little")
     return json.loads(data[8:end]).get("__metadata__", {}).get(_CHECKSUM)

@@ -15,7 +15,7 @@ from snn_estimators._describe import describe_assignments
 from snn_estimators.model_selection.grids import Grid
 from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.model_selection.tables import short_names
-from snn_estimators.persistence.stable_hash import identity
+from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.sweep.score_cache import score_key
 from snn_estimators.text import BaseTokenizer
 
@@ -146,7 +146,7 @@ def _try(model: Any, windows: Sequence[str], tokens: dict[str, list[Any]]) -> No
         last.check(model[:-1].fit_transform(windows) if before else windows)
         return
     tokenizer = last._tokenizer_to_fit()
-    key = json.dumps([identity(step) for step in (*before, tokenizer)], sort_keys=True)
+    key = json.dumps([canonical(step) for step in (*before, tokenizer)], sort_keys=True)
     if key not in tokens:
         seen = model[:-1].fit_transform(windows) if before else windows
         is_enough = any(len(ids) > 1 for ids in tokenizer.fit(seen).transform(seen))

@@ -21,7 +21,7 @@ from snn_estimators.model_selection.provenance import describe_corpus
 from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.model_selection.seeds import check_seeds
 from snn_estimators.model_selection.tables import short_names
-from snn_estimators.persistence.description import HARMLESS
+from snn_estimators.persistence.cache_key import WITHOUT_EFFECT
 from snn_estimators.sweep.candidates import list_candidates, try_candidates
 from snn_estimators.sweep.defaults import prepare_text
 from snn_estimators.sweep.halving import Rung, plan_rungs
@@ -252,7 +252,7 @@ def _check_comparable(estimator: Any, grid: Grid | Sequence[Grid]) -> None:
                 f"{name!r} is no parameter to compare: a sweep keeps its fits in its memory=, "
                 "without names, and resumes by itself"
             )
-        if short in HARMLESS:
+        if short in WITHOUT_EFFECT:
             raise ValueError(
                 f"{name!r} changes no score, so there is nothing to compare: set it in the "
                 "estimator"

@@ -17,6 +17,7 @@ from joblib import delayed
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from snn_estimators._torch import resolve_device
+from snn_estimators._torch_settings import changed_switch, torch_settings
 from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.sweep.budget import Budget
 from snn_estimators.sweep.executors.base import open_engine, threads_per_worker
@@ -24,7 +25,6 @@ from snn_estimators.sweep.executors.cluster import WorkersGoneError
 from snn_estimators.sweep.leaderboard import Leaderboard
 from snn_estimators.sweep.plan import Plan
 from snn_estimators.sweep.score_cache import ScoreCache
-from snn_estimators.sweep.torch_settings import process_settings
 from snn_estimators.sweep.tracking import Place, begin, run_of_fit
 from snn_estimators.sweep.worker import (
     Bytes,
@@ -158,9 +158,17 @@ class Runner:
         """Start or reach the engine, until the stack ends, and say what fits find there."""
         self._place = begin(self.track)
         device = resolve_device(final_estimator(self.plan.estimator).device).type
+        switch = changed_switch(device)
+        if switch is not None:
+            self._warn(
+                "switch",
+                f"{switch}: other processes of the sweep compute with PyTorch's default, and no "
+                "fit is kept; set it back, or set n_jobs=1 to compute with it",
+            )
+            self.score_cache = ScoreCache(None)
         context = WorkerContext(
             self.plan.length + 1, self.plan.folds, self.score_cache.folder, self.track, self.folder,
-            settings=process_settings(device), device=device,
+            settings=torch_settings(device), device=device, switch=switch,
         )  # fmt: skip
         if engine in _HERE:
             gpus, on_gpu = _gpus(self.plan.estimator)

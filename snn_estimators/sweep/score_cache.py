@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from snn_estimators._files import check_writable, replace_file
 from snn_estimators.model_selection.scoring import SCORES, final_estimator
 from snn_estimators.persistence.fit_cache import FitCache, MemoryLike, fit_key
-from snn_estimators.persistence.stable_hash import identity
+from snn_estimators.persistence.hashing import hash_json
+from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.sweep.worker import FitResult
 
 __all__ = ["ScoreCache", "folder_of", "score_key"]
@@ -103,7 +103,7 @@ class ScoreCache:
         if self.folder is None or result.scores is None:
             return
         content = {"fit_time": result.fit_time, "scores": result.scores}
-        text = json.dumps({"content": content, "sha256": _digest(content)})
+        text = json.dumps({"content": content, "sha256": hash_json(content)})
         replace_file(self._path(key), text.encode())
 
     def recall(self, key: str) -> FitResult | None:
@@ -113,7 +113,7 @@ class ScoreCache:
         path = self._path(key)
         try:
             record = json.loads(path.read_text("utf-8"))
-            if record["sha256"] != _digest(record["content"]):
+            if record["sha256"] != hash_json(record["content"]):
                 raise ValueError("its checksum is wrong")
             return FitResult.of(record["content"]["fit_time"], record["content"]["scores"])
         except FileNotFoundError:
@@ -162,12 +162,8 @@ def score_key(model: Any, **data: Any) -> str:
     >>> score_key(sweep_model(heads=1), fold=0) == score_key(sweep_model(heads=5), fold=0)
     False
     """
-    before = [identity(step) for step in model[:-1]] if hasattr(model, "steps") else []
+    before = [canonical(step) for step in model[:-1]] if hasattr(model, "steps") else []
     return fit_key(final_estimator(model), data | {"scores": SCORES, "before": before}, {})
-
-
-def _digest(value: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _size(path: Path) -> int:

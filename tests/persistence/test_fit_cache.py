@@ -527,9 +527,7 @@ def test_a_split_that_changes_begins_anew(folder, tmp_path, monkeypatch):
     )
     with pytest.raises(RuntimeError):
         make().fit(TEXTS)
-    monkeypatch.setattr(
-        "snn_estimators.persistence.checkpointing.digest_of_split", lambda _: "other"
-    )
+    monkeypatch.setattr("snn_estimators.persistence.checkpointing.hash_split", lambda _: "other")
     with pytest.warns(UserWarning, match="the fit starts from scratch.*random_state"):
         model = make().fit(TEXTS)
     assert model.n_steps_ == model.planned_steps_
@@ -576,7 +574,7 @@ def test_a_memory_that_may_only_be_read(folder, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("snn_estimators.persistence.fit_cache.passing_lock", refuse)
+    monkeypatch.setattr("snn_estimators.persistence.fit_cache.hold_lock", refuse)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert outcome(tiny_model(memory=folder).fit(TEXTS)) == outcome(first)
