@@ -115,11 +115,6 @@ class TrainedNet(SklearnNet):
 
     # The loop
 
-    def initialize(self) -> Self:
-        """Build module, criterion, optimizer and callbacks; `fit` does so by itself."""
-        self._position, self._last_batch = Position(), ()
-        return super().initialize()
-
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Compute loss and gradients of a batch; a skorch hook."""
         step = super().train_step_single(batch, **fit_params)
@@ -181,6 +176,8 @@ class TrainedNet(SklearnNet):
         ResumeError
             If the state is not that of such a net, which stays as it is.
         """
+        if data is None:
+            self._position, self._last_batch = Position(), ()
         load_training_state(self, state, data)
         self._update_counters()
 
