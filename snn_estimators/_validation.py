@@ -63,17 +63,7 @@ def check_flags(**options: Any) -> None:
 def check_whole(
     name: str, value: Any, least: int, *, optional: bool = False, hint: str = ""
 ) -> None:
-    """Raise ValueError for a value that is no whole number from `least` on.
-
-    Parameters
-    ----------
-    name : str
-    value : object
-    least : int
-    optional : bool, default=False
-        Whether None will do.
-    hint : str, default=""
-        What to give instead, at the end of the message.
+    """Raise ValueError for a value that is no whole number from `least` on; the hint ends it.
 
     Examples
     --------
