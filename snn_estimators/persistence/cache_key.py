@@ -61,6 +61,7 @@ def identities_of_parameters(estimator: Any) -> dict[str, Any]:
     """
     parameters = estimator.get_params(deep=False)
     given = {name: value for name, value in parameters.items() if name not in _BESIDE_THE_POINT}
+    given["callbacks"] = _without_observers(given["callbacks"])
     for name in ("callbacks", "train_split"):
         given[name] = given[name] or None
     is_new = getattr(estimator, "pretrained", None) is None
@@ -74,6 +75,15 @@ def identities_of_parameters(estimator: Any) -> dict[str, Any]:
         if name in told and told[name] == identity(value, loosely=True):
             del told[name]
     return told
+
+
+def _without_observers(callbacks: Any) -> Any:
+    """Leave out callbacks that change nothing, as their class attribute ``observes_only`` says."""
+    if not isinstance(callbacks, list | tuple):
+        return callbacks
+    owners = [one[-1] if isinstance(one, tuple) else one for one in callbacks]
+    pairs = zip(callbacks, owners, strict=True)
+    return [one for one, owner in pairs if not getattr(owner, "observes_only", False)]
 
 
 def identity_in_fit(name: str, value: Any, *, loosely: bool = False) -> Any:

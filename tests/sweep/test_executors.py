@@ -4,35 +4,133 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import Future
 from contextlib import contextmanager
 
 import joblib
 import numpy as np
+import psutil
 import pytest
 import torch
-from joblib import delayed
+from joblib.externals.loky import BrokenProcessPool
 
 from snn_estimators.sweep import Sweep, runner, sweep_model
-from snn_estimators.sweep.executors import base
-from snn_estimators.sweep.executors.base import check_engine, open_engine, threads_per_worker
+from snn_estimators.sweep.executors import base, check_engine, loky, open_executor
+from snn_estimators.sweep.executors.base import (
+    Executor,
+    Task,
+    TaskNotStartedError,
+    WorkerDiedError,
+    pull,
+    threads_per_worker,
+)
 from snn_estimators.sweep.gpus import claimed_gpu
-from snn_estimators.sweep.worker import FitResult
 
 
-def look(number, text):
+def look(text):
     """Return what a worker sees."""
-    return number, (type(text).__name__, text.filename, os.environ["OMP_NUM_THREADS"])
+    return type(text).__name__, text.filename, os.environ["OMP_NUM_THREADS"]
 
 
 def test_loky_maps_data_and_pins_threads(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")  # of this process, not of the workers
-    text = np.arange(50, dtype=np.uint8)
-    with open_engine("loky", 2, [text]) as work:
-        seen = dict(work(delayed(look)(number, text) for number in range(3)))
+    with open_executor("loky", 2) as executor:
+        text = executor.share(np.arange(50, dtype=np.uint8))
+        done = list(pull(executor, [Task(number, look, (text,)) for number in range(3)]))
+    assert sorted(one.number for one in done) == [0, 1, 2]
     threads = str(threads_per_worker(2))
-    ((kind, _, pinned),) = set(seen.values())  # one file for all of them
+    ((kind, _, pinned),) = {one.result for one in done}  # one file for all of them
     assert (kind, pinned) == ("memmap", threads)
+
+
+def die(path):
+    """Kill this process if there is no such file, and make it."""
+    if not path.exists():
+        path.touch()
+        os._exit(1)
+    return "survived"
+
+
+def test_tasks_of_a_pool_that_breaks_are_retried_one_by_one(tmp_path):
+    tasks = [
+        Task(0, os._exit, (1,)),
+        Task(1, die, (tmp_path / "mark",)),
+        *(Task(number, abs, (-number,)) for number in (2, 3, 4)),
+        Task(5, abs, ("a",)),
+        Task(6, threading.Lock().__eq__, (1,)),  # cannot be pickled
+    ]
+    with open_executor("loky", 2) as executor:
+        done = {one.number: one for one in pull(executor, tasks)}
+    assert sorted(done) == list(range(7))
+    assert isinstance(done[0].error, WorkerDiedError)
+    assert done[1].result == "survived"
+    assert [done[number].result for number in (2, 3, 4)] == [2, 3, 4]
+    assert isinstance(done[5].error, TypeError)
+    assert "pickle" in str(done[6].error)
+
+
+class Pool:
+    """Breaks so many times before it starts a task."""
+
+    def __init__(self, times):
+        self.times = times
+
+    def submit(self, function, *args):
+        future = Future()
+        if self.times:
+            self.times -= 1
+            raise BrokenProcessPool("the pool broke")
+        future.set_result(function(*args))
+        return future
+
+    def shutdown(self, kill_workers):
+        pass
+
+
+@pytest.fixture
+def pool(monkeypatch):
+    def pool(times):
+        pool = Pool(times)
+        monkeypatch.setattr(loky, "get_reusable_executor", lambda *_, **__: pool)
+        return pool
+
+    return pool
+
+
+def test_a_pool_that_breaks_once_before_a_task_is_forgiven(pool, tmp_path):
+    pool(1)
+    executor = loky.LokyExecutor(2, 1, tmp_path)
+    tasks = [Task(number, abs, (-number,)) for number in range(4)]
+    assert sorted(one.result for one in pull(executor, tasks)) == [0, 1, 2, 3]
+
+
+def test_a_pool_that_breaks_again_before_a_task_is_given_up(pool, tmp_path):
+    pool(9)
+    executor = loky.LokyExecutor(2, 1, tmp_path)
+    first = next(pull(executor, [Task(number, abs, (-number,)) for number in range(4)]))
+    assert isinstance(first.error, TaskNotStartedError)
+    assert str(first.error.__cause__) == "the pool broke"
+
+
+def wait_or_not(number, folder):
+    (folder / f"pid-{os.getpid()}").touch()
+    if number:
+        time.sleep(60)
+
+
+def test_whatever_is_running_is_killed_when_a_sweep_is_aborted(tmp_path):
+    with open_executor("loky", 2) as executor:
+        results = pull(
+            executor, [Task(number, wait_or_not, (number, tmp_path)) for number in (0, 1)]
+        )
+        assert next(results).number == 0
+        while not list(tmp_path.iterdir()):
+            time.sleep(0.05)
+        results.close()
+    pids = [int(path.name.removeprefix("pid-")) for path in tmp_path.iterdir()]
+    assert not any(map(psutil.pid_exists, pids))
 
 
 @pytest.mark.parametrize("cores", [1, 2, 6, 64])
@@ -133,40 +231,58 @@ TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
 TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 4}
 
 
-def test_all_rungs_of_a_sweep_share_one_engine(monkeypatch):
+def test_all_rungs_of_a_sweep_share_one_executor(monkeypatch):
     opened = []
 
-    def counted(*args):
+    def counted(*args, **kwargs):
         opened.append(args)
-        return open_engine(*args)
+        return open_executor(*args, **kwargs)
 
-    monkeypatch.setattr(runner, "open_engine", counted)
+    monkeypatch.setattr(runner, "open_executor", counted)
     options = {"estimator": sweep_model(**TINY), "length": 16, "n_jobs": 1}
     swept = Sweep({"heads": [1, 2]}, TALE, halving=2, **options).run()
     assert len(opened) == 1
     assert len(set(swept.fits["heads"])) == 2
 
 
+class NoGPU(Executor):
+    """Notes the contexts of tasks, all of which fail."""
+
+    def __init__(self):
+        self.seen = []
+
+    def slots(self):
+        return 1
+
+    def submit(self, number, function, *args):
+        *_, context = args
+        self.seen.append((context.gpus, context.gpu_locks.is_dir()))
+        raise RuntimeError("no GPU")
+
+    def wait(self, timeout):
+        return []
+
+    def cancel(self):
+        pass
+
+
 @pytest.mark.parametrize("engine", ["loky", "dask"])
 def test_engines_of_this_machine_start_one_process_a_gpu(engine, monkeypatch):
     pytest.importorskip("distributed")
-    seen = []
+    executor, jobs = NoGPU(), []
 
     @contextmanager
-    def none(engine, n_jobs, shared, gpus):
-        def work(calls):
-            for _, (number, _, _, around, _), _ in calls:
-                seen.append((n_jobs, around.gpus, around.notes.is_dir()))
-                yield number, FitResult(1.0, failure="no GPU")
+    def opened(engine, n_jobs, **_):
+        jobs.append(n_jobs)
+        yield executor
 
-        yield work
-
-    monkeypatch.setattr(runner, "open_engine", none)
+    monkeypatch.setattr(runner, "open_executor", opened)
     monkeypatch.setattr(runner, "_gpus", lambda estimator: (3, True))
     options = {"estimator": sweep_model(**TINY), "length": 16, "engine": engine}
-    with pytest.raises(ValueError, match="every fit of the sweep failed: no GPU"):
+    with pytest.raises(ValueError, match="every fit of the sweep failed: RuntimeError: no GPU"):
         Sweep({"heads": [1, 2]}, TALE, **options).run()
-    assert seen == [(3, 3, True)] * 4
+    assert jobs == [3]
+    assert executor.seen == [(3, True)] * 4
 
 
 def test_cores_are_those_of_joblib():

@@ -94,8 +94,8 @@ def test_a_setting_that_cannot_be_taken_over_costs_the_row():
     sweep = Sweep({"heads": [1]}, TALE, estimator=sweep_model(**TINY), length=16)
     plan = sweep._plan()
     (fit, *_) = plan.fits(0, plan.row("tale", 0, 0))
-    around = WorkerContext(17, 2, settings=own | {"mkldnn.enabled": "perhaps"})
-    _, outcome = fit_and_score(0, fit, to_bytes(plan.texts["tale"]), around)
+    context = WorkerContext(17, 2, settings=own | {"mkldnn.enabled": "perhaps"})
+    outcome = fit_and_score(0, fit, to_bytes(plan.texts["tale"]), context)
     assert outcome.scores is None
     assert "setting 'mkldnn.enabled' is perhaps where the sweep runs" in outcome.failure
     assert "set n_jobs=1" in outcome.failure
