@@ -69,8 +69,8 @@ class Runner:
         As in `Sweep`.
     folder : Path, optional
         The sweep's output folder.
-    again : str, default="run the same again to go on"
-        How the sweep goes on if the engine fails.
+    resume_hint : str, default="run the same again to resume"
+        How to resume the sweep if the engine fails.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Runner:
         report: Callable[[Fit | None], None],
         track: str | None = None,
         folder: Path | None = None,
-        again: str = "run the same again to go on",
+        resume_hint: str = "run the same again to resume",
     ) -> None:
         self.plan = plan
         self.leaderboard = leaderboard
@@ -98,7 +98,7 @@ class Runner:
         self.report = report
         self.track = track
         self.folder = folder
-        self.again = again
+        self.resume_hint = resume_hint
         self.taken_over = 0
         self.complete = False
         self._tracker: MlflowTracker | None = None
@@ -266,7 +266,7 @@ class Runner:
         pending = f" with {' and '.join(names)} pending" if names else ""
         return (
             f"the engine {engine} has no workers, or its scheduler was lost{pending}; "
-            f"{self._so_far()}: start them, and {self.again}"
+            f"{self._so_far()}: start them, and {self.resume_hint}"
         )
 
     def _not_started(self, fit: Fit, error: TaskNotStartedError) -> str:
@@ -278,7 +278,7 @@ class Runner:
             f"the processes of the engine loky end before they start {fit.name} "
             f"({cause.splitlines()[-1].strip()}); {self._so_far()}: move user-defined classes and "
             f"functions to a module that other processes can import, or set n_jobs=1, and "
-            f"{self.again}"
+            f"{self.resume_hint}"
         )
 
     def _so_far(self) -> str:

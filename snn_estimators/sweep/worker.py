@@ -152,7 +152,7 @@ def _fit_and_score(
         gpu = claimed_gpu(number, context.gpus, context.gpu_locks)
     started, fit_time = time.perf_counter(), None
     with gpu as device, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Training was interrupted")  # the sweep says so itself
+        warnings.filterwarnings("ignore", "Training was interrupted")  # the sweep warns itself
         try:
             model = _prepare(fit, device, context, recorder)
             with like_process(context.settings, context.device):

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,7 @@ class LokyExecutor(Executor):
         self._pool = get_reusable_executor(self._n_workers, timeout=_IDLE, env=self._env)
         _, function, args = self._tasks[number]
         try:
-            future = self._pool.submit(_run, self._mark(number), function, args)
+            future = self._pool.submit(_make_run(), self._mark(number), function, args)
         except BrokenProcessPool as error:
             future = Future()
             future.set_exception(error)
@@ -199,11 +199,18 @@ class _Mapped:
         return np.load, (self._path, "r")
 
 
-def _run(mark: Path, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """Call a function, and leave a mark if the process dies meanwhile."""
-    mark.touch()
-    try:
-        return function(*args)
-    finally:
-        with suppress(OSError):
-            mark.unlink()
+def _make_run() -> Callable[[Path, Callable[..., Any], tuple[Any, ...]], Any]:
+    """Return `run` as a local function, which is pickled by value.
+
+    Processes need not import this package, which takes seconds, before they set a mark.
+    """
+
+    def run(mark: Path, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Call a function, and leave a mark if the process dies meanwhile."""
+        mark.touch()
+        try:
+            return function(*args)
+        finally:
+            mark.unlink(missing_ok=True)
+
+    return run
