@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from snn_estimators.persistence.file_lock import try_lock
 
 __all__ = ["claimed_gpu", "gpu_order"]
 
@@ -49,16 +49,7 @@ def claimed_gpu(number: int, n_gpus: int, folder: Path) -> Iterator[str]:
     global _last_gpu
     order = gpu_order(number if _last_gpu is None else _last_gpu, n_gpus)
     with ExitStack() as stack:
-        free = (name for name in order if _lock(folder / name, stack))
+        free = (name for name in order if stack.enter_context(try_lock(folder / name)))
         device = next(free, order[0])
         _last_gpu = int(device.partition(":")[2])
         yield device
-
-
-def _lock(path: Path, stack: ExitStack) -> bool:
-    """Lock a file until the stack closes, unless it is locked already."""
-    try:
-        stack.enter_context(FileLock(path, blocking=False))
-    except Timeout:
-        return False
-    return True

@@ -16,6 +16,7 @@ import joblib
 import torch
 
 from snn_estimators._torch import resolve_device
+from snn_estimators._torch_settings import changed_switch, torch_settings
 from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.sweep.budget import Budget
 from snn_estimators.sweep.executors import open_executor
@@ -31,7 +32,6 @@ from snn_estimators.sweep.executors.base import (
 from snn_estimators.sweep.leaderboard import Leaderboard
 from snn_estimators.sweep.plan import Plan
 from snn_estimators.sweep.score_cache import ScoreCache
-from snn_estimators.sweep.torch_settings import process_settings
 from snn_estimators.sweep.tracking import MlflowTracker, TrainingLog
 from snn_estimators.sweep.worker import (
     Fit,
@@ -102,7 +102,7 @@ class Runner:
         self.taken_over = 0
         self.complete = False
         self._tracker: MlflowTracker | None = None
-        self._has_warned = False
+        self._warned: set[str] = set()
         self._texts: dict[str, Any] = {}
 
     def run(self, engine: str, n_jobs: int | None) -> None:
@@ -165,9 +165,17 @@ class Runner:
         """Start or connect to the engine until the stack closes, and describe what fits share."""
         self._tracker = MlflowTracker() if self.track == "mlflow" else None
         device = resolve_device(final_estimator(self.plan.estimator).device).type
+        switch = changed_switch(device)
+        if switch is not None:
+            self._warn(
+                "switch",
+                f"{switch}: other processes of the sweep compute with PyTorch's default, and no "
+                "fit is kept; set it back, or set n_jobs=1 to compute with it",
+            )
+            self.score_cache = ScoreCache(None)
         context = WorkerContext(
             self.plan.length + 1, self.plan.folds, self.score_cache.folder, self.track, self.folder,
-            settings=process_settings(device), device=device,
+            settings=torch_settings(device), device=device, switch=switch,
         )  # fmt: skip
         if engine in _LOCAL:
             gpus, on_gpu = _gpus(self.plan.estimator)
@@ -233,14 +241,12 @@ class Runner:
         try:
             self.score_cache.note(fit.key, result)
         except OSError as error:
-            if not self._has_warned:
-                self._has_warned = True
-                warnings.warn(
-                    f"the memory {self.score_cache.folder} cannot be written ({error}): the sweep "
-                    f"continues, but {fit.name}, maybe others, will be trained again if it is run "
-                    "again",
-                    stacklevel=3,
-                )
+            self._warn(
+                "memory",
+                f"the memory {self.score_cache.folder} cannot be written ({error}): the sweep "
+                f"continues, but {fit.name}, maybe others, will be trained again if it is run "
+                "again",
+            )
         if self._tracker is not None and result.log is not None:
             self._tracker.log(
                 fit.name,
@@ -251,6 +257,12 @@ class Runner:
             )
         self.leaderboard.note(fit, result)
         self.report(fit)
+
+    def _warn(self, subject: str, message: str) -> None:
+        """Warn once a sweep."""
+        if subject not in self._warned:
+            self._warned.add(subject)
+            warnings.warn(message, stacklevel=3)
 
     def _log_interrupted(self, fit: Fit, since: float) -> None:
         if self._tracker is not None:

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import torch
 from sklearn.base import clone
 
+from snn_estimators._torch_settings import Settings, changed_switch, use_torch_settings
 from snn_estimators.model_selection.scoring import final_estimator, language_model_scores
 from snn_estimators.sweep.gpus import claimed_gpu
-from snn_estimators.sweep.torch_settings import Settings, like_process
 from snn_estimators.sweep.tracking import TrainingLog, TrainingRecorder, tensorboard_callback
 from snn_estimators.text import WindowKFold, split_windows
 
@@ -96,7 +96,9 @@ class WorkerContext:
     settings: Settings = field(default_factory=dict)
     """PyTorch's where the sweep runs."""
     device: str = "cpu"
-    """The kind that those settings are of."""
+    """The type of device that those settings are of."""
+    switch: str | None = None
+    """The `changed_switch` where the sweep runs."""
 
 
 def to_bytes(text: str) -> Bytes:
@@ -155,7 +157,8 @@ def _fit_and_score(
         warnings.filterwarnings("ignore", "Training was interrupted")  # the sweep warns itself
         try:
             model = _prepare(fit, device, context, recorder)
-            with like_process(context.settings, context.device):
+            _check_switches(context)
+            with use_torch_settings(context.settings, context.device):
                 model.fit([windows[i] for i in train])
                 # Epochs from before the fit was cut off count, and all of them if it was loaded.
                 before = sum(epoch.get("dur", 0.0) for epoch in final_estimator(model).history)
@@ -177,13 +180,21 @@ def _prepare(
         added.append(("recorder", recorder))
     if context.track == "tensorboard":
         added.append(("tensorboard", tensorboard_callback(context.output, fit.name)))
-    if added:
-        set_final(model, callbacks=[*(final_estimator(model).callbacks or ()), *added])
+    callbacks = final_estimator(model).callbacks
+    if added and callbacks != "disable":
+        set_final(model, callbacks=[*(callbacks or ()), *added])
     if device is not None:
         set_final(model, device=device)
     if context.memory is not None:
         set_final(model, memory=str(context.memory))
     return model
+
+
+def _check_switches(context: WorkerContext) -> None:
+    """Raise RuntimeError if a switch is changed here, and not where the sweep runs."""
+    switch = changed_switch(context.device)
+    if switch is not None and switch != context.switch:
+        raise RuntimeError(f"In the worker of the sweep, {switch}: set it back there")
 
 
 def reason(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from sklearn.model_selection import (
 from skorch.callbacks import Callback, EarlyStopping
 
 from snn_estimators.model_selection import pareto_front, results_table
-from snn_estimators.model_selection.tables import parameter_columns, plain, short_names
+from snn_estimators.model_selection.tables import parameter_columns, short_names, to_cell
 
 
 def test_one_row_a_candidate_in_order_of_perplexity(search):
@@ -238,10 +238,10 @@ def test_objects_are_written_by_what_they_are_not_where():
         "EarlyStopping(patience=2)": EarlyStopping(patience=2),
         "[1, 'a', None]": [1, "a", None],
     }
-    assert [plain(value) for value in values.values()] == list(values)
+    assert [to_cell(value) for value in values.values()] == list(values)
 
 
 def test_an_object_that_holds_itself_is_written_too():
     loop = Noise(1)
     loop.size = [loop]
-    assert plain(loop).startswith("Noise(size=[Noise(size=[Noise")
+    assert to_cell(loop).startswith("Noise(size=[Noise(size=[Noise")

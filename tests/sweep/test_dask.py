@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from assassin import Assassin
 from skorch.callbacks import Callback
+from tiny_sweep import TALE, TINY, timeless
 
 distributed = pytest.importorskip("distributed")
 
@@ -26,9 +27,6 @@ from snn_estimators.sweep.executors.base import Task, WorkersLostError, pull  # 
 from snn_estimators.sweep.executors.dask import DaskExecutor  # noqa: E402
 
 pytestmark = pytest.mark.cluster
-
-TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
-TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 4}
 
 
 def address(local):
@@ -125,7 +123,7 @@ from pathlib import Path
 
 import pandas as pd
 from skorch.callbacks import Callback
-from snn_estimators.model_selection import Sweep, sweep_model
+from snn_estimators.sweep import Sweep, sweep_model
 
 
 class Assassin(Callback):
@@ -190,7 +188,7 @@ def test_a_sweep_without_workers_ends_and_can_go_on(bare, tmp_path, monkeypatch)
 
     def run(**where):
         table = Sweep({"heads": [1, 2]}, TALE, **options, **where).run().table
-        return table.drop(columns=["fit_time", "fit_time_std"])
+        return timeless(table)
 
     with monkeypatch.context() as patch:
         patch.setattr(base, "PATIENCE", 1.0)

@@ -16,7 +16,6 @@ import pytest
 import torch
 from joblib.externals.loky import BrokenProcessPool
 
-from snn_estimators.sweep import gpus
 from snn_estimators.sweep.executors import base, check_engine, loky, open_executor
 from snn_estimators.sweep.executors.base import (
     Task,
@@ -153,12 +152,13 @@ def test_cores_are_never_crowded_by_threads(cores, jobs):
     assert processes * threads <= max(cores, processes)
 
 
+@pytest.mark.slow
 def test_processes_share_gpus_round_robin(tmp_path, monkeypatch):
     """Two at a time on two GPUs never get the same one."""
     monkeypatch.setattr("snn_estimators.sweep.gpus._last_gpu", None)
     with claimed_gpu(0, 2, tmp_path) as first:
         other = subprocess.run(
-            [sys.executable, "-c", CLAIM, gpus.__file__, str(tmp_path)],
+            [sys.executable, "-c", CLAIM, str(tmp_path)],
             capture_output=True,
             text=True,
             check=True,
@@ -171,12 +171,12 @@ def test_processes_share_gpus_round_robin(tmp_path, monkeypatch):
         assert second == "cuda:1"
 
 
-# Without the package, which takes long to import.
 CLAIM = """
-import runpy, sys
+import sys
 from pathlib import Path
+from snn_estimators.sweep.gpus import claimed_gpu
 
-with runpy.run_path(sys.argv[1])["claimed_gpu"](0, 2, Path(sys.argv[2])) as gpu:
+with claimed_gpu(0, 2, Path(sys.argv[1])) as gpu:
     print(gpu)
 """
 

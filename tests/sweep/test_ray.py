@@ -12,6 +12,7 @@ import pandas as pd
 import psutil
 import pytest
 from assassin import Assassin
+from tiny_sweep import TALE, TINY, timeless
 
 ray = pytest.importorskip("ray")
 
@@ -20,9 +21,6 @@ from snn_estimators.sweep.executors import base, check_engine, open_executor  # 
 from snn_estimators.sweep.executors.base import Task, pull  # noqa: E402
 
 pytestmark = pytest.mark.cluster
-
-TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
-TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 4}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,7 +57,7 @@ def test_a_process_killed_in_mid_sweep_changes_nothing(cluster, tmp_path):
 
     def run(**where):
         sweep = Sweep({"heads": [1, 2]}, TALE, estimator=model, length=16, **where)
-        return sweep.run().table.drop(columns=["fit_time", "fit_time_std"])
+        return timeless(sweep.run().table)
 
     table = run(engine="ray", output=tmp_path / "out")
     assert mark.exists()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from sklearn.exceptions import FitFailedWarning
+from tiny_sweep import TALE, TINY
 
 from snn_estimators.model_selection.scoring import SCORES
 from snn_estimators.sweep import Sweep, SweepInterrupted, runner, sweep_model
@@ -23,8 +24,6 @@ from snn_estimators.sweep.executors.base import (
 )
 from snn_estimators.sweep.worker import FitResult
 
-TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
-TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 4}
 FIGURES = dict.fromkeys(SCORES, -3.0)
 
 
@@ -242,7 +241,7 @@ def test_processes_that_never_start_a_fit_end_the_sweep(make, tmp_path, budget, 
     error = TaskNotStartedError()
     error.__cause__ = RuntimeError("the pool broke")
     error.__cause__.__cause__ = None if reason is None else RuntimeError(reason)
-    options = {"budget": budget, "store": tmp_path / "store", "fresh": True}
+    options = {"budget": budget, "memory": tmp_path / "memory", "fresh": True}
     with pytest.raises(RuntimeError) as raised:
         make(Fake(slots=1, errors={0: error}), **options).run()
     message = str(raised.value)
@@ -250,7 +249,7 @@ def test_processes_that_never_start_a_fit_end_the_sweep(make, tmp_path, budget, 
     assert f"end before they start tale,heads=1,seed=0,fold=0 ({cause})" in message
     assert "0 of 4 fits are done and kept" in message
     assert "move user-defined classes and functions to a module" in message
-    assert "or set n_jobs=1, and run the same again without fresh" in message
+    assert "or set n_jobs=1, and run the same again without fresh to resume" in message
 
 
 def test_a_lost_cluster_ends_the_sweep_with_the_names_of_what_is_pending(make):

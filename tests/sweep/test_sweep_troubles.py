@@ -9,28 +9,12 @@ import pytest
 from tqdm import tqdm
 
 from snn_estimators.sweep import (
-    Sweep,
     SweepInterrupted,
     TablesNotWrittenError,
     outputs,
     score_cache,
     sweep,
-    sweep_model,
 )
-
-TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
-TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 4}
-
-
-@pytest.fixture
-def make():
-    """Make a sweep of tiny models over a tale, in this process."""
-
-    def make(grid, **options):
-        options = {"estimator": sweep_model(**TINY), "length": 16, "n_jobs": 1} | options
-        return Sweep(grid, TALE, **options)
-
-    return make
 
 
 def full_from(number, real):
@@ -48,24 +32,24 @@ def full_from(number, real):
 # The disk
 
 
-def test_a_store_that_is_full_costs_one_warning(make, tmp_path, monkeypatch):
+def test_a_memory_that_is_full_costs_one_warning(make, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        # The first file says that the store is nothing to commit.
+        # The first file is .gitignore.
         patch.setattr(score_cache, "replace_file", full_from(3, score_cache.replace_file))
         with pytest.warns(UserWarning) as caught:
-            result = make({"heads": [1, 2]}, store=tmp_path / "store").run()
-    (told,) = [str(one.message) for one in caught if "No space left" in str(one.message)]
-    assert "the sweep continues, but tale,heads=1,seed=0,fold=1, maybe others" in told
+            result = make({"heads": [1, 2]}, memory=tmp_path / "memory").run()
+    (message,) = [str(one.message) for one in caught if "No space left" in str(one.message)]
+    assert "the sweep continues, but tale,heads=1,seed=0,fold=1, maybe others" in message
     assert result.complete
     assert result.table["perplexity"].notna().all()
-    again = make({"heads": [1, 2]}, store=tmp_path / "store").run()
+    again = make({"heads": [1, 2]}, memory=tmp_path / "memory").run()
     assert again.run["fits"]["taken_over"] == 1
 
 
 def test_a_full_disk_leaves_the_result_in_the_error(make, tmp_path, monkeypatch):
     monkeypatch.setattr(outputs, "replace_file", full_from(4, outputs.replace_file))
     with (
-        pytest.warns(UserWarning, match="No space left.*: the sweep goes on") as caught,
+        pytest.warns(UserWarning, match="No space left.*: the sweep continues") as caught,
         pytest.raises(TablesNotWrittenError, match="No space left") as error,
     ):
         make({"heads": [1, 2, 5]}, output=tmp_path).run()
@@ -79,7 +63,7 @@ def test_a_full_disk_leaves_the_result_in_the_error(make, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_ctrl_c_says_how_to_go_on_without_forgetting(make, tmp_path, monkeypatch, fresh):
+def test_ctrl_c_says_how_to_resume_and_deletes_nothing(make, tmp_path, monkeypatch, fresh):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
@@ -87,10 +71,10 @@ def test_ctrl_c_says_how_to_go_on_without_forgetting(make, tmp_path, monkeypatch
         patch.setattr(outputs, "write_tables", interrupted)
         with pytest.raises(SweepInterrupted) as error:
             make({"heads": [1]}, output=tmp_path, fresh=fresh).run()
-    told = str(error.value)
-    assert told.startswith("interrupted with 2 of 2 fits done, see ")
+    message = str(error.value)
+    assert message.startswith("interrupted with 2 of 2 fits done, see ")
     way = "run the same again without fresh" if fresh else "run the same again"
-    assert told.endswith(f"; {way} to go on from there")
+    assert message.endswith(f"; {way} to resume from there")
     assert make({"heads": [1]}, output=tmp_path).run().run["fits"]["taken_over"] == 2
 
 

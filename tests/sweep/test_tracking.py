@@ -10,11 +10,9 @@ import pandas as pd
 import pytest
 from sklearn.exceptions import FitFailedWarning
 from skorch.callbacks import Callback
+from tiny_sweep import TALE, TINY, timeless
 
 from snn_estimators.sweep import Sweep, SweepInterrupted, sweep_model, tracking
-
-TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
-TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "batch_size": 4}
 
 
 def run(output, callback=None, max_steps=2, max_epochs=2, **options):
@@ -28,13 +26,12 @@ def run(output, callback=None, max_steps=2, max_epochs=2, **options):
 
 
 def assert_same(one, other):
-    timed = ["fit_time", "fit_time_std"]
-    pd.testing.assert_frame_equal(one.table.drop(columns=timed), other.table.drop(columns=timed))
+    pd.testing.assert_frame_equal(timeless(one.table), timeless(other.table))
 
 
 def kept(output):
     """Return the keys of the fits in a sweep's memory."""
-    return sorted(path.name for path in (output / ".store" / "fits").iterdir())
+    return sorted(path.name for path in (output / ".memory" / "fits").iterdir())
 
 
 NAMES = [f"tale,heads={heads},seed=0,fold={fold}" for heads in (1, 2) for fold in (0, 1)]
@@ -50,12 +47,9 @@ def test_tensorboard_follows_each_fit_and_changes_nothing(tmp_path):
     events = EventAccumulator(str(runs[0])).Reload()
     assert len(events.Scalars("Loss/train_loss")) == 1
     assert_same(tracked, run(tmp_path / "plain"))
-    fits = [
-        sorted((tmp_path / name / ".store" / "fits").iterdir()) for name in ("tracked", "plain")
-    ]
-    assert [path.name for path in fits[0]] == [path.name for path in fits[1]]
+    assert kept(tmp_path / "tracked") == kept(tmp_path / "plain")
     # A fit is the same with and without: nothing is trained, and no run is started, twice.
-    again = run(tmp_path / "again", track="tensorboard", store=tmp_path / "plain" / ".store")
+    again = run(tmp_path / "again", track="tensorboard", memory=tmp_path / "plain" / ".memory")
     assert again.run["fits"]["taken_over"] == 4
     assert not (tmp_path / "again" / "tensorboard").exists()
 
@@ -121,9 +115,9 @@ def test_mlflow_has_a_run_of_each_fit(at, tmp_path):
         assert times == sorted(times)
         assert times[-1] > times[0] > 1000 * started - 1
     # What is known is read back, and leaves no run.
-    again = run(tmp_path / "again", store=tmp_path / "tracked" / ".store", **options)
+    again = run(tmp_path / "again", memory=tmp_path / "tracked" / ".memory", **options)
     assert again.run["fits"]["taken_over"] == 4
-    (tmp_path / "tracked" / ".store" / "scores").rename(tmp_path / "scores")
+    (tmp_path / "tracked" / ".memory" / "scores").rename(tmp_path / "scores")
     run(tmp_path / "tracked", **options)  # the models are known, their scores are not
     assert len(runs_of(client)) == 4
     # Neither the model nor its key is another one than without.
