@@ -34,21 +34,21 @@ class Texts(NamedTuple):
 
 
 class Curve(Callback):
-    """Note the perplexity on held-out windows after each fifth of the training."""
+    """Record the perplexity on held-out windows after each fifth of the training."""
 
     def __init__(self, windows: list[str]) -> None:
         self.windows = windows
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Start the clock of processor time, which stands still while perplexity is measured."""
+        """Reset the processor time, which leaves out the measurement of perplexity."""
         self.seconds_ = 0.0
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Let it run."""
+        """Start the clock."""
         self.started_ = time.process_time()
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Stop it, measure and note."""
+        """Stop the clock, measure the perplexity and record it."""
         self.seconds_ += time.process_time() - self.started_
         net.history.record("test_perplexity", net.perplexity(self.windows))
 
@@ -103,7 +103,7 @@ def compare(
 
 
 def divide(text: str, windows: int) -> Texts:
-    """Keep the last tenth apart, and spread the windows over it."""
+    """Hold the last tenth out, and spread the windows over it."""
     cut = len(text) - len(text) // 10
     train, rest = text[:cut], text[cut:]
     starts = np.linspace(0, len(rest) - LENGTH - 1, windows).astype(int)
