@@ -1,6 +1,6 @@
 """Make ``results/README.md`` from the files of the result folders.
 
-A folder is a section: its ``notes.md`` (title and what came out), the command and the machine of its
+A folder is a section: its ``notes.md`` (title and findings), the command and the machine of its
 ``run.json``, its pictures, and its ``results.md``. With ``--check``, change nothing and fail if the
 committed file is not what this makes.
 """
@@ -19,14 +19,14 @@ FIRST = (
 )
 HEAD = """# Results
 
-Made by `python results/make_readme.py` from the files beside it: do not edit. Each section names the
-command that writes its folder: `results.csv` (full precision), `results.md` and `run.json` (every
-parameter, the hash of the text, versions and machine).
+Made by `python results/make_readme.py` from the files beside it: do not edit. Each section names
+the command that writes its folder: `results.csv` (full precision), `results.md` and `run.json`
+(every parameter, the hash of the text, versions and machine).
 
 Perplexity and bits/char are on held-out text, "±" is the standard deviation over folds and seeds.
-*Energy* is synaptic energy at 45 nm, *total* has norms and neurons too, *% of ANN* is relative to the
-non-spiking twin. ✓ marks the Pareto front of perplexity and energy. *War and Peace* is the public
-domain translation in one text file; any other text will do (`--corpus NAME or PATH`).
+*Energy* is synaptic energy at 45 nm, *total* has norms and neurons too, *% of ANN* is relative to
+the non-spiking twin. ✓ marks the Pareto front of perplexity and energy. *War and Peace* is a text
+file of the English translation; any other text will do (`--corpus NAME or PATH`).
 
 """
 
