@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import runpy
 import subprocess
 import sys
@@ -62,6 +63,53 @@ def test_movie_reviews(shared, run, tmp_path):
     assert abs(table.set_index("model").loc["majority vote", "accuracy"] - 0.5) < 0.01
     for file in ("results.md", "run.json"):
         assert (tmp_path / file).stat().st_size > 0
+
+
+@pytest.fixture
+def gpu_check(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    module = importlib.import_module("gpu_check")
+
+    def check(*options):
+        arguments = ["gpu_check.py", "--output", str(tmp_path), *options]
+        monkeypatch.setattr(sys, "argv", arguments)
+        return module.main()
+
+    check.module = module
+    return check
+
+
+@pytest.mark.slow
+def test_gpu_check_compares_the_cpu_with_itself(gpu_check, tmp_path):
+    assert gpu_check("--device", "cpu", "--steps", "2") == 0
+    table = pd.read_csv(tmp_path / "results.csv")
+    assert table["outcome"].eq("ok").all()
+    assert table["estimator"].nunique() == 4
+    assert table["check"].nunique() == 7
+    assert table["difference"].max() <= 1e-6
+    assert json.loads((tmp_path / "run.json").read_text())["parameters"]["device"] == "cpu"
+    assert "SpikeGPTClassifier" in (tmp_path / "results.md").read_text()
+
+
+def test_gpu_check_goes_through_all_rows_when_one_fails(gpu_check, tmp_path, monkeypatch):
+    def fail(trial):
+        raise RuntimeError("no kernel image")
+
+    far = iter([1.0, 2.0])
+    checks = {"broken": (fail, 1.0), "far": (lambda trial: next(far), 0.5)}
+    monkeypatch.setattr(gpu_check.module, "CHECKS", checks | {"fine": (lambda trial: 1.0, 0.0)})
+    monkeypatch.setattr(gpu_check.module, "MODELS", gpu_check.module.MODELS[:1])
+    assert gpu_check("--device", "cpu") == 1
+    broken, far, fine = pd.read_csv(tmp_path / "results.csv")["outcome"]
+    assert "no kernel image" in broken
+    assert "2.0 instead of 1.0" in far
+    assert fine == "ok"
+
+
+def test_gpu_check_without_a_gpu_says_so(gpu_check, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert gpu_check() == 0
+    assert "no GPU" in capsys.readouterr().out
 
 
 def test_every_experiment_is_tried_here():
