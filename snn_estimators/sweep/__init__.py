@@ -9,7 +9,7 @@ A sweep plans its fits (``plan``, ``candidates``, ``halving``, ``budget``), hand
   times its weights on the disk, as `partial_fit` may continue from it; delete the folder when no
   sweep is to resume. ``fit (s)`` in a sweep's table is the time of training, also for fits that
   were taken over; in the table of a plain search it is then the time of loading.
-* Ctrl-C and SIGTERM (SLURM, systemd) end a sweep with its workers, and a message says how to resume.
+* Ctrl-C and SIGTERM (SLURM, systemd) end a sweep with its workers; a message says how to resume.
 * By default there is one process a core, or one a GPU, with as many threads as there are cores for
   it. On a cluster, the text goes to each worker once. Clusters may grow and shrink meanwhile, and a
   worker that is lost costs no more than time. If all of them are lost for a minute, the sweep ends,
