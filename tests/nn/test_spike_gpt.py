@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snn_estimators.nn import SpikeGPT, TokenLIF
-from snn_estimators.nn.rwkv import Synapses
+from snn_estimators.nn.spiking_linear import PreSpikingLinear
 
 VOCABULARY = 11
 VARIANTS = [
@@ -140,7 +140,7 @@ def test_where_spikes_are():
     everywhere = build(spikes="everywhere", initialization="firing", n_embd=64)
     binary = []
     for part in everywhere.modules():
-        if isinstance(part, Synapses):
+        if isinstance(part, PreSpikingLinear):
             part.linear.register_forward_pre_hook(
                 lambda _, args: binary.append(bool(((args[0] == 0) | (args[0] == 1)).all()))
             )
