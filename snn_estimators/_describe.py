@@ -17,7 +17,6 @@ __all__ = [
     "describe_code",
     "describe_json",
     "describe_value",
-    "shorten",
 ]
 
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
@@ -51,7 +50,7 @@ def describe_value(value: Any, longest: int | None = None) -> str:
         text = "none"
     else:
         text = value if isinstance(value, str) else describe_code(value)
-    return text if longest is None else shorten(text, longest)
+    return text if longest is None or len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def describe_code(value: Any, depth: int = 0) -> str:
@@ -151,14 +150,3 @@ def changed_parameters(value: Any) -> dict[str, Any]:
             defaults.setdefault(name, repr(parameter.default))
     parameters = value.get_params(deep=False)
     return {name: one for name, one in parameters.items() if defaults.get(name) != repr(one)}
-
-
-def shorten(text: str, longest: int) -> str:
-    """Cut text that is longer than `longest`.
-
-    Examples
-    --------
-    >>> shorten("encoding", 5), shorten("heads", 5)
-    ('enco…', 'heads')
-    """
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"

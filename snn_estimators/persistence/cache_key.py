@@ -67,6 +67,7 @@ def parameter_keys(estimator: Any) -> dict[str, Any]:
     """
     parameters = estimator.get_params(deep=False)
     given = {name: value for name, value in parameters.items() if name not in _NOT_IN_KEY}
+    given["callbacks"] = _without_observers(given["callbacks"])
     for name in ("callbacks", "train_split"):
         given[name] = given[name] or None
     is_new = getattr(estimator, "pretrained", None) is None
@@ -80,6 +81,15 @@ def parameter_keys(estimator: Any) -> dict[str, Any]:
         if name in keys and keys[name] == canonical(value, loosely=True):
             del keys[name]
     return keys
+
+
+def _without_observers(callbacks: Any) -> Any:
+    """Leave out callbacks that change nothing, as their class attribute ``observes_only`` says."""
+    if not isinstance(callbacks, list | tuple):
+        return callbacks
+    owners = [one[-1] if isinstance(one, tuple) else one for one in callbacks]
+    pairs = zip(callbacks, owners, strict=True)
+    return [one for one, owner in pairs if not getattr(owner, "observes_only", False)]
 
 
 def key_part(name: str, value: Any, *, loosely: bool = False) -> Any:

@@ -27,7 +27,6 @@ from snn_estimators.sweep.defaults import prepare_text
 from snn_estimators.sweep.halving import Rung, plan_rungs
 from snn_estimators.sweep.leaderboard import Row
 from snn_estimators.sweep.score_cache import score_key
-from snn_estimators.sweep.tracking import follow
 from snn_estimators.sweep.worker import Fit, final_stem, set_final
 from snn_estimators.text import WindowKFold, split_windows
 
@@ -116,25 +115,17 @@ class Plan:
                 fits.append(Fit(name, number, row.corpus, seed, fold, model, key))
         return fits
 
-    def keys(self, track: str | None = None) -> Iterator[tuple[str, str | None]]:
-        """Yield the keys of every possible fit: that of its scores, and that of its model.
-
-        Parameters
-        ----------
-        track : str, optional
-            As in `Sweep`.
-        """
+    def keys(self) -> Iterator[tuple[str, str | None]]:
+        """Yield the keys of every possible fit: that of its scores, and that of its model."""
         for corpus, text in self.texts.items():
             windows, cv = self._windows(text)
             training = [[windows[i] for i in train] for train, _ in cv.split(windows)]
             for rung, candidate in product(range(len(self.rungs)), range(len(self.candidates))):
                 for fit in self.fits(0, self.row(corpus, candidate, rung)):
-                    yield fit.key, self._key_of_model(fit, training[fit.fold], track)
+                    yield fit.key, self._key_of_model(fit, training[fit.fold])
 
-    def _key_of_model(self, fit: Fit, windows: list[str], track: str | None) -> str | None:
+    def _key_of_model(self, fit: Fit, windows: list[str]) -> str | None:
         model, seen = clone(fit.model), windows
-        if track is not None:
-            follow(model, track, None, fit.name)  # a callback is part of what a fit is
         if hasattr(model, "steps") and len(model.steps) > 1:
             seen = model[:-1].fit_transform(windows)
         return final_estimator(model).set_params(memory=self.memory)._key_of_fit(seen, None, {})

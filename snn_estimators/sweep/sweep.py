@@ -22,7 +22,7 @@ from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.persistence.fit_cache import MemoryLike
 from snn_estimators.sweep.budget import Budget
 from snn_estimators.sweep.defaults import DEFAULT_GRIDS, sweep_model
-from snn_estimators.sweep.executors.base import check_engine
+from snn_estimators.sweep.executors import check_engine
 from snn_estimators.sweep.leaderboard import Leaderboard
 from snn_estimators.sweep.outputs import GrowingTables, SweepResult, write_result
 from snn_estimators.sweep.plan import Plan, check_estimator, load_texts, resolve_grid
@@ -251,7 +251,7 @@ class Sweep:
 
         with bar:
             if self.fresh:
-                score_cache.forget(plan.keys(self.track))
+                score_cache.forget(plan.keys())
             runner = Runner(
                 plan, leaderboard, score_cache, budget, report, self.track, folder, self._again
             )

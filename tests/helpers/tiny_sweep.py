@@ -7,10 +7,10 @@ from pathlib import Path
 
 from skorch.callbacks import Callback
 
-TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
-SONG = {"song": ["Row, row, row your boat, gently down the stream. " * 12]}
-TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 4}
-LONG = TINY | {"max_steps": 100, "steps_per_epoch": 10}
+TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 8]}
+SONG = {"song": ["Row, row, row your boat, gently down the stream. " * 8]}
+TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 8}
+LONG = TINY | {"max_steps": 30, "steps_per_epoch": 5}
 
 
 def timeless(table):

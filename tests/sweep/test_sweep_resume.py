@@ -18,6 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from tiny_sweep import LONG, SONG, TALE, Waiter, timeless
 
 from snn_estimators.sweep import (
+    Sweep,
     SweepInterrupted,
     outputs,
     prepare_text,
@@ -132,9 +133,18 @@ if __name__ == "__main__":
 """
 
 
+@pytest.fixture(scope="module")
+def whole():
+    """Return the table of that sweep if nobody stops it."""
+    options = {"estimator": sweep_model(**LONG), "length": 16, "n_jobs": 1}
+    return Sweep({"heads": [1, 2, 5]}, TALE, **options).run().table
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGINT])
-def test_a_sweep_that_is_stopped_gives_the_same_table_when_it_is_run_again(make, tmp_path, way):
+def test_a_sweep_that_is_stopped_gives_the_same_table_when_it_is_run_again(
+    make, whole, tmp_path, way
+):
     """Really stopped, with its workers, when half of the fits are done."""
     output = tmp_path / "out"
     script = tmp_path / "script.py"
@@ -169,8 +179,7 @@ def test_a_sweep_that_is_stopped_gives_the_same_table_when_it_is_run_again(make,
     again = make(grid, estimator=waits, output=output).run()
     assert again.run["fits"]["taken_over"] == len(scored) >= 3
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
-    whole = make(grid, estimator=waits).run()
-    pd.testing.assert_frame_equal(timeless(again.table), timeless(whole.table))
+    pd.testing.assert_frame_equal(timeless(again.table), timeless(whole))
 
 
 def test_fits_of_a_sweep_may_save_themselves_in_between(make, tiny, tmp_path):

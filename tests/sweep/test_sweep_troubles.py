@@ -1,26 +1,19 @@
-"""Sweeps whose disk, workers or user leave them."""
+"""Sweeps whose disk or user leave them."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import warnings
-from contextlib import contextmanager
 from itertools import count
 
 import pytest
-from joblib.externals.loky.process_executor import BrokenProcessPool
-from tiny_sweep import TINY
 from tqdm import tqdm
 
 from snn_estimators.sweep import (
     SweepInterrupted,
     TablesNotWrittenError,
     outputs,
-    runner,
     score_cache,
     sweep,
-    sweep_model,
 )
 
 
@@ -46,7 +39,7 @@ def test_a_memory_that_is_full_costs_one_warning(make, tmp_path, monkeypatch):
         with pytest.warns(UserWarning) as caught:
             result = make({"heads": [1, 2]}, memory=tmp_path / "memory").run()
     (message,) = [str(one.message) for one in caught if "No space left" in str(one.message)]
-    assert "the sweep goes on, but tale,heads=1,seed=0,fold=1, maybe others" in message
+    assert "the sweep continues, but tale,heads=1,seed=0,fold=1, maybe others" in message
     assert result.complete
     assert result.table["perplexity"].notna().all()
     again = make({"heads": [1, 2]}, memory=tmp_path / "memory").run()
@@ -64,80 +57,6 @@ def test_a_full_disk_leaves_the_result_in_the_error(make, tmp_path, monkeypatch)
     assert len(error.value.result.table) == 3
     assert error.value.result.table["perplexity"].notna().all()
     assert (tmp_path / "results.csv").read_text().count("\n") == 1 + 1
-
-
-# Workers
-
-
-MINE = """
-from skorch.callbacks import Callback
-
-class Mine(Callback):
-    pass
-"""
-
-
-@pytest.fixture
-def mine(tmp_path, monkeypatch):
-    """Return a class that only this process knows, by reference."""
-    (tmp_path / "mine_alone.py").write_text(MINE)
-    spec = importlib.util.spec_from_file_location("mine_alone", tmp_path / "mine_alone.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "mine_alone", module)
-    spec.loader.exec_module(module)
-    return module.Mine
-
-
-@pytest.mark.slow
-def test_code_that_no_worker_can_import_ends_the_sweep_in_words(make, mine):
-    model = sweep_model(**TINY, callbacks=[("mine", mine())])
-    with pytest.raises(
-        RuntimeError, match=r"No module named 'mine_alone'.*own into a module.*n_jo"
-    ):
-        make({"heads": [1, 2]}, estimator=model, n_jobs=2, budget=20).run()
-
-
-@pytest.fixture
-def breaking(monkeypatch):
-    """Have the processes end before they begin a fit, so many times."""
-
-    def breaking(times):
-        left = [times]
-
-        @contextmanager
-        def open_engine(*_):
-            def work(calls):
-                for function, args, kwargs in calls:
-                    if left[0]:
-                        left[0] -= 1
-                        raise BrokenProcessPool("it is gone")
-                    yield function(*args, **kwargs)
-
-            yield work
-
-        monkeypatch.setattr(runner, "open_engine", open_engine)
-        return left
-
-    return breaking
-
-
-def test_processes_that_end_once_before_a_fit_are_forgiven(make, breaking):
-    left = breaking(1)
-    result = make({"heads": [1, 2]}, n_jobs=2).run()
-    assert left == [0]
-    assert result.table["perplexity"].notna().all()
-
-
-@pytest.mark.parametrize("budget", [None, 1])
-def test_processes_that_never_begin_a_fit_end_the_sweep(make, breaking, tmp_path, budget):
-    breaking(20)
-    options = {"n_jobs": 2, "budget": budget, "memory": tmp_path / "memory", "fresh": True}
-    with pytest.raises(RuntimeError) as error:
-        make({"heads": [1, 2]}, **options).run()
-    message = str(error.value)
-    assert "end before they begin tale,heads=1,seed=0,fold=0 (it is gone)" in message
-    assert "0 of 4 fits are done and kept" in message
-    assert message.endswith("run the same again without fresh to resume")
 
 
 # The user

@@ -133,9 +133,9 @@ def plan():
 def failure(**context):
     (fit, *_) = plan().fits(0, plan().row("tale", 0, 0))
     text = to_bytes(plan().texts["tale"])
-    _, outcome = fit_and_score(0, fit, text, WorkerContext(17, 2, **context))
-    assert outcome.scores is None
-    return outcome.failure
+    result = fit_and_score(0, fit, text, WorkerContext(17, 2, **context))
+    assert result.scores is None
+    return result.failure
 
 
 def test_a_setting_that_cannot_be_taken_over_costs_the_row():
