@@ -23,9 +23,8 @@ from snn_estimators.estimators.token_windows import (
     equal_length_batches,
     window_lengths,
 )
-from snn_estimators.persistence.cache_key import why_not_cacheable
+from snn_estimators.persistence.cache_key import fit_key, why_not_cacheable
 from snn_estimators.persistence.checkpointing import Checkpointer
-from snn_estimators.persistence.fit_cache import fit_key
 from snn_estimators.persistence.hashing import hash_documents
 from snn_estimators.persistence.named_run import NamedRun, check_name_is_free
 from snn_estimators.persistence.names import models_home

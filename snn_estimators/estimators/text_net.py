@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from snn_estimators._validation import is_whole
 from snn_estimators.estimators.token_windows import check_token_ids
 from snn_estimators.estimators.training import TrainedNet
-from snn_estimators.persistence.cache_key import why_not_cacheable
+from snn_estimators.persistence.cache_key import fit_key, why_not_cacheable
 from snn_estimators.persistence.checkpointing import Checkpointer, Role
-from snn_estimators.persistence.fit_cache import CachedFit, FitCache, MemoryLike, fit_key
+from snn_estimators.persistence.fit_cache import CachedFit, FitCache, MemoryLike
 from snn_estimators.persistence.hashing import hash_arrays
 from snn_estimators.text import BaseTokenizer, Ids, check_documents, make_tokenizer
 

@@ -70,6 +70,7 @@ def can_be_sent(thing):
     return True
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same_keys():
     """Of what it defines, of what joblib sends it, and of a fit with a user-defined module."""
     sources = {name: text for name, text in DIFFERENT.items() if "{user}" not in text}

@@ -156,6 +156,7 @@ def run(**options):
     return Sweep({"heads": [1]}, TALE, estimator=sweep_model(**TINY), length=16, **options).run()
 
 
+@pytest.mark.slow
 def test_workers_compute_with_the_settings_of_the_sweep(tmp_path):
     plain = run(n_jobs=1).fits["perplexity"].tolist()
     with doubles():
