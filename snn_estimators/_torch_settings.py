@@ -165,6 +165,7 @@ _BY_PRECISION: dict[str | None, tuple[tuple[object, ...], ...]] = {
     "medium": (("bf16",), ("tf32",), (True,)),
 }
 """What `torch.set_float32_matmul_precision` sets these three to."""
+_OTHERWISE = "not as torch.set_float32_matmul_precision sets it"
 _MATMUL = ("mkldnn.matmul.fp32_precision", "cuda.matmul.fp32_precision", "cuda.matmul.allow_tf32")
 
 
@@ -194,12 +195,8 @@ def changed_switch(device: str) -> str | None:
         value = _answer(lambda name=name: _switch(name))  # type: ignore[misc]
         if value is not None and value not in map(str, defaults):
             call = "()" if name.endswith(("_enabled", "_library")) else ""
-            default = (
-                "not as torch.set_float32_matmul_precision sets it"
-                if name in _MATMUL
-                else f"PyTorch's default is {defaults[0]}"
-            )
-            return f"torch.backends.{name}{call}={value} ({default})"
+            reason = f"PyTorch's default is {defaults[0]}" if name not in _MATMUL else _OTHERWISE
+            return f"torch.backends.{name}{call}={value} ({reason})"
     return None
 
 
