@@ -10,10 +10,7 @@ BPE = ["--set=tokenizer=bpe", "--set=tokenizer__vocab_size=270"]
 
 def test_fit_score_generate_energy(run, tale, tmp_path):
     model = tmp_path / "model"
-    code, output, errors = run(
-        "fit", tale, "--output", model, "--steps=3", "--length=16", "--set=blocks=1",
-        "--set=timesteps=1", "--clean",
-    )  # fmt: skip
+    code, output, errors = run("fit", tale, "--output", model, "--clean", *TINY_FIT)
     assert code == 0, errors
     assert "perplexity" in output
 
