@@ -8,14 +8,12 @@ from contextlib import contextmanager
 import pytest
 import torch
 from tiny_language_model import TEXTS, tiny_model
+from tiny_sweep import TALE, TINY
 
 from snn_estimators._torch_settings import changed_switch, torch_settings, use_torch_settings
 from snn_estimators.persistence.cache_key import why_not_cacheable
 from snn_estimators.sweep import Sweep, sweep_model
 from snn_estimators.sweep.worker import WorkerContext, fit_and_score, to_bytes
-
-TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
-TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 4}
 
 
 @contextmanager
