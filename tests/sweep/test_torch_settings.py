@@ -159,18 +159,18 @@ def run(**options):
 def test_workers_compute_with_the_settings_of_the_sweep(tmp_path):
     plain = run(n_jobs=1).fits["perplexity"].tolist()
     with doubles():
-        two = run(n_jobs=2, store=tmp_path / "store")
-        again = run(n_jobs=1, store=tmp_path / "store")
+        two = run(n_jobs=2, memory=tmp_path / "memory")
+        again = run(n_jobs=1, memory=tmp_path / "memory")
         alone = run(n_jobs=1)
     assert two.fits["perplexity"].tolist() == alone.fits["perplexity"].tolist() != plain
     assert again.run["fits"]["taken_over"] == 2
-    assert len(list((tmp_path / "store" / "fits").iterdir())) == 2
+    assert len(list((tmp_path / "memory" / "fits").iterdir())) == 2
     assert run(n_jobs=2).fits["perplexity"].tolist() == plain
 
 
 def test_a_sweep_reports_a_changed_switch_once_and_keeps_nothing(tmp_path):
     with MKLDNN.flags(enabled=False), pytest.warns(UserWarning, match="no fit is kept") as warned:
-        table = run(n_jobs=1, store=tmp_path / "store").fits
+        table = run(n_jobs=1, memory=tmp_path / "memory").fits
     assert len([w for w in warned if "mkldnn.enabled=False" in str(w.message)]) == 1
     assert table["perplexity"].notna().all()
-    assert [p.name for p in (tmp_path / "store").glob("*/*")] == []
+    assert [p.name for p in (tmp_path / "memory").glob("*/*")] == []
