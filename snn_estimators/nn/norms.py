@@ -148,12 +148,6 @@ def register_normalization(name: str, factory: NormFactory, *, replace: bool = F
         Makes a module from a width. It is called as ``norm(x, valid)``: x of shape [time, batch,
         sequence, width]; valid, None or [batch, sequence], is False where a token is padding.
     replace : bool, default=False
-        Allow a name that is taken.
-
-    Raises
-    ------
-    ValueError
-        If the name is taken.
 
     Examples
     --------
