@@ -23,7 +23,7 @@ from snn_estimators.model_selection import describe_corpus, describe_run
 from snn_estimators.sweep import prepare_text
 
 LENGTH, WINDOWS, STEPS, SEEDS, BATCH = 128, 64, 500, 3, 16
-SHARED = {"tokenizer": CharTokenizer("spikedecoder"), "batch_size": BATCH, "device": "cpu"}
+SHARED = {"tokenizer": CharTokenizer("spikedecoder"), "device": "cpu"}
 
 
 class Texts(NamedTuple):
@@ -34,32 +34,35 @@ class Texts(NamedTuple):
 
 
 class Curve(Callback):
-    """Note the perplexity on held-out windows after each fifth of the training."""
+    """Record the perplexity on held-out windows after each fifth of the training."""
 
     def __init__(self, windows: list[str]) -> None:
         self.windows = windows
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Start the clock of processor time, which stands still while perplexity is measured."""
+        """Reset the processor time, which leaves out the measurement of perplexity."""
         self.seconds_ = 0.0
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Let it run."""
+        """Start the clock."""
         self.started_ = time.process_time()
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Stop it, measure and note."""
+        """Stop the clock, measure the perplexity and record it."""
         self.seconds_ += time.process_time() - self.started_
         net.history.record("test_perplexity", net.perplexity(self.windows))
 
 
-def fit_and_score(model: LanguageModel, seed: int, texts: Texts, steps: int) -> dict[str, Any]:
+def fit_and_score(
+    model: LanguageModel, seed: int, texts: Texts, steps: int, batch_size: int
+) -> dict[str, Any]:
     """Train one model with one seed on one core; return its scores, its curve and its speed."""
     torch.set_num_threads(1)
     curve = Curve(texts.test)
     model.set_params(
         **SHARED,
         random_state=seed,
+        batch_size=batch_size,
         steps_per_epoch=steps // 5,
         max_epochs=5,
         callbacks=[("curve", curve)],
@@ -67,7 +70,7 @@ def fit_and_score(model: LanguageModel, seed: int, texts: Texts, steps: int) -> 
     model.fit([texts.train])
     fifths = list(enumerate(model.history[:, "test_perplexity"], start=1))
     at = {f"neg_perplexity_at_{steps // 5 * i}": -p for i, p in fifths[:-1]}
-    speed = {"tokens_per_second": steps * BATCH * LENGTH / curve.seconds_}
+    speed = {"tokens_per_second": steps * batch_size * LENGTH / curve.seconds_}
     return {**language_model_scores(model, texts.test), **at, **speed, "fit_time": curve.seconds_}
 
 
@@ -78,12 +81,14 @@ def compare(
 ) -> None:
     """Train every model with every seed, and write the table; `others` adds rows of its own."""
     started = time.perf_counter()
-    text = prepare_text(options.corpus, limit=20_000 if options.quick else None)
-    steps, seeds, windows = (5, 1, 4) if options.quick else (STEPS, SEEDS, WINDOWS)
+    text = prepare_text(options.corpus, limit=5_000 if options.quick else None)
+    quick, full = (5, 1, 2, 1), (STEPS, SEEDS, WINDOWS, BATCH)
+    steps, seeds, windows, batch_size = quick if options.quick else full
     texts = divide(text, windows)
     jobs = [(name, seed) for seed in range(seeds) for name in models]
     scores = Parallel(n_jobs=options.jobs or -1, verbose=5)(
-        delayed(fit_and_score)(models[name](), seed, texts, steps) for name, seed in jobs
+        delayed(fit_and_score)(models[name](), seed, texts, steps, batch_size)
+        for name, seed in jobs
     )
     runs = [
         {"model": name} | join([s for (n, _), s in zip(jobs, scores, strict=True) if n == name])
@@ -103,7 +108,7 @@ def compare(
 
 
 def divide(text: str, windows: int) -> Texts:
-    """Keep the last tenth apart, and spread the windows over it."""
+    """Hold the last tenth out, and spread the windows over it."""
     cut = len(text) - len(text) // 10
     train, rest = text[:cut], text[cut:]
     starts = np.linspace(0, len(rest) - LENGTH - 1, windows).astype(int)

@@ -1,7 +1,7 @@
 """What a second process gains when both train one model, at the same batch in all.
 
 Each process uses one thread, and computes its half of every batch of 32 windows; one process
-computes all 32. Runs of one and of two processes take turns. Losses are compared as well: both
+computes all 32. Runs of one and of two processes alternate. Losses are compared as well: both
 ways train the same model.
 """
 
@@ -32,7 +32,7 @@ MODELS: dict[str, Any] = {
 
 
 def train(name: str, n_processes: int) -> None:
-    """Be one of the processes, and tell the last epoch's milliseconds a step and its loss."""
+    """Train as one of the processes; the first prints milliseconds a step and loss as JSON."""
     batch_size = BATCH // n_processes
     model = MODELS[name].set_params(batch_size=batch_size, max_epochs=2, random_state=0)
     text = prepare_text("python-docs", limit=STEPS * BATCH * LENGTH)
@@ -44,7 +44,7 @@ def train(name: str, n_processes: int) -> None:
 
 
 def launch(name: str, n_processes: int) -> dict[str, Any]:
-    """Start a training, and return what it told."""
+    """Launch a training, and return what it printed."""
     launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={n_processes}"]
     arguments = [__file__, "--train", name, str(n_processes), *(["--quick"] if QUICK else [])]
     done = subprocess.run(
@@ -54,13 +54,13 @@ def launch(name: str, n_processes: int) -> dict[str, Any]:
         text=True,
         check=True,
     )
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["n"] == n_processes
-    return told
+    printed = json.loads(done.stdout.splitlines()[-1])
+    assert printed["n"] == n_processes
+    return printed
 
 
 def compare(name: str) -> tuple[Any, ...]:
-    """Train by turns in one process and in two."""
+    """Train alternately in one process and in two."""
     one, two = [], []
     for _ in range(ROUNDS):
         one.append(launch(name, 1))

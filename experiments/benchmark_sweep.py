@@ -1,8 +1,8 @@
 """What a sweep costs beside the same fits in plain loops, and what a second process gains.
 
-The plain loops fit and score one model after another; nothing is checked, kept, drawn or told.
-The sweep does all that, in the same process and by turns with the loops, so that a busy machine
-slows both alike; both use one thread. Then the same sweep in one process and in two, on workers
+The plain loops fit and score one model after another; they check, cache, plot and log nothing. The
+sweep does all that, in the same process and by turns with the loops, so that a busy machine slows
+both alike; both use one thread. Then the same sweep in one process and in two, on workers
 that have been started before (an import of PyTorch takes seconds, once a worker).
 """
 
@@ -52,7 +52,7 @@ def plain_loops(model: Any) -> None:
 
 
 def sweep(model: Any, n_jobs: int = 1) -> float:
-    """Do the same, and leave store, tables and plots; return the milliseconds of a step."""
+    """Do the same, and write fits, tables and plots; return the milliseconds of a step."""
     with tempfile.TemporaryDirectory() as folder:
         options = {"length": LENGTH, "limit": CHARACTERS, "folds": FOLDS}
         output = Path(folder, "out")

@@ -1,4 +1,4 @@
-"""Tell praise from blame: spiking classifiers on movie reviews, beside what they have to beat.
+"""Classify movie reviews as praise or blame: spiking classifiers and their baselines.
 
 Cross-validation over 10,662 sentences (Pang and Lee's sentence polarity data, one file of each
 kind). Everything is learned within the folds: vocabularies, and the text that a language model is
@@ -8,7 +8,6 @@ pretrained on. Sizes and rates were chosen on one fold of another shuffle.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from _experiment import write_files
+from _experiment import argument_parser, write_results
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -71,7 +70,7 @@ class PretrainedFirst(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> Any:
-        """Ask the classifier."""
+        """Predict with the classifier."""
         return self.classifier_.predict(X)
 
 
@@ -128,11 +127,8 @@ def read_reviews(folder: Path) -> tuple[list[str], list[str]]:
 
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__file__, __doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="(%(default)s)")
-    parser.add_argument("--output", default=f"results/{Path(__file__).stem}", help="(%(default)s)")
-    parser.add_argument("--jobs", type=int, default=None, help="fits at a time (one a core)")
-    parser.add_argument("--quick", action="store_true", help="a few steps: does everything run?")
     return parser.parse_args()
 
 
@@ -163,12 +159,7 @@ def main() -> None:
         command=["python", *sys.argv],
     )
     neat = present(table).to_markdown(index=False, disable_numparse=True)
-    contents = {
-        "results.csv": table.to_csv(index=False),
-        "results.md": f"{neat}\n",
-        "run.json": f"{json.dumps(run, indent=2)}\n",
-    }
-    write_files(folder, contents)
+    write_results(folder, neat, run, table)
     with pd.option_context("display.width", 200, "display.max_columns", None):
         print(table)
 

@@ -1,7 +1,45 @@
 """Spiking language models as scikit-learn estimators.
 
-Fit, score, search and compare spiking GPT-style decoders with the tools you already use, and see
+Fit, score, search and compare spiking GPT-style models with the tools you already use, and see
 beside every perplexity what it costs in energy.
+
+The map: a line a room, from the ground up. A room imports only from rooms below it, which
+``lint-imports`` checks.
+
+==================  ===============================================================================
+``ops``             scans as functions with explicit state: LIF, WKV, spiking attention, surrogates
+``nn``              neurons, codes, norms, mixings; `SpikingDecoder`, `SpikeGPT`; their registries
+``text``            corpora, cleaners, tokenizers, windows and the splits that keep them apart
+``energy``          operations counted from spikes and priced; non-spiking twins
+``convert``         published checkpoints as modules
+``persistence``     checkpoints, named runs, the cache of finished fits; knows no estimator
+``estimators``      `SpikeDecoderLM`, `SpikeGPTLM`, `SpikeDecoderClassifier`, `SpikeGPTClassifier`
+``distributed``     `DataParallel`: one model trained by several processes
+``model_selection`` scorers, grids, tables, Pareto fronts, plots, reports
+``sweep``           `Sweep`: plan, runner, workers and executors; resumes what is not finished
+``cli``             the command ``snn-estimators``
+==================  ===============================================================================
+
+On the ground are ``_files`` (whole files or none), ``_torch`` (devices, generators) and
+``_validation`` (checks of numbers and choices).
+
+What to touch to add
+
+* a neuron, an encoding, a norm: one module and one call of `nn.register_neuron`,
+  `nn.register_encoding` or `nn.register_normalization`, in ``nn`` or outside of the package;
+  choices, error messages and energy follow from the registry;
+* a surrogate: its derivative and `ops.register_surrogate`;
+* a module with operations of its own: its counter in ``energy/registry.py``;
+* a tokenizer: a subclass of `text.BaseTokenizer` in a file of ``text``, and its name in
+  `text.make_tokenizer`; an instance of any such subclass can be given without that;
+* a language model: a subclass of `estimators.LanguageModel`, and its name in
+  `estimators.LANGUAGE_MODELS`, where command line and sweeps find it;
+* a metric: `model_selection.language_model_scores` and the label of its column;
+* a search engine: a file in ``sweep/executors`` that submits tasks and collects their results, and
+  its name in ``sweep/executors/base.py``;
+* an experiment: a file in ``experiments/`` that uses public names alone.
+
+Each of them is one test more, in the folder of ``tests/`` that bears the room's name.
 """
 
 import importlib
@@ -11,7 +49,7 @@ from typing import TYPE_CHECKING, Any
 from snn_estimators._version import __version__
 
 # Threads that spin while they wait slow a machine down many times over once fits share its cores.
-# The OpenMP runtime reads this when torch is first imported; whoever set it keeps their choice.
+# The OpenMP runtime reads this when torch is first imported; a value that is set already is kept.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
@@ -73,7 +111,7 @@ _ROOMS = (
 
 
 def __getattr__(name: str) -> Any:
-    """Fetch a room, or a public name from its room, when first used: PyTorch is slow to import."""
+    """Import a room, or a public name from its room, on first use: PyTorch is slow to import."""
     if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
     if name in __all__:
@@ -86,5 +124,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the public names, fetched or not."""
+    """List the public names, imported or not."""
     return sorted({*globals(), *__all__, *_ROOMS})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 __all__ = [
     "check_choices",
@@ -18,6 +18,7 @@ __all__ = [
     "check_optional_numbers",
     "check_shares",
     "check_sizes",
+    "check_whole",
     "is_number",
     "is_whole",
     "register",
@@ -94,9 +95,29 @@ def check_flags(**options: Any) -> None:
             raise ValueError(f"{name}={value!r} must be True or False.")
 
 
-def is_whole(value: Any, least: int) -> bool:
-    """Return whether a value is a whole number from `least` on; True and 2.0 are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+def check_whole(
+    name: str, value: Any, least: int, *, optional: bool = False, hint: str = ""
+) -> None:
+    """Raise ValueError for a value that is no whole number from `least` on; the hint ends it.
+
+    Examples
+    --------
+    >>> check_whole("folds", 2, 2)
+    >>> check_whole("folds", True, 2, hint="give 2 or more")
+    Traceback (most recent call last):
+    ...
+    ValueError: folds must be a whole number from 2 on, got True: give 2 or more
+    """
+    if not (value is None and optional) and not is_whole(value, least):
+        what = "None or a whole number" if optional and not hint else "a whole number"
+        hint = hint and f": {hint}"
+        raise ValueError(f"{name} must be {what} from {least} on, got {value!r}{hint}")
+
+
+def is_whole(value: Any, least: int | None = None) -> TypeGuard[int]:
+    """Return whether a value is a whole number, from `least` on; True and 2.0 are none."""
+    is_integer = isinstance(value, Integral) and not isinstance(value, bool)
+    return is_integer and (least is None or int(value) >= least)
 
 
 def is_number(value: Any) -> bool:

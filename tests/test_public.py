@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import subprocess
 import sys
 
@@ -16,10 +18,20 @@ def test_public_names_are_found(name):
     assert name in dir(snn_estimators)
 
 
-@pytest.mark.parametrize("room", ["convert", "energy", "model_selection", "nn", "ops", "text"])
-def test_rooms_are_reached_by_attribute(room):
-    code = f"import snn_estimators; snn_estimators.{room}.__doc__[0]"
+def test_rooms_are_reached_by_attribute():
+    upwards = "ops nn text energy convert persistence estimators distributed model_selection sweep"
+    assert set(upwards.split()) == set(snn_estimators._ROOMS)
+    code = (
+        f"import snn_estimators as s; [getattr(s, room).__doc__[0] for room in {upwards.split()}]"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_docstring_is_a_map_of_every_room():
+    text = snn_estimators.__doc__
+    assert all(f"``{room}``" in text for room in (*snn_estimators._ROOMS, "cli"))
+    for room, name in re.findall(r"`(\w+)\.(\w+)`", text):
+        assert name in importlib.import_module(f"snn_estimators.{room}").__all__, f"{room}.{name}"
 
 
 def test_unknown_names_are_refused():

@@ -1,4 +1,7 @@
-"""What the tutorials of SpikeGPT and SpikeDecoder walk through, step by step, with this library."""
+"""The steps of SpikeGPT's and SpikeDecoder's tutorials with this package.
+
+`test_tutorial.md` beside this file compares them in two tables.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,7 @@ def test_spikegpt_has_the_sizes_rates_and_variants_of_the_training_script(parts)
     assert np.isfinite(model.fit([parts[0]]).score([parts[1]]))
 
 
-def test_spikegpt_saves_itself_by_name_and_goes_on_after_a_crash(parts, tmp_path, monkeypatch):
+def test_spikegpt_saves_checkpoints_by_name_and_resumes_after_a_crash(parts, tmp_path, monkeypatch):
     pytest.importorskip("tokenizers")
     setup = {"tokenizer": "bpe", "tokenizer__vocab_size": 300, **TINY, **SHORT}
     model = SpikeGPTLM(name="GPT-1", save_every_n_steps=2, **setup)
@@ -135,7 +138,7 @@ def crash_at_step(step, patch):
     patch.setattr(SpikeGPTLM, "train_step", crash)
 
 
-def test_spikegpt_writes_on_while_it_streams(parts):
+def test_spikegpt_streams_what_it_generates(parts):
     SpikeGPTLM(**TINY, **SHORT).fit([parts[0]]).save_pretrained("GPT-1")
     model = SpikeGPTLM.from_pretrained("GPT-1")
     settings = {"temperature": 1.0, "top_p": 0.7, "random_state": 0}
@@ -169,7 +172,7 @@ def test_spikegpt_is_fine_tuned_to_classify(parts):
     assert model.fit(reviews, opinions).predict(reviews[:4]).tolist() == opinions[:4]
 
 
-# SpikeDecoder: characters, words, twins, and what the window of its GUI shows
+# SpikeDecoder: characters, words, twins, and what its graphical interface shows
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +235,7 @@ def test_spikedecoder_reads_the_checkpoints_of_the_reference(shared):
     torch.testing.assert_close(logits, published["logits"], atol=1e-4, rtol=0)
 
 
-def test_the_window_shows_text_probabilities_and_energy(windows):
+def test_the_interface_shows_text_probabilities_and_energy(windows):
     train, held_out = windows
     model = SpikeDecoderLM(**DECODER, **SHORT).fit(train)
     text = "".join(model.generate("the ", 20, temperature=0, stream=True))

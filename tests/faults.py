@@ -1,24 +1,29 @@
-"""Faults on purpose, and whether a search with a memory loses, repeats or changes a fit.
+"""Fault injection: does a search with a memory lose, repeat or change a fit?
 
-A small search, six fits that save themselves every five steps, is killed at random moments (by
-SIGKILL, which nothing can catch), finds its files damaged or the disk full, or shares its memory
+``python tests/faults.py`` (4 minutes on two cores) writes the table in ``results/faults/``;
+``--quick`` tries every fault once, as ``tests/test_faults.py`` does.
+
+A small search, six fits that save their state every five steps, is killed at random moments (by
+SIGKILL, which cannot be caught), finds its files damaged or the disk full, or shares its memory
 with another search; then it is run (again) to its end. Counted over all searches of a kind:
 
 * lost: fits without a score at the end;
-* repeated: fits of which more was trained again than the steps since their newest whole state;
+* repeated: fits of which more was trained again than the steps since their last saved state;
 * differing: scores that are not those of an undisturbed search, to the last bit;
-* made up: fits trained again because the fault took their files, as it must be;
-* steps again: the share of training steps that was done twice, for kills come between two saves.
+* made up: fits trained again because the fault destroyed their files, as it must be;
+* steps again: the share of training steps that was done twice, as kills come between two saves.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import multiprocessing
 import os
 import random
 import resource
+import sys
 import tempfile
 import time
 import warnings
@@ -31,31 +36,31 @@ from typing import Any
 
 import pandas as pd
 import torch
-from _experiment import parse_arguments, write_benchmark, write_files
 from sklearn.model_selection import GridSearchCV, KFold
 from skorch.callbacks import Callback
 
 from snn_estimators import SpikeDecoderLM
-from snn_estimators.model_selection import check_writable
+from snn_estimators.model_selection import check_writable, describe_run
 
-RATES = (0.01, 0.02, 0.03)
-STEPS, EPOCH, SAVED = 30, 10, 5  # of a fit, of an epoch, between two states
+QUICK = "--quick" in sys.argv
+RATES = (0.01, 0.02) if QUICK else (0.01, 0.02, 0.03)
+STEPS, EPOCH, SAVED = 20 if QUICK else 30, 10, 5  # of a fit, of an epoch, between two states
 TEXTS = [f"the cat sat on the mat and saw {n} dogs run." for n in range(9)]  # odd: folds differ
 FITS = 2 * len(RATES)
 
 
-class Notes(Callback):
-    """Leaves a line for every step: who took it, which one it was, and of which fit."""
+class StepLog(Callback):
+    """Append a line for every step: the process, the number of the step, and the fit."""
 
     def __init__(self, path: str) -> None:
         self.path = path
 
     def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:
-        """Tell the fit by its rate and its fold by its size."""
+        """Identify the fit by its learning rate, and its fold by its size."""
         self.fit_ = f"{net.lr} {len(X.documents)}"
 
     def on_batch_end(self, net: Any, training: bool = False, **kwargs: Any) -> None:
-        """Note a step."""
+        """Log a step."""
         step = EPOCH * (len(net.history) - 1) + len(net.history[-1, "batches"])
         write_line(self.path, f"{os.getpid()} {step} {self.fit_}\n")
 
@@ -67,22 +72,22 @@ def write_line(path: str, line: str) -> None:
 
 
 def search(folder: Path, *, backwards: bool = False, number: int = 0) -> None:
-    """Run the search, in a process of its own, and leave its scores."""
-    notes = str(folder / "notes.txt")
+    """Run the search in this process, and write its scores."""
+    log = str(folder / "log.txt")
 
     def score(model: SpikeDecoderLM, X: Any, y: Any = None) -> float:
-        write_line(notes, f"{os.getpid()} {STEPS + 1} {model.lr} {len(TEXTS) - len(X)}\n")
+        write_line(log, f"{os.getpid()} {STEPS + 1} {model.lr} {len(TEXTS) - len(X)}\n")
         return model.score(X)
 
     model = SpikeDecoderLM(
         module__max_len=16, module__blocks=1, module__heads=1, module__token_dim=12,
         module__position_dim=4, module__timesteps=2, module__mlp_dropout=0.1, max_steps=STEPS,
-        steps_per_epoch=EPOCH, batch_size=4, save_every_n_steps=SAVED, callbacks=[Notes(notes)],
+        steps_per_epoch=EPOCH, batch_size=4, save_every_n_steps=SAVED, callbacks=[StepLog(log)],
         memory=folder / "memory", random_state=0,
     )  # fmt: skip
     rates = RATES[::-1] if backwards else RATES
     found = GridSearchCV(model, {"lr": rates}, cv=KFold(2), scoring=score, refit=False)
-    warnings.simplefilter("ignore")  # of damage, which is meant
+    warnings.simplefilter("ignore")  # about the damage, which is on purpose
     found.fit(TEXTS)
     splits = [found.cv_results_[f"split{fold}_test_score"].tolist() for fold in (0, 1)]
     scores = {f"{rate} {fold}": splits[fold][i] for i, rate in enumerate(rates) for fold in (0, 1)}
@@ -90,21 +95,21 @@ def search(folder: Path, *, backwards: bool = False, number: int = 0) -> None:
 
 
 def start(*args: Any, **settings: Any) -> BaseProcess:
-    """Let a fork of this process search; it has imported everything already."""
+    """Start the search in a fork of this process, which has imported everything already."""
     process = multiprocessing.get_context("fork").Process(target=search, args=args, kwargs=settings)
     process.start()
     return process
 
 
 def finish(*args: Any, **settings: Any) -> None:
-    """Search to the end."""
+    """Run the search to its end."""
     process = start(*args, **settings)
     process.join()
     assert process.exitcode == 0
 
 
 def kill_after(process: BaseProcess, seconds: float) -> bool:
-    """Kill a process, unless it is over before; tell whether it was killed."""
+    """Kill a process unless it ends before, and return whether it was killed."""
     process.join(seconds)
     process.kill()
     process.join()
@@ -117,7 +122,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(file for file in found if ".unfinished" not in file.name)
 
 
-# Faults: each makes the search go wrong in a folder, and returns how many fits it took away
+# Faults: each disturbs a search in a folder, and returns how many finished fits it destroyed
 
 
 def killed_once(folder: Path, seconds: float) -> int:
@@ -143,18 +148,18 @@ def damaged(folder: Path, seconds: float, damage: Callable[[bytes], bytes]) -> i
 
 
 def cut_short(data: bytes) -> bytes:
-    """Lose the end, as a disk may when the power fails."""
+    """Drop the end of a file, as a disk may when the power fails."""
     return data[: random.randrange(len(data))]
 
 
 def bit_flipped(data: bytes) -> bytes:
-    """Turn over a single bit."""
+    """Flip a single bit."""
     place = random.randrange(len(data))
     return data[:place] + bytes([data[place] ^ 1 << random.randrange(8)]) + data[place + 1 :]
 
 
 def full_disk(folder: Path, seconds: float) -> int:
-    """Have the kernel refuse to write more than 16 kB into a file, less than a state needs."""
+    """Limit files to 16 kB, less than a state needs: writing fails as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, hard))
     try:
@@ -166,7 +171,7 @@ def full_disk(folder: Path, seconds: float) -> int:
 
 
 def two_searches(folder: Path, seconds: float) -> int:
-    """Run two searches at once, which begin at opposite ends."""
+    """Run two searches at once, which begin at opposite ends of the grid."""
     others = [start(folder, number=1), start(folder, number=2, backwards=True)]
     for other in others:
         other.join()
@@ -182,7 +187,7 @@ def two_searches_one_killed(folder: Path, seconds: float) -> int:
 
 
 def damaged_by(damage: Callable[[bytes], bytes]) -> Callable[[Path, float], int]:
-    """Return a fault."""
+    """Make a fault of a kind of damage."""
     return lambda folder, seconds: damaged(folder, seconds, damage)
 
 
@@ -202,14 +207,14 @@ FAULTS: dict[str, tuple[Callable[[Path, float], int], int]] = {
 
 
 def counts(fault: Callable[[Path, float], int], seconds: float, expected: dict) -> dict[str, int]:
-    """Let a fault happen to a search, run it to its end, and count what came of it."""
+    """Disturb a search by a fault, run it to its end, and count the outcome."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         taken = fault(folder, seconds)
         finish(folder)
-        notes = (folder / "notes.txt").read_text().splitlines()
+        log = (folder / "log.txt").read_text().splitlines()
         scores = [json.loads(file.read_text()) for file in folder.glob("scores*.json")]
-    lines = [line.split(" ", 2) for line in notes]
+    lines = [line.split(" ", 2) for line in log]
     fits = [
         [(pid, int(step)) for pid, step, own in lines if own == fit]
         for fit in {x[2] for x in lines}
@@ -231,7 +236,7 @@ def counts(fault: Callable[[Path, float], int], seconds: float, expected: dict) 
 
 
 def was_repeated(lines: list[tuple[str, int]]) -> bool:
-    """Tell whether steps of a fit were taken that lie before its newest state, or by two at once.
+    """Return whether a fit trained steps before its last saved state, or in two processes at once.
 
     After the last step comes a line for each time that the fit was scored.
     """
@@ -244,32 +249,47 @@ def was_repeated(lines: list[tuple[str, int]]) -> bool:
     return len(set(takers)) < len(takers)
 
 
-def main() -> None:
-    """Try every kind of fault, and write the counts."""
-    options = parse_arguments(__file__, __doc__)
-    check_writable(options.output)
-    began = time.perf_counter()
-    torch.set_num_threads(1)  # forks share no pool of threads
-    random.seed(0)
+def count_all() -> pd.DataFrame:
+    """Try every kind of fault, and tabulate the counts."""
     with tempfile.TemporaryDirectory() as name:
-        search(Path(name))  # compiles what is to be compiled
+        search(Path(name))  # compiles the kernels
         expected = json.loads(Path(name, "scores0.json").read_text())
     with tempfile.TemporaryDirectory() as name:
-        start_time = time.perf_counter()
+        started = time.perf_counter()
         finish(Path(name))
-        seconds = time.perf_counter() - start_time
+        seconds = time.perf_counter() - started
     rows = []
     for kind, (fault, tries) in FAULTS.items():
         total: Counter[str] = Counter()
-        tries = 1 if options.quick else tries
+        tries = 1 if QUICK else tries
         for _ in range(tries):
             total.update(counts(fault, seconds, expected))
         again = f"{100 * total.pop('again') / total.pop('steps'):.1f} %"
         rows.append({"fault": kind, "searches": tries, **total, "steps again": again})
         print(rows[-1], flush=True)
-    table = pd.DataFrame(rows)
-    write_files(options.output, {"results.csv": table.to_csv(index=False)})
-    write_benchmark(__file__, [table], time.perf_counter() - began, options.output)
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Write the counts as ``results.csv``, ``results.md`` and ``run.json``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", default="results/faults", help="(%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="try each fault once, on less")
+    options = parser.parse_args()
+    folder = check_writable(options.output)
+    started = time.perf_counter()
+    torch.set_num_threads(1)  # forks share no pool of threads
+    random.seed(0)
+    table = count_all()
+    run = describe_run(
+        parameters={"threads": 1},
+        seed=0,
+        duration=time.perf_counter() - started,
+        command=["python", *sys.argv],
+    )
+    (folder / "results.csv").write_text(table.to_csv(index=False))
+    (folder / "results.md").write_text(table.to_markdown(index=False) + "\n")
+    (folder / "run.json").write_text(json.dumps(run, indent=2) + "\n")
 
 
 if __name__ == "__main__":
