@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from snn_estimators.nn.head import READOUTS
 from snn_estimators.nn.neurons import NEURONS, NeuronFactory
 from snn_estimators.nn.norms import NORMALIZATIONS
 from snn_estimators.nn.temporal import TEMPORAL_CODINGS, Repeat, TemporalCoding
+from snn_estimators.ops import SURROGATES
 
 SPIKING_DEGREES: dict[str, tuple[int | str, ...]] = {
     "input": (1, 2, 3, 4),
@@ -44,18 +45,24 @@ NEEDS_SPIKES = {
 }
 """Options that mean something only where a part spikes."""
 
-CHOICES: dict[str, Collection[Any]] = {
+REGISTRIES: dict[str, Mapping[str, Any]] = {
     "neuron": NEURONS,
     "encoding": ENCODINGS,
     "position_encoding": POSITION_ENCODINGS,
     "normalization": NORMALIZATIONS,
     "readout": READOUTS,
+    "surrogate": SURROGATES,
+}
+"""What the names mean that these options of a module take."""
+
+CHOICES: dict[str, Collection[Any]] = {
+    **REGISTRIES,
     "temporal_coding": TEMPORAL_CODINGS,
     "spiking_residuals": (0, 1, 2),
     "spike_degree": (0, 1, 2, 3, 4, "attention_only"),
     "attention_decay": ATTENTION_DECAYS,
 }
-"""What each option may be; registries among them grow with what is registered."""
+"""What each option may be."""
 
 
 class SpikingParts(NamedTuple):

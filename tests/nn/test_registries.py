@@ -36,6 +36,7 @@ from snn_estimators.nn import (
     register_surrogate,
 )
 from snn_estimators.ops import LIFParameters, lif, spike
+from snn_estimators.persistence.cache_key import parameter_keys
 
 REGISTRIES = (
     *(ENCODINGS, NEURONS, NORMALIZATIONS, POSITION_ENCODINGS, READOUTS, SURROGATES, COUNTERS),
@@ -165,6 +166,26 @@ def test_a_saved_model_has_them(tmp_path):
     NEURONS.pop("memoryless")
     with pytest.raises(ValueError, match="neuron='memoryless' is unknown"):
         SpikeDecoderLM.from_pretrained(tmp_path / "model")
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    ("option", "register", "before", "after"),
+    [
+        ("neuron", register_neuron, lambda o: Memoryless(1.0), lambda o: Memoryless(2.0)),
+        ("normalization", register_normalization, Scale, nn.LayerNorm),
+        ("readout", register_readout, lambda x: x.amax(0), lambda x: x.amin(0)),
+    ],
+)
+def test_a_cached_fit_is_known_by_the_code(option, register, before, after):
+    model, other = tiny_model(**{f"module__{option}": "changing"}), tiny_model()
+    others = parameter_keys(other)
+    register("changing", before)
+    first = parameter_keys(model)
+    assert parameter_keys(model) == first
+    register("changing", after, replace=True)
+    assert parameter_keys(model) != first
+    assert parameter_keys(other) == others  # it does not use what was registered
 
 
 @pytest.mark.usefixtures("registered")
