@@ -222,7 +222,7 @@ def test_names_are_taken_once():
 @pytest.mark.usefixtures("registered")
 def test_neurons_must_declare_their_cost():
     register_neuron("identity", lambda options: nn.Identity())
-    with pytest.raises(TypeError, match="neuron='identity' makes a Identity, which is no Neuron"):
+    with pytest.raises(TypeError, match="neuron='identity' makes Identity, which is no Neuron"):
         SpikingDecoder(11, 8, neuron="identity")
     register_neuron("nameless", lambda options: Neuron())
     with pytest.raises(NotImplementedError, match="Neuron must define update_cost"):
