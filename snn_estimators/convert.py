@@ -80,7 +80,7 @@ def from_spikedecoder(
     ------
     ValueError
         For an argument that is unknown, for tensors that do not fit, and for models of which the
-        reference itself computes something else than it says: colliding binary codes, and
+        reference itself computes something else than it documents: colliding binary codes, and
         attention-only models, whose timesteps it never reduces.
 
     Notes
@@ -223,7 +223,7 @@ def _translate(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> d
         options["attention_scale"] = 0.125
         if config["spike_degree"] < 2:
             options |= {"spiking_head": None, "readout": "average", "float_readout": False}
-    _refuse_colliding_codes(options)
+    _check_codes(options)
     if options.get("combine_position"):
         options["position_dim"] = options["token_dim"]
     if options["encoding"] == "one-hot":
@@ -251,7 +251,7 @@ def _non_spiking(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) ->
     }
 
 
-def _refuse_colliding_codes(options: Mapping[str, Any]) -> None:
+def _check_codes(options: Mapping[str, Any]) -> None:
     if options.get("spike_degree", 4) == 0 or options["encoding"] == "one-hot":
         return
     for name in ("encoding", "position_encoding"):
@@ -259,7 +259,7 @@ def _refuse_colliding_codes(options: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"config uses {name}='binary', whose codes collide in the reference (1, 2, 4, 8, "
                 "... share one), so its weights cannot mean the same with distinct codes; train "
-                "such a model anew."
+                "such a model from scratch."
             )
 
 

@@ -51,7 +51,7 @@ class SpikeGPTLM(LanguageModel):
 stride, batch_size, train_split, callbacks, device, random_state, verbose
         As in `SpikeDecoderLM`, and so are the attributes.
     name, resume, save_every_n_steps, keep_checkpoints, evaluate_every_n_steps, memory
-        A fit with a name saves itself while it trains, and goes on after a kill; a fit with a
+        A fit with a name saves itself while it trains, and resumes after a kill; a fit with a
         memory is not done twice; see `SpikeDecoderLM`.
     **kwargs
         Parameters of components and further ones of `skorch.NeuralNet`.

@@ -12,10 +12,9 @@ from snn_estimators._validation import check_choices, check_sizes
 from snn_estimators.nn.block import BlockState
 from snn_estimators.nn.builders import (
     CHOICES,
-    BlockOptions,
-    EncodingOptions,
-    build_block,
+    build_blocks,
     build_encoding,
+    check_heads,
     choose_spiking_parts,
 )
 from snn_estimators.nn.head import READOUTS, Head
@@ -157,11 +156,11 @@ class SpikingDecoder(nn.Module):
         surrogate_alpha: float | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(vocab_size=vocab_size, max_len=max_len, blocks=blocks, timesteps=timesteps)
+        check_sizes(vocab_size=vocab_size, max_len=max_len, timesteps=timesteps)
         check_choices(CHOICES, neuron=neuron, readout=readout)
         spikes = choose_spiking_parts(
             spike_degree,
-            spiking_head,
+            spiking_head=spiking_head,
             attention_decay=attention_decay,
             token_shift=token_shift,
             mlp_token_shift=mlp_token_shift,
@@ -175,7 +174,14 @@ class SpikingDecoder(nn.Module):
             surrogate_alpha=surrogate_alpha,
             learnable_threshold=learnable_threshold,
         )
-        encoding_options = EncodingOptions(
+        make_neuron = partial(build_neuron, neuron, neuron_options)
+        self.vocab_size, self.max_len = vocab_size, max_len
+        self.timesteps = timesteps if spikes.attention else 1
+        self.encoding = build_encoding(
+            spiking=spikes.input,
+            vocab_size=vocab_size,
+            max_len=max_len,
+            timesteps=self.timesteps,
             encoding=encoding,
             position_encoding=position_encoding,
             token_dim=token_dim,
@@ -186,7 +192,13 @@ class SpikingDecoder(nn.Module):
             embedding_std=embedding_std,
             temporal_coding=temporal_coding,
         )
-        block_options = BlockOptions(
+        self.width = self.encoding.width
+        check_heads(heads, self.width, encoding, position_encoding)
+        self.blocks = build_blocks(
+            blocks,
+            width=self.width,
+            neuron=make_neuron,
+            spikes=spikes,
             heads=heads,
             mlp_ratio=mlp_ratio,
             attention_scale=attention_scale,
@@ -199,30 +211,10 @@ class SpikingDecoder(nn.Module):
             attention_dropout=attention_dropout,
             mlp_dropout=mlp_dropout,
         )
-        make_neuron = partial(build_neuron, neuron, neuron_options)
-
-        self.vocab_size, self.max_len = vocab_size, max_len
-        self.timesteps = time = timesteps if spikes.attention else 1
-        self.encoding = build_encoding(
-            encoding_options,
-            vocab_size=vocab_size,
-            max_len=max_len,
-            timesteps=time,
-            spiking=spikes.input,
-        )
-        self.width = width = self.encoding.width
-        if width % heads:
-            raise ValueError(
-                f"heads={heads} must divide the model's width, which is {width} with "
-                f"encoding={encoding!r} and position_encoding={position_encoding!r}; choose one of "
-                f"{[h for h in range(1, width + 1) if width % h == 0]} or another width."
-            )
-        self.blocks = nn.ModuleList(
-            build_block(block_options, index, width=width, neuron=make_neuron, spikes=spikes)
-            for index in range(blocks)
-        )
         head_neuron = make_neuron if spikes.head else nn.Identity
-        self.head = Head(width, vocab_size, time, READOUTS[readout], head_neuron, float_readout)
+        self.head = Head(
+            self.width, vocab_size, self.timesteps, READOUTS[readout], head_neuron, float_readout
+        )
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Give the logits of the token that follows each position.

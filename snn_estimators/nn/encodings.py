@@ -192,12 +192,6 @@ def register_encoding(
         Called with `CodeOptions`: the vocabulary's size, ``token_dim``, ``embedding_std`` and
         ``max_len``.
     replace : bool, default=False
-        Allow a name that is taken.
-
-    Raises
-    ------
-    ValueError
-        If the name is taken.
 
     Examples
     --------
@@ -224,11 +218,6 @@ def register_position_encoding(name: str, code: type[Code], *, replace: bool = F
     ----------
     name, code, replace
         As in `register_encoding`; the size is ``max_len``, the width ``position_dim``.
-
-    Raises
-    ------
-    ValueError
-        If the name is taken.
     """
     register(POSITION_ENCODINGS, "position_encoding", name, code, replace=replace)
 

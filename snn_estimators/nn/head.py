@@ -69,12 +69,6 @@ def register_readout(
         Whether it is a sum with constant weights. If not, the energy model counts the output map by
         the values behind the readout instead of the spikes in front of it.
     replace : bool, default=False
-        Allow a name that is taken.
-
-    Raises
-    ------
-    ValueError
-        If the name is taken.
 
     Examples
     --------

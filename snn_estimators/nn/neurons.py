@@ -259,7 +259,7 @@ def build_neuron(name: str, options: NeuronOptions) -> Neuron:
     neuron = NEURONS[name](options)
     if not isinstance(neuron, Neuron):
         raise TypeError(
-            f"neuron={name!r} makes a {type(neuron).__name__}, which is no Neuron: make it a "
+            f"neuron={name!r} makes {type(neuron).__name__}, which is no Neuron: make it a "
             "subclass of snn_estimators.nn.Neuron, so that its energy can be counted."
         )
     return neuron

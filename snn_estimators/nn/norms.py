@@ -38,7 +38,8 @@ class BatchNorm(nn.BatchNorm1d):
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """Normalise x, shape [time, batch, sequence, features]."""
-        if not self.training or valid is None:
+        # Rows could not be selected without waiting for the device either.
+        if not self.training or valid is None or bool(valid.all()):
             return super().forward(x.reshape(-1, x.shape[-1])).view(x.shape)
         keep = valid.expand(x.shape[:-1])
         out = torch.zeros_like(x)
@@ -148,12 +149,6 @@ def register_normalization(name: str, factory: NormFactory, *, replace: bool = F
         Makes a module from a width. It is called as ``norm(x, valid)``: x of shape [time, batch,
         sequence, width]; valid, None or [batch, sequence], is False where a token is padding.
     replace : bool, default=False
-        Allow a name that is taken.
-
-    Raises
-    ------
-    ValueError
-        If the name is taken.
 
     Examples
     --------

@@ -55,13 +55,13 @@ def choose_backend(
     known = ["auto", *(["numba"] if twin else []), *plain]
     if backend not in known:
         raise ValueError(f"backend={backend!r} is unknown; choose one of {known}.")
-    strangers = [x for x in inputs if x.device.type != "cpu" or x.dtype != torch.float32]
-    usable = twin and not strangers and not lacks and not torch.compiler.is_compiling()
+    unsupported = [x for x in inputs if x.device.type != "cpu" or x.dtype != torch.float32]
+    usable = twin and not unsupported and not lacks and not torch.compiler.is_compiling()
     compiled = _compiled(twin) if twin and usable else None
     if compiled is not None:
         return compiled
     if backend == "numba":
-        x = (strangers or inputs)[0]
+        x = (unsupported or inputs)[0]
         raise ValueError(
             f"backend='numba' has no form of {lacks}; use backend='auto'."
             if lacks

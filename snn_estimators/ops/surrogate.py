@@ -69,12 +69,6 @@ def register_surrogate(
     alpha : float, default=1.0
         What `gradient` gets unless the user asks for another slope.
     replace : bool, default=False
-        Allow a name that is taken.
-
-    Raises
-    ------
-    ValueError
-        If the name is taken.
 
     Examples
     --------

@@ -5,7 +5,8 @@
 * the class of the estimator, and its parameters (`parameter_keys`), except `WITHOUT_EFFECT` and
   those that are written out but equal the module's defaults;
 * the data, and the arguments of fit;
-* user-defined code in any of them, with all that it uses (`stable_hash`, `code_hash`);
+* user-defined code in any of them or registered for the module, with all that it uses
+  (`stable_hash`, `code_hash`);
 * the versions of what computes, the type of device, and five settings of PyTorch
   (`_torch_settings`).
 
@@ -27,6 +28,7 @@ import numpy as np
 
 from snn_estimators._torch import resolve_device
 from snn_estimators._torch_settings import changed_switch, torch_settings
+from snn_estimators.nn.builders import REGISTRIES
 from snn_estimators.persistence import training_state
 from snn_estimators.persistence.checkpointing import versions
 from snn_estimators.persistence.code_hash import library_name
@@ -118,7 +120,20 @@ def parameter_keys(estimator: Any) -> dict[str, Any]:
     for name, value in _defaults(estimator).items() if is_new else ():
         if name in keys and keys[name] == canonical(value, loosely=True):
             del keys[name]
-    return keys
+    return {**keys, **_registered_code(estimator)}
+
+
+def _registered_code(estimator: Any) -> dict[str, Any]:
+    """Return the code of user-defined parts that the module's parameters give by name."""
+    given = estimator.get_params(deep=False)
+    codes = {}
+    for option, default in signature_defaults(estimator.module).items():
+        name = given.get(f"module__{option}", default)
+        if option in REGISTRIES and isinstance(name, str) and name in REGISTRIES[option]:
+            code = key_part(option, REGISTRIES[option][name])
+            if isinstance(code, dict) and "definitions" in code:  # as user-defined code has
+                codes[f"registered {option}"] = code
+    return codes
 
 
 def _without_observers(callbacks: Any) -> Any:

@@ -7,6 +7,8 @@ import math
 import pandas as pd
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from snn_estimators.energy import HOROWITZ_45NM, measure, summarize
@@ -69,7 +71,11 @@ class TestLinear:
         assert row["accumulates"] == 0
         assert math.isnan(row["spike_rate"])
 
-    @pytest.mark.parametrize("value", [2.0, -1.0, math.nan, math.inf])
+    @settings(derandomize=True, deadline=None, max_examples=25)
+    @given(value=st.floats(width=32).filter(lambda value: value not in (0, 1)))
+    @example(value=math.nan)
+    @example(value=math.inf)
+    @example(value=-1.0)
     def test_whatever_is_not_zero_or_one_is_real(self, value: float) -> None:
         assert only_row(nn.Linear(WIDTH, 3), [ONE, [value, 0, 0, 0]])["accumulates"] == 0
 
@@ -146,6 +152,27 @@ class TestSpikingAttention:
         assert parallel["accumulates"] == recurrent["accumulates"] == 0
         assert parallel["macs"] == pytest.approx(TIMESTEPS * 2 * (1 + 2 + 3) * WIDTH)
         assert recurrent["macs"] == pytest.approx(TIMESTEPS * 3 * 2 * 2 * (WIDTH // 2) ** 2)
+
+    @settings(derandomize=True, deadline=None, max_examples=25)
+    @given(
+        spikes=st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=6),
+        heads=st.sampled_from([1, 2, 4]),
+    )
+    def test_counts_are_those_of_a_loop_over_all_spikes(
+        self, spikes: list[list[bool]], heads: int
+    ) -> None:
+        dim = WIDTH // heads
+        parallel = recurrent = 0
+        for i, query in enumerate(spikes):
+            for head in range(heads):
+                part = slice(head * dim, (head + 1) * dim)
+                recurrent += sum(query[part]) * (sum(query[part]) + dim)
+                for key in spikes[: i + 1]:
+                    score = sum(a and b for a, b in zip(query[part], key[part], strict=True))
+                    parallel += sum(query[part]) + (score > 0) * dim
+        row = only_row(self.core(heads), [list(map(float, row)) for row in spikes])
+        assert row["accumulates_parallel"] == pytest.approx(TIMESTEPS * parallel)
+        assert row["accumulates_recurrent"] == pytest.approx(TIMESTEPS * recurrent)
 
     def test_scores_counted_in_parts_add_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = self.row(2, "parallel")

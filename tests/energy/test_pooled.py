@@ -6,6 +6,8 @@ import warnings
 
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from snn_estimators.energy import measure, summarize
@@ -30,7 +32,7 @@ def spike_gpt(**options: object) -> SpikeGPT:
 BACKBONES = {"decoder": spiking_decoder, "gpt": spike_gpt}
 
 
-@pytest.fixture(params=BACKBONES)
+@pytest.fixture(params=BACKBONES, scope="module")
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -77,9 +79,12 @@ def test_the_backbone_costs_what_it_costs_alone(name: str) -> None:
     assert_frame_equal(ours[rest], alone)
 
 
-@pytest.mark.parametrize("lengths", [(5, 3), (8, 1), (20, 5), (17, 16)])
 @pytest.mark.parametrize("decision", ["mean", "last"])
-def test_padding_does_not_count(name: str, decision: str, lengths: tuple[int, int]) -> None:
+@settings(derandomize=True, deadline=None, max_examples=5)
+@given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=3))
+@example(lengths=[8, 1])
+@example(lengths=[17, 16])
+def test_padding_does_not_count(name: str, decision: str, lengths: list[int]) -> None:
     model = classifier(name, decision)
     apart = [TOKENS[:, :length] for length in lengths]
     assert_frame_equal(measure(model, padded(*lengths)), measure(model, apart))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import itertools
 
 import pytest
@@ -94,13 +96,18 @@ def variant(request):
     return request.param
 
 
-def warmed(variant):
-    """In evaluation mode, after enough training steps for running statistics to mean something."""
-    module = make(variant)
+@functools.cache
+def _warmed(variant):
+    module = make(dict(variant))
     with torch.no_grad():
         for _ in range(3):
             module(tokens())
     return module.eval()
+
+
+def warmed(variant):
+    """In evaluation mode, after enough training steps for running statistics to mean something."""
+    return copy.deepcopy(_warmed(tuple(variant.items())))
 
 
 @torch.no_grad()
@@ -116,7 +123,7 @@ def test_a_changed_token_changes_no_earlier_logit(variant):
 
 
 @torch.no_grad()
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(derandomize=True, deadline=None, max_examples=30)
 @given(mixture=ANYTHING)
 def test_mixtures_of_options_are_causal_and_stream(mixture):
     """Options drawn independently: what nobody thought of trying together."""
@@ -264,6 +271,6 @@ def test_bad_tokens_are_named():
 @torch.no_grad()
 @pytest.mark.parametrize("options", [{}, {"spike_degree": 0, "token_dim": 6}], ids=str)
 def test_no_value_of_a_token_is_read_where_that_would_wait_or_break(options):
-    module = warmed(options)
+    module = make(options, blocks=1, timesteps=2).eval()
     exported = torch.export.export(module, (tokens(),)).module()
     torch.testing.assert_close(exported(tokens()), module(tokens()), rtol=1e-5, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Codes tell ids apart, and temporal codings make spikes of them."""
+"""Codes distinguish ids, and temporal codings make spikes of them."""
 
 from __future__ import annotations
 

@@ -36,6 +36,7 @@ from snn_estimators.nn import (
     register_surrogate,
 )
 from snn_estimators.ops import LIFParameters, lif, spike
+from snn_estimators.persistence.cache_key import parameter_keys
 
 REGISTRIES = (
     *(ENCODINGS, NEURONS, NORMALIZATIONS, POSITION_ENCODINGS, READOUTS, SURROGATES, COUNTERS),
@@ -169,6 +170,26 @@ def test_a_saved_model_has_them(tmp_path):
 
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize(
+    ("option", "register", "before", "after"),
+    [
+        ("neuron", register_neuron, lambda o: Memoryless(1.0), lambda o: Memoryless(2.0)),
+        ("normalization", register_normalization, Scale, nn.LayerNorm),
+        ("readout", register_readout, lambda x: x.amax(0), lambda x: x.amin(0)),
+    ],
+)
+def test_a_cached_fit_is_known_by_the_code(option, register, before, after):
+    model, other = tiny_model(**{f"module__{option}": "changing"}), tiny_model()
+    others = parameter_keys(other)
+    register("changing", before)
+    first = parameter_keys(model)
+    assert parameter_keys(model) == first
+    register("changing", after, replace=True)
+    assert parameter_keys(model) != first
+    assert parameter_keys(other) == others  # it does not use what was registered
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
     ("option", "name"),
     [
         ("neuron", "memoryless"),
@@ -201,7 +222,7 @@ def test_names_are_taken_once():
 @pytest.mark.usefixtures("registered")
 def test_neurons_must_declare_their_cost():
     register_neuron("identity", lambda options: nn.Identity())
-    with pytest.raises(TypeError, match="neuron='identity' makes a Identity, which is no Neuron"):
+    with pytest.raises(TypeError, match="neuron='identity' makes Identity, which is no Neuron"):
         SpikingDecoder(11, 8, neuron="identity")
     register_neuron("nameless", lambda options: Neuron())
     with pytest.raises(NotImplementedError, match="Neuron must define update_cost"):

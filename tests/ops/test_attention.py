@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from snn_estimators.ops import (
     AttentionParameters,
@@ -19,9 +21,10 @@ def spikes(*shape):
     return (torch.rand(*shape) < 0.3).float()
 
 
-@pytest.mark.parametrize("chunk_size", [1, 4, 7, 16, 64])
-def test_any_chunking_is_exact_on_spikes(chunk_size):
-    q, k, v = (spikes(3, 2, 13, 5) for _ in range(3))
+@settings(derandomize=True, deadline=None, max_examples=25)
+@given(chunk_size=st.integers(1, 64), tokens=st.integers(1, 40))
+def test_any_chunking_is_exact_on_spikes(chunk_size, tokens):
+    q, k, v = (spikes(3, 2, tokens, 5) for _ in range(3))
     expected = spiking_attention_reference(q, k, v)
     found = spiking_attention_chunked(q, k, v, chunk_size=chunk_size)
     assert torch.equal(found.out, expected.out)
@@ -57,14 +60,17 @@ def test_quadratic_form_agrees():
 
 
 @pytest.mark.parametrize("decay", [None, DECAY])
-def test_a_sequence_can_be_continued(decay):
-    q, k, v = (spikes(2, 12, 4) for _ in range(3))
-    parameters = AttentionParameters(decay)
+@settings(derandomize=True, deadline=None, max_examples=15)
+@given(cuts=st.lists(st.integers(1, 40), min_size=2, max_size=4))
+def test_a_sequence_can_be_cut_anywhere(decay, cuts):
+    q, k, v = (spikes(2, sum(cuts), 4) for _ in range(3))
+    parameters, state, outs = AttentionParameters(decay), None, []
     whole = spiking_attention(q, k, v, parameters)
-    first = spiking_attention(q[:, :5], k[:, :5], v[:, :5], parameters)
-    rest = spiking_attention(q[:, 5:], k[:, 5:], v[:, 5:], parameters, first.state)
-    torch.testing.assert_close(torch.cat([first.out, rest.out], 1), whole.out)
-    torch.testing.assert_close(rest.state, whole.state)
+    for parts in zip(*(x.split(cuts, 1) for x in (q, k, v)), strict=True):
+        out, state = spiking_attention(*parts, parameters, state)
+        outs.append(out)
+    torch.testing.assert_close(torch.cat(outs, 1), whole.out)
+    torch.testing.assert_close(state, whole.state)
 
 
 def test_bad_arguments_are_named():
