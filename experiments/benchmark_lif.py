@@ -14,7 +14,7 @@ import torch
 from _experiment import write_benchmark
 from spikingjelly.activation_based import functional, neuron, surrogate
 
-from snn_estimators.ops import lif
+from snn_estimators.ops import LIFParameters, lif
 
 SHAPES = {"few steps": (4, 1_000_000), "along tokens": (1024, 4096)}
 
@@ -46,7 +46,8 @@ def main() -> None:
             torch.autograd.grad(node(x), x, gradient)
 
         def ours(x: torch.Tensor = x, gradient: torch.Tensor = gradient) -> None:
-            torch.autograd.grad(lif(x, detach_reset=True).spikes, x, gradient)
+            out = lif(x, LIFParameters(detach_reset=True))
+            torch.autograd.grad(out.spikes, x, gradient)
 
         ours(), theirs()  # compile and warm up
         pairs = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]

@@ -23,16 +23,25 @@ from torch.nn import functional as F
 
 from snn_estimators import SpikeGPT
 from snn_estimators.nn import neurons, rwkv
-from snn_estimators.ops import LIFOutput, WKVOutput, WKVState, lif, wkv
+from snn_estimators.ops import (
+    LIFOutput,
+    LIFParameters,
+    WKVOutput,
+    WKVParameters,
+    WKVState,
+    lif,
+    wkv,
+)
 
 BATCH, CHANNELS, LAYERS, VOCABULARY = 4, 256, 6, 77
 LENGTHS = (256, 1024)
 
 
 def indexing_wkv(
-    time_decay: Tensor, time_first: Tensor, key: Tensor, value: Tensor, state: None = None
+    key: Tensor, value: Tensor, parameters: WKVParameters, state: None = None
 ) -> WKVOutput:
     """Average as RWKV's formula reads."""
+    time_decay, time_first = parameters
     a = b = torch.zeros_like(key[:, 0])
     exponent = torch.full_like(a, -1e38)
     outs = []
@@ -47,7 +56,9 @@ def indexing_wkv(
     return WKVOutput(torch.stack(outs, 1), WKVState(a, b, exponent))
 
 
-def indexing_lif(x: Tensor, v: None = None, **options: object) -> LIFOutput:
+def indexing_lif(
+    x: Tensor, parameters: LIFParameters, state: None = None, *, dim: int
+) -> LIFOutput:
     """Call SpikingJelly's neuron token by token."""
     node = neuron.LIFNode(tau=2.0, surrogate_function=surrogate.ATan(2.0))
     spikes = [node(x[:, t]) for t in range(x.shape[1])]
@@ -94,10 +105,11 @@ def averages(repeats: int) -> pd.DataFrame:
     for tokens in LENGTHS:
         key, value = (torch.randn(BATCH, tokens, CHANNELS, requires_grad=True) for _ in range(2))
         decay = torch.linspace(-5, 3, CHANNELS).requires_grad_()
-        leaves = [decay, torch.zeros(CHANNELS, requires_grad=True), key, value]
+        leaves = [key, value, decay, torch.zeros(CHANNELS, requires_grad=True)]
 
         def run(average: Callable[..., WKVOutput], leaves: list[Tensor] = leaves) -> None:
-            torch.autograd.grad(average(*leaves).out, leaves, torch.ones_like(leaves[2]))
+            out = average(*leaves[:2], WKVParameters(*leaves[2:])).out
+            torch.autograd.grad(out, leaves, torch.ones_like(leaves[0]))
 
         runs = {name: partial(run, average) for name, average in WKV.items()}
         rows.append(compare(f"WKV, {tokens} tokens", runs, repeats))
@@ -111,7 +123,8 @@ def neurons_along_tokens(repeats: int) -> pd.DataFrame:
         x = torch.randn(BATCH, tokens, CHANNELS, requires_grad=True)
 
         def run(scan: Callable[..., LIFOutput], x: Tensor = x) -> None:
-            torch.autograd.grad(scan(x, dim=1, surrogate="atan").spikes, x, torch.ones_like(x))
+            spikes = scan(x, LIFParameters(surrogate="atan"), dim=1).spikes
+            torch.autograd.grad(spikes, x, torch.ones_like(x))
 
         runs = {name: partial(run, scan) for name, scan in LIF.items()}
         rows.append(compare(f"LIF, {tokens} tokens", runs, repeats))

@@ -1,11 +1,15 @@
-"""One checker of numbers and choices: what a value may be, and the sentence if it is not."""
+"""One checker of numbers and choices: what a value may be, and the sentence if it is not.
+
+Choices that a user may add to stand in registries, plain dicts from a name to what it stands for:
+`register` fills them, and `check_choices` takes them as lists of what is allowed.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 __all__ = [
     "check_choices",
@@ -14,16 +18,48 @@ __all__ = [
     "check_optional_numbers",
     "check_shares",
     "check_sizes",
+    "check_whole",
     "is_number",
     "is_whole",
+    "register",
 ]
 
+Entry = TypeVar("Entry")
 
-def check_choices(allowed: Mapping[str, Sequence[Any]], **options: Any) -> None:
+
+def register(
+    registry: dict[str, Entry], kind: str, name: str, entry: Entry, *, replace: bool = False
+) -> None:
+    """Add an entry to a registry.
+
+    Raises
+    ------
+    ValueError
+        If the name is no text, or is taken and not to be replaced.
+
+    Examples
+    --------
+    >>> norms = {"layer": abs}
+    >>> register(norms, "normalization", "layer", round)
+    Traceback (most recent call last):
+        ...
+    ValueError: normalization 'layer' is registered already; choose another name or replace=True.
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"name={name!r} must be a non-empty string.")
+    if name in registry and not replace:
+        raise ValueError(
+            f"{kind} {name!r} is registered already; choose another name or replace=True."
+        )
+    registry[name] = entry
+
+
+def check_choices(allowed: Mapping[str, Collection[Any]], **options: Any) -> None:
     """Raise ValueError for a value that is not among those allowed under its name."""
     for name, value in options.items():
-        if value not in allowed[name] or isinstance(value, bool):
-            raise ValueError(f"{name}={value!r} is unknown; choose one of {list(allowed[name])}.")
+        choices = list(allowed[name])
+        if value not in choices or isinstance(value, bool):
+            raise ValueError(f"{name}={value!r} is unknown; choose one of {choices}.")
 
 
 def check_sizes(**options: Any) -> None:
@@ -59,13 +95,33 @@ def check_flags(**options: Any) -> None:
             raise ValueError(f"{name}={value!r} must be True or False.")
 
 
-def is_whole(value: Any, least: int) -> bool:
-    """Tell a whole number from `least` on; True and 2.0 are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+def check_whole(
+    name: str, value: Any, least: int, *, optional: bool = False, hint: str = ""
+) -> None:
+    """Raise ValueError for a value that is no whole number from `least` on; the hint ends it.
+
+    Examples
+    --------
+    >>> check_whole("folds", 2, 2)
+    >>> check_whole("folds", True, 2, hint="give 2 or more")
+    Traceback (most recent call last):
+    ...
+    ValueError: folds must be a whole number from 2 on, got True: give 2 or more
+    """
+    if not (value is None and optional) and not is_whole(value, least):
+        what = "None or a whole number" if optional and not hint else "a whole number"
+        hint = hint and f": {hint}"
+        raise ValueError(f"{name} must be {what} from {least} on, got {value!r}{hint}")
+
+
+def is_whole(value: Any, least: int | None = None) -> TypeGuard[int]:
+    """Return whether a value is a whole number, from `least` on; True and 2.0 are none."""
+    is_integer = isinstance(value, Integral) and not isinstance(value, bool)
+    return is_integer and (least is None or int(value) >= least)
 
 
 def is_number(value: Any) -> bool:
-    """Tell a real number; True is none."""
+    """Return whether a value is a real number; True is none."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 

@@ -17,6 +17,9 @@ from snn_estimators.estimators import SpikeDecoderLM
 # What a shell starts in the background ignores Ctrl-C, and so would all that is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # sums do not depend on the machine, nor small tests on their neighbours
+# Scripts that tests start import the helpers, too.
+_HELPERS = str(Path(__file__).parent / "helpers")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_HELPERS, os.environ.get("PYTHONPATH")]))
 SHARED = Path(os.environ.get("SNN_ESTIMATORS_SHARED", Path(__file__).parents[2] / "shared"))
 
 

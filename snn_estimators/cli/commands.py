@@ -1,7 +1,7 @@
 """The command line: sweep, fit, models, score, generate, energy, corpora.
 
-Each command reads its options, calls the library and prints what came back. Imports stand inside
-the commands: each waits for what it needs alone.
+Each command reads its options, calls the library and prints the result. Imports stand inside the
+commands, so that each command imports only what it needs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from snn_estimators.cli.options import (
     Clean,
     Device,
     Epochs,
-    Kind,
+    LanguageModelName,
     Length,
     Limit,
     Preset,
@@ -63,18 +63,20 @@ app.command()(sweep)
 def fit(
     corpus: Corpus,
     output: Annotated[
-        str | None, typer.Option(help="Folder or name to save the model under in the end.")
+        str | None, typer.Option(help="Folder or name to save the fitted model under.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name to save it under while it trains, again and again.")
+        str | None, typer.Option(help="Name to save checkpoints under while it trains.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the fit of that --name, or begin it.")
+        bool, typer.Option("--resume", help="Resume the fit of that --name, or start it.")
     ] = False,
     save_every: Annotated[
         int | None, typer.Option(min=1, help="Steps between two checkpoints; default: an epoch.")
     ] = None,
-    kind: Annotated[Kind, typer.Option("--model", help="What to train.")] = Kind.spikedecoder,
+    model: Annotated[
+        LanguageModelName, typer.Option(help="What to train.")
+    ] = LanguageModelName.spikedecoder,
     fixed: Set = None,
     epochs: Epochs = None,
     steps: Steps = None,
@@ -86,9 +88,9 @@ def fit(
     seed: Seed = 0,
 ) -> None:
     """Train a model on text, and save it; the last tenth of the text is held out to score it."""
-    from snn_estimators import estimators
+    from snn_estimators.estimators import language_model_class
     from snn_estimators.model_selection.grids import set_parameters
-    from snn_estimators.persistence.named_run import refuse_taken_name
+    from snn_estimators.persistence.named_run import check_name_is_free
     from snn_estimators.persistence.names import models_home, resolve_name
     from snn_estimators.sweep import prepare_text
     from snn_estimators.text import CharTokenizer
@@ -96,17 +98,17 @@ def fit(
     if output is None and name is None:
         raise ValueError("say where to save the model: --output FOLDER, or --name NAME")
     if name is not None:
-        run = refuse_taken_name(name, resume)  # now, not after hours of training
+        run = check_name_is_free(name, resume)  # before hours of training
         if output is not None and resolve_name(output).resolve() == run.folder.resolve():
             raise ValueError(f"--name {name} saves there already: leave --output out")
     if output is not None:
-        _check_place(output)
+        _check_output(output)
     text = prepare_text(corpus, clean=clean, limit=limit)
-    estimator: Any = estimators.language_model(kind.value)
-    model = estimator() if preset is None else estimator.from_preset(preset)
-    recipe = {
+    kind: Any = language_model_class(model.value)
+    estimator = kind() if preset is None else kind.from_preset(preset)
+    parameters = {
         "tokenizer": CharTokenizer("spikedecoder") if clean else "char",
-        estimator.WINDOW: length,
+        kind.WINDOW: length,
         "device": device,
         "random_state": seed,
         "verbose": 1,
@@ -114,27 +116,28 @@ def fit(
         "resume": resume,
         "save_every_n_steps": save_every,
     } | read_settings(fixed, epochs, steps)
-    set_parameters(model, recipe)
+    set_parameters(estimator, parameters)
     split = len(text) - len(text) // 10
     try:
-        model.fit([text[:split]])
+        estimator.fit([text[:split]])
     except FloatingPointError as error:
-        if output is None or getattr(model, "n_steps_", 0) == 0:
+        if output is None or getattr(estimator, "n_steps_", 0) == 0:
             raise
-        saved = model.save_pretrained(output)
+        saved = estimator.save_pretrained(output)
         raise FloatingPointError(f"{error} The model up to there is saved in {saved}.") from error
-    typer.echo(f"saved in {model.save_pretrained(output) if output else models_home() / str(name)}")
-    if len(model.tokenizer_.transform([text[split:]])[0]) > 1:
-        _print_scores(model, [text[split:]])
+    saved = estimator.save_pretrained(output) if output else models_home() / str(name)
+    typer.echo(f"saved in {saved}")
+    if len(estimator.tokenizer_.transform([text[split:]])[0]) > 1:
+        _print_scores(estimator, [text[split:]])
     else:
         typer.echo("the held-out tenth of the text has no two tokens: too little to score")
 
 
 @app.command()
 def score(model: Model, corpus: Corpus, limit: Limit = None, device: Device = "auto") -> None:
-    """Tell a saved model's perplexity, bits per character and accuracy on text.
+    """Print a saved model's perplexity, bits per character and accuracy on text.
 
-    Text is cleaned first for a model that knows nothing but the 30 symbols.
+    Text is cleaned first for a model that was trained on cleaned text.
     """
     fitted = _load(model, device)
     _print_scores(fitted, [_text_for(fitted, corpus, limit)])
@@ -143,12 +146,14 @@ def score(model: Model, corpus: Corpus, limit: Limit = None, device: Device = "a
 @app.command()
 def generate(
     model: Model,
-    prompt: Annotated[str, typer.Argument(help="Text to go on from.")] = "the ",
+    prompt: Annotated[str, typer.Argument(help="Text to continue.")] = "the ",
     tokens: Annotated[int, typer.Option(min=1, help="Tokens to add.")] = 200,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Of the k likeliest alone.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Of this much probability alone.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Makes the text repeatable.")] = None,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Sample from the k likeliest.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Sample from the likeliest with this total probability.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random numbers.")] = None,
     device: Device = "auto",
 ) -> None:
     """Continue a prompt, writing as it goes."""
@@ -165,7 +170,7 @@ def generate(
         random_state=seed,
         stream=True,
     )
-    # Options and prompt are found good by now, and nothing is printed that an error would spoil.
+    # Options and prompt are checked by now: nothing is printed before an error.
     separator = "" if prompt[-1:].isspace() else _separator(fitted)
     typer.echo(prompt + separator, nl=False)
     for piece in pieces:
@@ -176,7 +181,7 @@ def generate(
 
 @app.command()
 def energy(model: Model, corpus: Corpus, limit: Limit = 20_000, device: Device = "auto") -> None:
-    """Show what one token costs a saved model, layer by layer, on text."""
+    """Show the energy of one token in each layer of a saved model, on text."""
     from snn_estimators.energy import summarize
 
     fitted = _load(model, device)
@@ -217,8 +222,8 @@ def corpora() -> None:
     show(available_corpora())
 
 
-def _check_place(output: str) -> None:
-    """Refuse a place where no model can be saved."""
+def _check_output(output: str) -> None:
+    """Raise an error if no model can be saved there."""
     from snn_estimators.model_selection import check_writable
     from snn_estimators.persistence.model_files import refuse_other_content
     from snn_estimators.persistence.names import resolve_name
@@ -244,14 +249,14 @@ def _load(model: str, device: str) -> Any:
 
 
 def _text_for(model: Any, corpus: str, limit: int | None) -> str:
-    """Load text the way that the model knows it."""
+    """Load text, cleaned if the model was trained on cleaned text."""
     from snn_estimators.sweep import prepare_text
 
     return prepare_text(corpus, clean=_wants_clean(model), limit=limit)
 
 
 def _wants_clean(model: Any) -> bool:
-    """Whether a model's tokenizer learned from cleaned text's symbols alone."""
+    """Whether a model's tokenizer was fitted on cleaned text."""
     tokenizer = model.tokenizer_
     if str(getattr(tokenizer, "alphabet", None)).startswith("spikedecoder"):
         return True
@@ -261,13 +266,13 @@ def _wants_clean(model: Any) -> bool:
 
 
 def _separator(model: Any) -> str:
-    """Return what the model's tokenizer puts between two tokens."""
+    """Return the text that the model's tokenizer puts between two tokens."""
     one, two = model.tokenizer_.decode_stream([0, 0])
     return two.removesuffix(one)
 
 
 def _print_scores(model: Any, documents: list[str]) -> None:
-    """Print the quality of any model, one of an interrupted fit too."""
+    """Print the scores of a model, also of an interrupted fit."""
     from snn_estimators.model_selection.scoring import quality
 
     totals = model.evaluate(documents)
@@ -284,7 +289,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without our signs still gets text
+            stream.reconfigure(errors="replace")  # for a terminal that lacks some characters
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app(arguments)

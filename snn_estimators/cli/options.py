@@ -11,7 +11,7 @@ __all__ = [
     "Clean",
     "Device",
     "Epochs",
-    "Kind",
+    "LanguageModelName",
     "Length",
     "Limit",
     "Preset",
@@ -28,14 +28,15 @@ Clean = Annotated[
 Length = Annotated[int, typer.Option(min=2, help="Context length in tokens.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training text.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Optimizer steps; overrides --epochs.")]
-Preset = Annotated[str | None, typer.Option(help="A named recipe to start from.")]
+Preset = Annotated[str | None, typer.Option(help="A preset of the model to start from.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Seed = Annotated[int, typer.Option(min=0, help="Makes the run repeatable.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Fix a parameter, e.g. blocks=2; repeatable."),
 ]
-Kind = StrEnum("Kind", ["spikedecoder", "spikegpt"])
+# Those of `LANGUAGE_MODELS`, whose import takes too long for a line of help.
+LanguageModelName = StrEnum("LanguageModelName", ["spikedecoder", "spikegpt"])
 
 
 def read_settings(fixed: list[str] | None, epochs: int | None, steps: int | None) -> dict[str, Any]:

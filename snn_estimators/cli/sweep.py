@@ -1,4 +1,4 @@
-"""The command ``sweep``: its options, and what it prints."""
+"""The command ``sweep``: its options and its output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from snn_estimators.cli.options import (
     Clean,
     Device,
     Epochs,
-    Kind,
+    LanguageModelName,
     Length,
     Limit,
     Preset,
@@ -33,7 +33,7 @@ _INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
 def _axis(default: str) -> Any:
-    """Make the option of a parameter that is compared unless --set fixes it."""
+    """Make the option of a parameter that is compared by default."""
     return typer.Option(metavar="V1,V2", help="SpikeDecoder's values to try.", show_default=default)
 
 
@@ -50,7 +50,9 @@ def sweep(
         typer.Option(metavar="NAME=V1,V2", help="Any other parameter's values; repeatable."),
     ] = None,
     fixed: Set = None,
-    kind: Annotated[Kind, typer.Option("--model", help="What to compare.")] = Kind.spikedecoder,
+    model: Annotated[
+        LanguageModelName, typer.Option(help="What to compare.")
+    ] = LanguageModelName.spikedecoder,
     folds: Annotated[int, typer.Option(min=2, help="Contiguous cross-validation folds.")] = 2,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Seeds for each candidate, from --seed on.")
@@ -75,46 +77,46 @@ def sweep(
     device: Device = "auto",
     seed: Seed = 0,
     track: Annotated[
-        str | None, typer.Option(help="Follow each fit: tensorboard or mlflow.")
+        str | None, typer.Option(help="Log each fit to tensorboard or mlflow.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for tables and plots.")] = Path(
         "results/sweep"
     ),
-    store: Annotated[
-        Path | None, typer.Option(help="Folder of the fits; default: .store in --output.")
+    memory: Annotated[
+        Path | None, typer.Option(help="Folder of the fits; default: .memory in --output.")
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Begin anew: forget what is stored of this sweep.")
+        bool, typer.Option("--fresh", help="Start from scratch: delete this sweep's fits.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with what is stored, as without --fresh.")
+        bool, typer.Option("--resume", help="Resume the sweep; the default without --fresh.")
     ] = False,
 ) -> None:
     """Grid-search parameters on real text; leave a perplexity and energy table.
 
-    Interrupted or killed, the same command goes on where it stopped.
+    After an interruption, the same command resumes the sweep.
     """
     if fresh and resume:
-        raise ValueError("--fresh begins anew and --resume goes on: give one of the two")
+        raise ValueError("--fresh starts from scratch, --resume does not: give one of the two")
     axes = {"timesteps": timesteps, "heads": heads, "encoding": encoding}
     listed = [f"{name}={values}" for name, values in axes.items() if values is not None]
-    if listed and kind is not Kind.spikedecoder:
+    if listed and model is not LanguageModelName.spikedecoder:
         raise ValueError(
             "--timesteps, --heads and --encoding are SpikeDecoder's: "
-            f"with --model {kind} use --grid NAME=V1,V2"
+            f"with --model {model} use --grid NAME=V1,V2"
         )
-    with _stopping_in_words():
+    with _report_interrupts():
         from snn_estimators.model_selection import present
         from snn_estimators.sweep import Sweep, TablesNotWrittenError, sweep_model
 
         settings = read_settings(fixed, epochs, steps)
-        recipe: dict[str, Any] = {"device": device, "random_state": seed} | settings
-        model = sweep_model(preset, family=kind, length=length, clean=clean, **recipe)
+        parameters: dict[str, Any] = {"device": device, "random_state": seed} | settings
+        estimator = sweep_model(preset, model=model, length=length, clean=clean, **parameters)
         plan = Sweep(
-            _grid(model, kind, [*listed, *(grid or [])], settings),
+            _grid(estimator, model, [*listed, *(grid or [])], settings),
             corpora or "python-docs",
-            family=kind,
-            estimator=model,
+            model=model,
+            estimator=estimator,
             length=length,
             limit=limit,
             clean=clean,
@@ -125,7 +127,7 @@ def sweep(
             engine=engine,
             n_jobs=jobs,
             track=track,
-            store=store,
+            memory=memory,
             fresh=fresh,
             output=output,
             progress=True,
@@ -138,35 +140,35 @@ def sweep(
             raise
     if not result.table.empty:
         show(present(result.table, brief=True))
-    _tell(result.run, output, plan.store_folder, fresh)
+    _report(result.run, output, plan.memory_folder, fresh)
 
 
-def _tell(run: dict[str, Any], output: Path, store: Path | None, fresh: bool) -> None:
-    """Say what was done, where it is, and what is left to do."""
+def _report(run: dict[str, Any], output: Path, memory: Path | None, fresh: bool) -> None:
+    """Print what was done, where it is, and what is left to do."""
     fits, candidates = run["fits"], run["candidates"]
     if fits["taken_over"]:
         typer.echo(
             f"{fits['taken_over']} of {fits['done']} fits are those of earlier runs "
-            "(--fresh begins anew)"
+            "(--fresh starts from scratch)"
         )
     typer.echo(f"Tables, plots and run.json are in {output}")
     if not run["complete"]:
-        afresh = " without --fresh" if fresh else ""
+        without = " without --fresh" if fresh else ""
         typer.echo(
             f"The budget is spent, and {candidates['done']} of {candidates['planned']} candidates "
-            f"are done: run the same command again{afresh} to go on"
+            f"are done: run the same command again{without} to resume"
         )
-    elif store is not None:
-        here = store.relative_to(Path.cwd()) if store.is_relative_to(Path.cwd()) else store
+    elif memory is not None:
+        here = memory.relative_to(Path.cwd()) if memory.is_relative_to(Path.cwd()) else memory
         typer.echo(
-            f"The fits take {run['store_megabytes']:.1f} MB in {here}, "
-            "which may be deleted when no sweep is to go on from there"
+            f"The fits take {run['memory_megabytes']:.1f} MB in {here}, "
+            "which may be deleted when no sweep is to be resumed from it"
         )
 
 
 @contextmanager
-def _stopping_in_words() -> Iterator[None]:
-    """Take SIGTERM for Ctrl-C, and tell of either in a sentence and an exit code.
+def _report_interrupts() -> Iterator[None]:
+    """Handle SIGTERM as Ctrl-C, and report either by a message and an exit code.
 
     Schedulers, containers and services end a process by SIGTERM: its workers must end with it.
     """
@@ -175,7 +177,7 @@ def _stopping_in_words() -> Iterator[None]:
     def interrupt(_: int, frame: FrameType | None) -> None:
         nonlocal terminated
         terminated = True
-        on_ctrl_c = signal.getsignal(signal.SIGINT)  # a fit may have its own way with it
+        on_ctrl_c = signal.getsignal(signal.SIGINT)  # a fit may handle it
         if callable(on_ctrl_c):
             on_ctrl_c(signal.SIGINT, frame)
         else:
@@ -185,20 +187,20 @@ def _stopping_in_words() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        typer.echo(str(error) or "interrupted before the first fit: nothing was begun", err=True)
+        typer.echo(str(error) or "interrupted before the first fit: nothing was started", err=True)
         raise typer.Exit(_TERMINATED if terminated else _INTERRUPTED) from error
     finally:
         signal.signal(signal.SIGTERM, former)
 
 
-def _grid(model: Any, family: str, listed: list[str], fixed: Iterable[str]) -> dict[str, Any]:
-    """Join what is listed by hand with the default axes that are neither listed nor fixed."""
+def _grid(estimator: Any, model: str, listed: list[str], fixed: Iterable[str]) -> dict[str, Any]:
+    """Merge the listed parameters with the default ones that are neither listed nor fixed."""
     from snn_estimators.model_selection.grids import parse_grid, resolve_parameters
     from snn_estimators.sweep import DEFAULT_GRIDS
 
-    chosen = resolve_parameters(model, parse_grid(listed))
-    settled = resolve_parameters(model, dict.fromkeys(fixed))
+    chosen = resolve_parameters(estimator, parse_grid(listed))
+    settled = resolve_parameters(estimator, dict.fromkeys(fixed))
     for name in chosen.keys() & settled.keys():
         raise ValueError(f"{name!r} is fixed and has values to try, too: give one of the two")
-    axes = resolve_parameters(model, DEFAULT_GRIDS[family])
+    axes = resolve_parameters(estimator, DEFAULT_GRIDS[model])
     return {name: values for name, values in axes.items() if name not in settled} | chosen

@@ -1,4 +1,4 @@
-"""What people see on the screen."""
+"""Tables on the terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def show(table: Any) -> None:
         words = table[name].astype(str).str.contains("[a-zA-Z]{3}").any()
         drawn.add_column(Text(str(name)), justify="left" if words else "right", overflow="fold")
     for row in table.itertuples(index=False):
-        drawn.add_row(*(Text(str(cell)) for cell in row))  # a cell in brackets is no markup
+        drawn.add_row(*(Text(str(cell)) for cell in row))  # cells are no markup
     console = Console()
     # Where the screen is too narrow a long line is better than a squeezed or missing column.
     wide = console.options.update(max_width=1000)

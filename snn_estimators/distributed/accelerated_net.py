@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Self
 
@@ -13,12 +13,12 @@ from skorch.hf import AccelerateMixin
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from snn_estimators.distributed.checkpointing import FollowingFit, LeadingFit, UnsavedFit
+from snn_estimators.distributed.checkpointing import GroupRole
 from snn_estimators.distributed.process_group import ProcessGroup
 from snn_estimators.estimators.training import Split
-from snn_estimators.persistence.description import describe_parameters, digest, digest_of_split
-from snn_estimators.persistence.keeper import Keeper
-from snn_estimators.persistence.named_run import RunCheckpointer, refuse_taken_name
+from snn_estimators.persistence.checkpointing import Checkpointer, Role
+from snn_estimators.persistence.description import describe_parameters
+from snn_estimators.persistence.hashing import hash_arrays, hash_split
 from snn_estimators.text import IGNORED
 
 __all__ = ["accelerated"]
@@ -82,7 +82,7 @@ class _Accelerated(AccelerateMixin):
     callbacks__print_log__sink = None  # of a callback that our nets do not have
     _accelerator: Any
     _processes: ProcessGroup
-    _keeper: Any
+    _checkpointer: Any
     _prepared: nn.Module
     _criteria: list[str]
     optimizer_: Any
@@ -198,17 +198,13 @@ class _Accelerated(AccelerateMixin):
                 self.module_ = self._accelerator.prepare(self.module_)
         if self._n_passes < 2:
             with self._processes.synchronize():
-                pass  # the second pass forward tells the others an order: let none wait in vain
+                pass  # the second pass forward broadcasts an order: no process may wait in vain
         self._n_passes += 1
 
     # Beginning
 
-    def _take_name(self, name: str, resume: bool) -> RunCheckpointer:
-        run = self._processes.from_main(lambda: refuse_taken_name(name, resume))
-        if self._processes.count == 1:
-            return RunCheckpointer(self, run)
-        kind = LeadingFit if self._processes.is_main else FollowingFit
-        return kind(self, run, self._processes)
+    def _role(self) -> Role:
+        return Role() if self._processes.count == 1 else GroupRole(self._processes)
 
     def _draw_seed(self) -> int:
         return self._processes.from_main(super()._draw_seed)
@@ -230,8 +226,8 @@ class _Accelerated(AccelerateMixin):
         split = super().get_split_datasets(X, y, **fit_params)
         if isinstance(X, Split):
             return split
-        self._agree("data", digest(*_content(X)))
-        self._agree("sides of train_split (give it a random_state)", digest_of_split(split))
+        self._agree("data", hash_arrays(*_content(X)))
+        self._agree("sides of train_split (give it a random_state)", hash_split(split))
         return split
 
     def _agree(self, what: str, value: str) -> None:
@@ -243,20 +239,17 @@ class _Accelerated(AccelerateMixin):
             )
 
     def _train(
-        self, dataset: Any, method: str, keeper: Keeper | None = None, **fit_params: Any
+        self, dataset: Any, method: str, checkpointer: Checkpointer, **fit_params: Any
     ) -> Self:
         self._initialize_accelerator()  # unless `initialize` has
-        if self._processes.count == 1:
-            return super()._train(dataset, method, keeper, **fit_params)
-        with UnsavedFit() if keeper is None else nullcontext(keeper) as shared:
-            return super()._train(dataset, method, shared, **fit_params)
+        return super()._train(dataset, method, checkpointer, **fit_params)
 
     # Steps
 
     def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
         """Run the module, and prepare to add up its gradients if there will be any."""
         module = self._prepared if torch.is_grad_enabled() else self.module_
-        return module(x.to(self._device))
+        return module(x.to(self.device_))
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Compute loss and gradients of a batch, each process those of its share."""
@@ -268,7 +261,7 @@ class _Accelerated(AccelerateMixin):
             # Gradients are about to be averaged over processes; they are to be added up.
             self.accelerator.backward(loss * self._processes.count)
         self._step_loss = float(step["loss"])
-        self._step_lr = float(self.optimizer_.param_groups[0]["lr"])
+        self._position.lr = float(self.optimizer_.param_groups[0]["lr"])
         return step
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
@@ -292,9 +285,9 @@ class _Accelerated(AccelerateMixin):
                 loss = 0 * y_pred.sum()
             tally.loss = float(loss.detach())
             if self._processes.count > 1:
-                tally.interrupts = float(self._keeper.interrupt.noted)
+                tally.interrupts = float(self._checkpointer.interrupt.noted)
         if tally.interrupts:
-            self._keeper.interrupt.pending = True
+            self._checkpointer.interrupt.pending = True
         return {"loss": torch.tensor(tally.loss), "y_pred": y_pred}, loss
 
     def _share(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, float]:
@@ -321,8 +314,8 @@ class _Accelerated(AccelerateMixin):
         if self._processes.count == 1:
             yield
             return
-        told = (self._generator_states()[0], self._position.steps, self._processes.index)
-        with self._private_generators(int(digest(*told)[:8], 16)):
+        parts = (self._generator_states()[0], self._position.steps, self._processes.index)
+        with self._private_generators(int(hash_arrays(*parts)[:8], 16)):
             yield
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:

@@ -50,7 +50,7 @@ class DataParallel(BaseEstimator):
     -----
     `n` processes with a `batch_size` of `b` do what one does with ``n * b``, up to the rounding of
     sums: they draw the same batches, each computes every n-th row, the loss is the mean over all
-    tokens of the batch, and so are the losses and the tokens per second that are told. Three
+    tokens of the batch, and so are the losses and the tokens per second that are logged. Three
     things differ: dropout draws other masks; batch and power normalisation count within each
     process's share, and process 0's running statistics are kept; and callbacks see a ``y_pred`` of
     the share alone.
@@ -62,7 +62,7 @@ class DataParallel(BaseEstimator):
 
     What stops one process stops all: Ctrl-C and callbacks at the end of the same step, an
     exception as soon as they meet again. (A process that fails within the backward pass, say for
-    want of memory, cannot tell: the others end when it does.)
+    want of memory, cannot say so: the others end when it does.)
 
     What ``accelerate config`` or an ``Accelerator`` of the script's own says of devices and of
     bf16 holds. fp16, gradient accumulation and sharded models (DeepSpeed, FSDP) are refused, and

@@ -1,7 +1,7 @@
-"""What the processes of one data-parallel training tell each other.
+"""What the processes of one data-parallel training exchange.
 
-All of them run the same program. Wherever they meet, each first tells whether it is still well, so
-that a failure in one of them ends the training in all, and none waits for what will not come.
+All of them run the same program. Wherever they meet, each first reports whether it is still well,
+so that a failure in one of them ends the training in all, and none waits for what will not come.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def find_accelerator() -> Any:
         )
     if not PartialState._shared_state:  # which has its devices otherwise
         _check_devices()
-    # Without a GPU accelerate joins processes only if it is told that the CPU is meant.
+    # Without a GPU accelerate joins processes only if asked for the CPU.
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
         # That is `Processes.share`'s, at a time when all processes are known to be well.
@@ -102,7 +102,7 @@ class ProcessGroup:
         self.index: int = accelerator.process_index
         self._known: BaseException | None = None  # what all of them are failing with
         self._is_cut_off = False
-        # Had before it is needed: to tell the others that memory has run out must take none.
+        # Had before it is needed: reporting that memory has run out must take none.
         if self.count > 1:
             self._sums = torch.zeros(4, dtype=torch.float64, device=accelerator.device)
 
@@ -151,8 +151,8 @@ class ProcessGroup:
                 raise
             raise failure from lost
         if n_failed:
-            told = self._gather(_describe(failure) if is_error else None)
-            failure = failure if is_error else RuntimeError(_first(told))
+            reports = self._gather(_describe(failure) if is_error else None)
+            failure = failure if is_error else RuntimeError(_first(reports))
         elif n_stopped and not is_interrupt:
             failure = KeyboardInterrupt()
         if failure is not None:
@@ -184,9 +184,15 @@ class ProcessGroup:
             pass
         return any(other != value for other in self._gather(value))
 
+    def any_true(self, value: bool) -> bool:
+        """Return whether something is true in any of the processes."""
+        with self.synchronize():
+            pass
+        return any(self._gather(value))
+
     @contextmanager
     def exposed(self) -> Iterator[None]:
-        """Run a block in which processes meet where they cannot tell that they failed.
+        """Run a block in which processes meet where they cannot report that they failed.
 
         If it fails, the others learn of it when this process ends, as it has to.
         """
@@ -221,6 +227,6 @@ def _describe(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _first(told: list[str | None]) -> str:
-    index = next(i for i, words in enumerate(told) if words is not None)
-    return f"The training ended in all processes, as process {index} failed: {told[index]}"
+def _first(reports: list[str | None]) -> str:
+    index = next(i for i, words in enumerate(reports) if words is not None)
+    return f"The training ended in all processes, as process {index} failed: {reports[index]}"

@@ -3,7 +3,7 @@
 `measure` runs a module on tokens and returns a table, a row a layer; `summarize` adds it up;
 `ann_twin` and `rwkv_twin` give the same network without spikes, from its dimensions alone, and
 `spike_gpt_twins` both of them for a SpikeGPT; `theoretical` goes through the published estimate of
-the SpikeDecoder and what is wrong with it.
+the SpikeDecoder and what is wrong with it; `register_counter` has a new type of layer counted.
 
 The rules, and where they come from:
 
@@ -34,19 +34,27 @@ sums, differences of token shifts, and the exponentials, divisions and roots ins
 gates, GELU, codes and norms, with the maxima and differences that keep exponentials finite.
 """
 
+from snn_estimators.energy.counters import Counter, FoldedNormCounter, Operations, Tokens
 from snn_estimators.energy.meter import EnergyMeter, measure, spike_rates, summarize
 from snn_estimators.energy.profiles import HOROWITZ_45NM, PROFILES, EnergyProfile
 from snn_estimators.energy.published import SpikeRates, theoretical
+from snn_estimators.energy.registry import COUNTERS, register_counter
 from snn_estimators.energy.twin import ann_twin, rwkv_twin, spike_gpt_twins
 
 __all__ = [
+    "COUNTERS",
     "HOROWITZ_45NM",
     "PROFILES",
+    "Counter",
     "EnergyMeter",
     "EnergyProfile",
+    "FoldedNormCounter",
+    "Operations",
     "SpikeRates",
+    "Tokens",
     "ann_twin",
     "measure",
+    "register_counter",
     "rwkv_twin",
     "spike_gpt_twins",
     "spike_rates",

@@ -42,7 +42,7 @@ class SpikingCoreCounter(Counter):
         self.decays = {"parallel": 0, "recurrent": 0}
         self.dense = {"parallel": 0, "recurrent": 0}
 
-    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
         """Take in one call."""
         q, k, v = args[:3]
         for x in (q, k, v):
@@ -58,9 +58,9 @@ class SpikingCoreCounter(Counter):
         self.dense["parallel"] += steps * (2 * pairs * width)
         self.dense["parallel"] += decaying * steps * heads * (pairs - tokens.count)
         if self.stream.binary:
-            self._see_spikes(*(split_heads(tokens.silence(x), heads) for x in (q, k, v)))
+            self._observe_spikes(*(split_heads(tokens.silence(x), heads) for x in (q, k, v)))
 
-    def _see_spikes(self, q: Tensor, k: Tensor, v: Tensor) -> None:
+    def _observe_spikes(self, q: Tensor, k: Tensor, v: Tensor) -> None:
         """Take in spikes of shape [time, batch, heads, sequence, head_dim]."""
         dim = q.shape[-1]
         queries, keys, values = (x.sum(-1, dtype=torch.int64) for x in (q, k, v))
@@ -98,7 +98,7 @@ class SoftmaxCoreCounter(Counter):
         super().__init__(core=core)
         self.macs = 0
 
-    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
         """Take in one call."""
         query = args[0]
         macs = 2 * causal_pairs(tokens) * query.shape[-1]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_estimators.nn.head import Head
-from snn_estimators.nn.neurons import LIF
+from snn_estimators.nn.neurons import Neuron
 
 
 class Operations(NamedTuple):
@@ -51,8 +51,9 @@ class Tokens:
             return x
         if x.shape[-3:-1] != self.valid.shape:
             raise ValueError(
-                f"a layer sees values of shape {tuple(x.shape)}, where padding cannot be told from "
-                f"tokens of shape {tuple(self.valid.shape)}; measure it in batches without padding."
+                f"a layer sees values of shape {tuple(x.shape)}, where padding cannot be "
+                f"distinguished from tokens of shape {tuple(self.valid.shape)}; measure it in "
+                "batches without padding."
             )
         return x.masked_fill(~self.valid[..., None], 0)
 
@@ -86,7 +87,7 @@ class Stream:
 
 
 def is_binary(x: Tensor) -> bool:
-    """Say whether every value is exactly 0 or 1. Silence is."""
+    """Return whether every value is exactly 0 or 1, as in silence."""
     low, high = x.aminmax()
     return bool(low >= 0) and bool(high <= 1) and torch.equal(x * x, x)
 
@@ -97,7 +98,7 @@ class Counter:
     Parameters
     ----------
     **watched : nn.Module
-        Modules to watch, each under the name that `see` gets to know it by.
+        Modules to watch, each under the name that `observe` gets to know it by.
     """
 
     kind = "encoding"
@@ -107,7 +108,7 @@ class Counter:
         self.stream = Stream()
         self.twin_macs = 0.0
 
-    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
         """Take in one call of a watched module."""
         self.stream.add(output, tokens)
 
@@ -140,7 +141,7 @@ class LinearCounter(Counter):
         super().__init__(linear=linear)
         self.linear, self.kind, self.in_twin = linear, kind, in_twin
 
-    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
         """Take in one call."""
         self.stream.add(args[0], tokens)
         self.twin_macs += self.in_twin * tokens.count * self.linear.weight.numel()
@@ -156,8 +157,8 @@ class LinearCounter(Counter):
 class HeadCounter(Counter):
     """The last linear map, booked by the spikes in front of the readout.
 
-    Mean and sum over the timesteps commute with the map, so hardware adds a row of weights for each
-    spike as it comes and never sees the mean. Real numbers are read first and multiplied once.
+    Sums over the timesteps commute with the map, so hardware adds a row of weights for each spike
+    as it comes and never sees the sum. Other readouts, and real numbers, are read first.
 
     Parameters
     ----------
@@ -171,12 +172,12 @@ class HeadCounter(Counter):
         self.head = head
         self.read = Stream()
 
-    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
         """Take in one call of the head or a part of it."""
         match which:
             case "neuron":
-                unread = self.head.readout == "final" and not self.head.read_first
-                self.stream.add(output[-1:] if unread else output, tokens)
+                steps = slice(None) if self.head.read_first else self.head.readout.steps
+                self.stream.add(output[steps], tokens)
             case "linear":
                 self.read.add(args[0], tokens)
             case _:
@@ -186,8 +187,10 @@ class HeadCounter(Counter):
     def synaptic(self, attention: str) -> Operations:
         """Count synaptic operations."""
         fan_out = self.head.linear.out_features
-        if self.stream.binary:
-            return Operations(accumulates=self.stream.spikes * fan_out)
+        spikes_pass = self.head.readout.additive or self.head.read_first
+        seen = self.stream if spikes_pass else self.read
+        if seen.binary:
+            return Operations(accumulates=seen.spikes * fan_out)
         return Operations(macs=self.read.size * fan_out)
 
 
@@ -205,41 +208,38 @@ class DecisionCounter(LinearCounter):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear, "head")
 
-    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
         """Take in one call, on features of shape [documents, features]."""
         pooled = args[0][None]
         documents = Tokens(torch.zeros(pooled.shape[:2]))  # each as if it were a token
-        super().see(which, (pooled,), output, documents)
+        super().observe(which, (pooled,), output, documents)
 
 
 class NeuronCounter(Counter):
-    r"""Leak, input, threshold and reset of LIF neurons, at every timestep.
+    """Updates of neurons, each at the price that the neuron itself declares.
 
-    Measured from `v_reset` in units of :math:`1/\tau`, threshold alike, a step is
-    :math:`u \leftarrow u - u/\tau + x`, a comparison and a reset. The comparison is an accumulate;
-    the rest a MAC, or two accumulates where :math:`\tau` is a power of two (a shift), or nothing
-    for :math:`\tau = 1`, which has no memory. A soft reset adds one accumulate a spike.
+    Neurons along the tokens are updated once a token, at the price of a timestep's.
 
     Parameters
     ----------
-    neuron : LIF
+    neuron : Neuron
     """
 
     kind = "neuron"
 
-    def __init__(self, neuron: LIF) -> None:
+    def __init__(self, neuron: Neuron) -> None:
         super().__init__(neuron=neuron)
-        self.lif = neuron
+        self.watched_neuron = neuron
+
+    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+        """Take in one call."""
+        self.stream.add(self.watched_neuron.emitted(output), tokens)
 
     def neuron(self) -> Operations:
         """Count neuron updates."""
-        updates, soft = self.stream.size, self.lif.v_reset is None
-        compared_and_reset = updates + soft * self.stream.spikes
-        if self.lif.tau == 1:
-            return Operations(compared_and_reset)
-        if math.log2(self.lif.tau).is_integer():
-            return Operations(compared_and_reset + 2 * updates)
-        return Operations(compared_and_reset, updates)
+        cost, updates = self.watched_neuron.update_cost(), self.stream.size
+        accumulates = cost.accumulates * updates + cost.per_spike * self.stream.spikes
+        return Operations(accumulates, cost.macs * updates)
 
 
 class LayerNormCounter(Counter):
@@ -260,7 +260,7 @@ class LayerNormCounter(Counter):
         self.affine = norm.elementwise_affine
         self.seen = 0
 
-    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
         """Take in one call."""
         self.seen += tokens.number(output)
         self.stream.binary = False
@@ -280,6 +280,6 @@ class FoldedNormCounter(Counter):
 
     kind = "norm"
 
-    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
         """Take in one call."""
         self.stream.binary = False

@@ -1,4 +1,4 @@
-"""The meter: watches a module run and writes down what each layer costs."""
+"""The meter: observes a module and tabulates what each layer costs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from snn_estimators._validation import check_choices
 from snn_estimators.energy.counters import Counter, Tokens
 from snn_estimators.energy.profiles import HOROWITZ_45NM, EnergyProfile, resolve_profile
 from snn_estimators.energy.registry import counter_for, uncounted
@@ -59,8 +60,7 @@ class EnergyMeter:
         profile: EnergyProfile | str = HOROWITZ_45NM,
         attention: str = "recurrent",
     ) -> None:
-        if attention not in FORMS:
-            raise ValueError(f"attention={attention!r} is unknown; choose one of {list(FORMS)}.")
+        check_choices({"attention": FORMS}, attention=attention)
         self.module, self.profile, self.attention = module, resolve_profile(profile), attention
         self.tokens_seen = 0
         self._tokens: Tokens | None = None
@@ -75,7 +75,8 @@ class EnergyMeter:
                 self._counters[name or type(child).__name__] = counter
         if missing := uncounted(rest):
             warnings.warn(
-                f"the energy of {', '.join(missing)} is not counted: no counter knows such layers.",
+                f"the energy of {', '.join(missing)} is not counted: no counter knows such layers; "
+                "see snn_estimators.energy.register_counter.",
                 stacklevel=2,
             )
 
@@ -156,7 +157,7 @@ class EnergyMeter:
         @torch.no_grad()
         def report(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             if self._tokens is not None and self._tokens.count:
-                counter.see(which, args, output, self._tokens)
+                counter.observe(which, args, output, self._tokens)
 
         return report
 

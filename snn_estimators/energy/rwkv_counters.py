@@ -6,26 +6,13 @@ from typing import Any
 
 from torch import nn
 
-from snn_estimators.energy.counters import Counter, NeuronCounter, Operations, Tokens
+from snn_estimators.energy.counters import Counter, Operations, Tokens
 from snn_estimators.nn.spike_gpt import SpikeGPTBlock
 
 TIME_MIXING_MACS = 3 + 6 + 1
 """A channel and token: three token shifts, the WKV recurrence, a gate."""
 CHANNEL_MIXING_MACS = 2 + 4 + 1
 """A channel and token: two token shifts, the squares of a layer four times as wide, a gate."""
-
-
-class TokenNeuronCounter(NeuronCounter):
-    """Neurons along the tokens: an update a token, at the price of a timestep's.
-
-    Parameters
-    ----------
-    neuron : TokenLIF
-    """
-
-    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call; its output is spikes and membranes."""
-        self.stream.add(output.spikes, tokens)
 
 
 class MixingCounter(Counter):
@@ -60,7 +47,7 @@ class MixingCounter(Counter):
         super().__init__(mixing=mixing)
         self.macs = macs
 
-    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
         """Take in one call."""
         self.stream.binary = False
         self.twin_macs += self.macs * tokens.number(args[0])
@@ -90,7 +77,7 @@ class ResidualCounter(Counter):
             channel_mixing=block.channel_neuron or block.channel_mixing,
         )
 
-    def see(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
         """Take in one call of what comes last before a sum; its output has a state beside it."""
         added, _ = output
         self.stream.add(added, tokens)

@@ -8,35 +8,35 @@ from snn_estimators.estimators.spike_decoder import SpikeDecoderLM
 from snn_estimators.estimators.spike_gpt import SpikeGPTLM
 
 __all__ = [
-    "FAMILIES",
+    "LANGUAGE_MODELS",
     "LanguageModel",
     "SpikeDecoderClassifier",
     "SpikeDecoderLM",
     "SpikeGPTClassifier",
     "SpikeGPTLM",
-    "language_model",
+    "language_model_class",
 ]
 
-FAMILIES: Mapping[str, type[LanguageModel]] = {
+LANGUAGE_MODELS: Mapping[str, type[LanguageModel]] = {
     "spikedecoder": SpikeDecoderLM,
     "spikegpt": SpikeGPTLM,
 }
-"""The language models under the names that command line and sweeps know them by."""
+"""The language models by the names that sweeps and the command line call `model`."""
 
 
-def language_model(family: str) -> type[LanguageModel]:
-    """Return the estimator class of a family.
+def language_model_class(name: str) -> type[LanguageModel]:
+    """Return the class of a language model by its short name.
 
     Raises
     ------
     ValueError
-        If there is no such family.
+        If no language model has this name.
 
     Examples
     --------
-    >>> language_model("spikegpt").__name__
+    >>> language_model_class("spikegpt").__name__
     'SpikeGPTLM'
     """
-    if family not in FAMILIES:
-        raise ValueError(f"There is no model {family!r}: choose one of {list(FAMILIES)}.")
-    return FAMILIES[family]
+    if name not in LANGUAGE_MODELS:
+        raise ValueError(f"There is no model {name!r}: choose one of {list(LANGUAGE_MODELS)}.")
+    return LANGUAGE_MODELS[name]

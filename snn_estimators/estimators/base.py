@@ -218,7 +218,7 @@ class SklearnNet(NeuralNet):
     # Device
 
     @property
-    def _device(self) -> torch.device:
+    def device_(self) -> torch.device:
         """Where the fitted module is."""
         return next(self.module_.parameters(), torch.empty(0)).device
 

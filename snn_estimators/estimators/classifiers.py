@@ -76,7 +76,7 @@ class SpikeDecoderClassifier(TextClassifier):
     save_every_n_steps : int, optional
         Steps between two states in the memory; about one an epoch by default.
     memory : str, path or joblib.Memory, optional
-        A folder that keeps fits; see `SpikeDecoderLM`. A pretrained model is told by its content,
+        Folder of finished fits; see `SpikeDecoderLM`. A pretrained model counts by its content,
         wherever it comes from.
     **kwargs
         Parameters of components and further ones of `skorch.NeuralNet`.

@@ -13,7 +13,7 @@ from sklearn.frozen import FrozenEstimator
 from torch import nn
 
 from snn_estimators.estimators.language_model import LanguageModel
-from snn_estimators.persistence.stable_hash import identity
+from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.text import BaseTokenizer
 
 __all__ = ["adopt_backbone", "adopt_tokenizer", "identity_of_pretrained", "resolve_pretrained"]
@@ -50,12 +50,12 @@ def resolve_pretrained(given: Any, kind: type[LanguageModel]) -> LanguageModel |
 
 
 def identity_of_pretrained(model: LanguageModel | None) -> Any:
-    """Return what tells apart all that a classifier adopts from a pretrained model."""
+    """Return what distinguishes all that a classifier adopts from a pretrained model."""
     if model is None:
         return None
     tokenizer = None if model.tokenizer is None else model.tokenizer_.to_dict()
     parameters = dict(sorted(model.get_params_for("module").items()))
-    return identity([model.module_, model.module, parameters, tokenizer])
+    return canonical([model.module_, model.module, parameters, tokenizer])
 
 
 def adopt_tokenizer(

@@ -186,5 +186,5 @@ def warn_of_singles(labels: Labels) -> None:
             + (f" (and so for {len(singles) - 1} more classes)" if len(singles) > 1 else "")
             + ": too few to learn the class, and no split can have it on both sides.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=3,
         )

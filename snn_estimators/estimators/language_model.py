@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence, Sized
-from functools import partial
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -24,10 +23,13 @@ from snn_estimators.estimators.token_windows import (
     equal_length_batches,
     window_lengths,
 )
-from snn_estimators.persistence.checkpointing import SavedFit
-from snn_estimators.persistence.named_run import RunCheckpointer, refuse_taken_name
-from snn_estimators.persistence.run_folder import check_name
-from snn_estimators.persistence.stable_hash import identity_of_documents
+from snn_estimators.persistence.cache_key import why_not_cacheable
+from snn_estimators.persistence.checkpointing import Checkpointer
+from snn_estimators.persistence.fit_cache import fit_key
+from snn_estimators.persistence.hashing import hash_documents
+from snn_estimators.persistence.named_run import NamedRun, check_name_is_free
+from snn_estimators.persistence.names import models_home
+from snn_estimators.persistence.run_folder import RunFolder, check_name
 from snn_estimators.text import BaseTokenizer, Ids
 
 __all__ = ["LanguageModel"]
@@ -152,33 +154,40 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         """
         if self.warm_start and self.initialized_:
             return self._fit_further(X, "fit", fit_params)
-        self._check_parameters(fit_params)
-        if resume and self.name is None:
-            raise ValueError("resume=True needs a name to resume: set the parameter name.")
-        if self.name is None:
-            documents = self._check_X(X, reset=True)
-            fit = partial(self._fit_anew, documents, fit_params)
-            return self._fit_by_memory(fit, partial(_told, documents), fit_params)
-        named = self._take_name(self.name, self.resume if resume is None else resume)
-        documents = self._check_X(X, reset=True)
-        with named as keeper:
-            return keeper.carry_out(partial(self._fit_anew, documents, fit_params))
-
-    def _take_name(self, name: str, resume: bool) -> RunCheckpointer:
-        return RunCheckpointer(self, refuse_taken_name(name, resume))
-
-    def _fit_anew(
-        self, documents: Any, fit_params: dict[str, Any], keeper: SavedFit | None
-    ) -> Self:
-        tokenizer, tokens = self._learn_or_recall_tokens(documents, keeper)
-        self._check_enough(tokens)
-        with self._private_generators(self._draw_seed()):
+        documents = self._validate(X, y, fit_params, resume)
+        with (
+            self._open_checkpointer(documents, fit_params) as checkpointer,
+            self._private_generators(self._draw_seed()),
+        ):
+            tokenizer, tokens = self._fit_tokenizer(documents, checkpointer)
+            self._check_enough(tokens)
             self.initialize()
             if tokenizer is not None:
                 self.tokenizer_ = tokenizer
-            if keeper is not None and keeper.finished:
-                return keeper.restore_finished(self)
-            return self._train(self.get_dataset(tokens), "fit", keeper, **fit_params)
+            if not checkpointer.restore_finished(self):
+                self._train(self.get_dataset(tokens), "fit", checkpointer, **fit_params)
+        return self
+
+    def _validate(
+        self, X: Any, y: Any, fit_params: Mapping[str, Any], resume: bool | None = None
+    ) -> list[str] | Ids | list[Ids]:
+        """Check parameters, name and documents, and return the documents."""
+        self._check_parameters(fit_params)
+        if resume and self.name is None:
+            raise ValueError("resume=True needs a name to resume: set the parameter name.")
+        if self.name is not None:
+            name, may_resume = self.name, self.resume if resume is None else resume
+            self._role().from_main(lambda: check_name_is_free(name, may_resume))
+        return self._check_X(X, reset=True)
+
+    def _open_checkpointer(self, data: Any, fit_params: Mapping[str, Any]) -> Checkpointer:
+        """Return what saves a fit: under its `name`, in the `memory`, or nowhere."""
+        if self.name is None:
+            return super()._open_checkpointer(data, fit_params)
+        return Checkpointer(NamedRun(self, RunFolder(models_home() / self.name)), self._role())
+
+    def _data_key(self, data: Any) -> dict[str, Any]:
+        return {"X": hash_documents(data)}
 
     def partial_fit(self, X: Any, y: Any = None, classes: None = None, **fit_params: Any) -> Self:
         """Train for another `max_epochs` (or `max_steps`), from where the last training stopped.
@@ -204,11 +213,11 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         tokens = self._tokenize(self._check_X(X))
         self._check_enough(tokens)
         states = getattr(self, "_states_after_training", None)
-        with self._private_generators(self._draw_seed() if states is None else states):
-            return self._train(self.get_dataset(tokens), method, **fit_params)
-
-    def _told(self, X: Any, y: Any = None) -> dict[str, Any]:
-        return _told(self._check_X(X, reset=True))
+        with (
+            Checkpointer(role=self._role()) as checkpointer,
+            self._private_generators(self._draw_seed() if states is None else states),
+        ):
+            return self._train(self.get_dataset(tokens), method, checkpointer, **fit_params)
 
     def check(self, X: Any) -> None:
         """Refuse what cannot be fitted, without fitting: a second's work before hours of it.
@@ -234,10 +243,10 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         ValueError: heads=3 must divide ...
         """
         trial = clone(self)
-        trial._check_parameters({})
-        if trial.name is not None:
-            refuse_taken_name(trial.name, trial.resume)
-        _, tokens = trial._learn_tokens(trial._check_X(X, reset=True))
+        documents = trial._validate(X, None, {})
+        if trial.memory is not None and not why_not_cacheable(trial):
+            fit_key(trial, {}, {})  # raises if a parameter has no hash
+        _, tokens = trial._learn_tokens(documents)
         trial._check_enough(tokens)
         with trial._private_generators(0):
             trial.initialize()
@@ -311,8 +320,3 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
     ) -> Tensor:
         """Return the mean loss of the batch's tokens; a skorch hook."""
         return self.criterion_(y_pred.flatten(0, 1), y_true.to(y_pred.device).flatten())
-
-
-def _told(documents: list[str] | Ids | list[Ids]) -> dict[str, Any]:
-    """Tell the data of a fit, for its key in a memory."""
-    return {"X": identity_of_documents(documents)}

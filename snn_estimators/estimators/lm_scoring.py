@@ -105,7 +105,7 @@ class LanguageModelScoring(TrainedNet):
     def bits_per_character(self, X: Any) -> float:
         """Return the bits needed for X over its characters.
 
-        They compare across tokenizers only where `evaluate` tells an ``unknown_rate`` of (nearly)
+        They compare across tokenizers only where `evaluate` returns an ``unknown_rate`` of (nearly)
         0: an unknown token pays for none of the characters that it hides, so a tokenizer that
         knows less of the text may look better than it is.
 
@@ -235,15 +235,15 @@ class LanguageModelScoring(TrainedNet):
         if rate == 0:
             return tokens
         warn_above, refuse_above = self.tokenizer_.unknown_limits
-        told = f"{rate:.1%} of the tokens of X are unknown to the model's tokenizer"
+        share = f"{rate:.1%} of the tokens of X are unknown to the model's tokenizer"
         if rate > refuse_above:
             raise ValueError(
-                f"{told}, so a score would say nothing: fit the model on text with those "
+                f"{share}, so a score would say nothing: fit the model on text with those "
                 "characters, or clean X (TextCleaner) as the training text was."
             )
         if rate > warn_above:
             warnings.warn(
-                f"{told}: all count as one symbol, so the scores do not compare with those of a "
+                f"{share}: all count as one symbol, so the scores do not compare with those of a "
                 "model that knows them.",
                 UserWarning,
                 stacklevel=3,

@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from sklearn.base import clone
+from skorch.history import History
 
 from snn_estimators._files import OtherKindError, read_json
 from snn_estimators.estimators.training import TrainedNet
-from snn_estimators.persistence.atomic_folder import alone_at, mend, stamp, write_folder
+from snn_estimators.persistence.atomic_folder import (
+    folder_version,
+    locked_folder,
+    recover_folder,
+    write_folder,
+)
 from snn_estimators.persistence.catalog import not_there
 from snn_estimators.persistence.model_files import (
     CONFIG,
@@ -76,7 +82,7 @@ class PretrainedIO(TrainedNet):
                 "or path."
             )
         title, argument = folder.resolve().name, load_argument(name_or_path)
-        with alone_at(folder):
+        with locked_folder(folder):
             refuse_other_content(folder)
             write_folder(folder, lambda draft: write_model(self, draft, title, argument))
         return folder
@@ -109,7 +115,7 @@ class PretrainedIO(TrainedNet):
         estimator
             Fitted; its scores are those of the one that was saved. `partial_fit` goes on with a
             fresh optimizer. `interrupted_` is False, as no fit was interrupted here; the model
-            card tells of one that was. `name`, `resume`, `save_every_n_steps` and `memory` are the
+            card says so. `name`, `resume`, `save_every_n_steps` and `memory` are the
             defaults again unless they are given: what is fitted anew is another fit.
 
         Raises
@@ -148,7 +154,7 @@ class PretrainedIO(TrainedNet):
                 f"The parameters in {folder / CONFIG}{given} make no {cls.__name__}: {error}"
             ) from error
         load_weights(plain(estimator.module_), folder, config["weights_sha256"])
-        estimator.history_ = history
+        estimator.history_ = History(history)
         if tokenizer is not None:
             estimator.tokenizer_ = tokenizer
         # An old Ctrl-C is no reason to stop whoever scores the model now.
@@ -200,20 +206,20 @@ def _read(
     """Let `read` read the folder of a model; again if it was replaced or deleted meanwhile."""
     while True:
         folder = model_folder(name_or_path, checkpoint)
-        before = stamp(folder)
+        before = folder_version(folder)
         if before is None:
             continue
         try:
             model = read(folder)
         except (FileNotFoundError, ValueError) as error:
-            if stamp(folder) != before:
+            if folder_version(folder) != before:
                 continue
             others = other_steps(folder)
             if not others or isinstance(error, OtherKindError):
                 raise
             kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
             raise kind(f"{error} Other checkpoints of this fit are at steps {others}.") from error
-        if not mend(folder) or stamp(folder) == before:
+        if not recover_folder(folder) or folder_version(folder) == before:
             return model
 
 
@@ -238,7 +244,7 @@ def model_folder(name_or_path: str | os.PathLike[str], checkpoint: str | int | N
     folder = resolve_name(name_or_path)
     if is_run(folder):
         return RunFolder(folder).choose("latest" if checkpoint is None else checkpoint)
-    if not mend(folder):
+    if not recover_folder(folder):
         raise FileNotFoundError(not_there(name_or_path, folder))
     if checkpoint is not None:
         raise ValueError(

@@ -51,12 +51,12 @@ class SpikeDecoderLM(LanguageModel):
     max_steps : int, optional
         Train for exactly so many optimizer steps, whatever `max_epochs` says.
     steps_per_epoch : int, optional
-        Let an epoch be so many batches of windows at positions drawn at random. By default it is
-        all windows, shuffled. With a `train_split`, windows are drawn from the training side's.
+        Let an epoch be so many batches of windows at positions drawn at random (from the training
+        side of a `train_split`). By default it is all windows, shuffled.
     stride : int, optional
-        Distance between the starts of training windows; ``module__max_len`` by default. Below it,
-        windows overlap, also across the two sides of a `train_split`: its ``valid_loss`` is then
-        that of text seen in training, and too good.
+        Distance between the starts of training windows; ``module__max_len`` by default. Below that,
+        windows overlap, also across the sides of a `train_split`, whose ``valid_loss`` is then too
+        good.
     batch_size : int, default=16
         Windows a batch, in training and in scoring.
     train_split : None or callable, default=None
@@ -72,17 +72,12 @@ class SpikeDecoderLM(LanguageModel):
     verbose : int, default=0
         1 shows a progress bar.
     name : str, optional
-        Save the fit under this name while it trains, in ``$SNN_ESTIMATORS_HOME/models`` (without
-        that variable ``~/.snn_estimators/models``): checkpoints that `from_pretrained` reads, a
-        ``log.csv`` with a row a step, and an ``error.log`` if an exception ends it. The first
-        Ctrl-C waits for the end of a step and saves it. A name is one fit's own: leave it out in a
-        search.
+        Save the fit under this name while it trains, in ``$SNN_ESTIMATORS_HOME/models``: numbered
+        checkpoints for `from_pretrained`, ``log.csv`` and ``error.log``. Leave it out in a search:
+        a name is for one fit.
     resume : bool, default=False
-        Go on with the fit of that name where it was cut off, to the bit on the same machine, device
-        and number of threads, or begin it. Parameters and data must be those of its beginning,
-        except `verbose`, `device`, `save_every_n_steps`, `keep_checkpoints` and the iterators'
-        ``num_workers``. Callbacks keep their fitted attributes (numbers, strings, tensors,
-        containers of them, and what has a ``state_dict``); a warning tells of others.
+        Resume the fit of that name where it was cut off, to the bit, or start it. Parameters and
+        data must be those that it was started with; see `snn_estimators.persistence.named_run`.
     save_every_n_steps : int, optional
         Steps between two checkpoints; by default there is one an epoch. There is always one at the
         end, and one whenever the validation loss is the lowest so far.
@@ -92,21 +87,9 @@ class SpikeDecoderLM(LanguageModel):
         Record the loss on the validation side of the `train_split` every so many steps, as
         ``step_valid_loss`` of the batch in `history_`.
     memory : str, path or joblib.Memory, optional
-        A folder in which fits are kept. A `fit` with the class, parameters, data, versions,
-        settings of PyTorch, kind of device and integer `random_state` of one that is there is
-        loaded instead of trained: to the bit what training would give on the machine and the number
-        of threads that the kept fit had. Of functions, classes and modules of one's own, all code
-        and globals count that their code names; what they fetch in other ways (files,
-        ``globals()``, a changed library) does not. What was cut off in its middle goes on from its
-        newest state, which is saved every `save_every_n_steps`, or after each epoch as long as that
-        takes no more than 1 % of the time. Whatever search clones the estimator, and however many
-        processes share the folder: of those that want the same fit, one trains and the others wait
-        for it. (Of a `joblib.Memory`, it is a folder in its store, which ``clear()`` deletes.) What
-        the files lack (full disk, damage) costs a warning and time, never the fit. A loaded fit
-        runs no callbacks. Ctrl-C, which otherwise ends the training alone, leaves `fit` as a
-        KeyboardInterrupt. Without an integer seed, with random numbers from numpy's or Python's
-        global generators (of which Python's goes unnoticed on Dask, as Dask draws from it), and on
-        a fitted estimator (`partial_fit`), nothing is kept.
+        Folder of finished fits: one that is there (same class, parameters, data, versions and
+        integer `random_state`) is loaded instead of trained, and one that was cut off resumes. See
+        `snn_estimators.persistence.fit_cache` for what counts as the same.
     **kwargs
         Parameters of components (``module__heads``, ``tokenizer__alphabet``,
         ``iterator_train__num_workers``, ...) and further ones of `skorch.NeuralNet`.

@@ -257,8 +257,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             "state_dict alone, torch.save(model.state_dict(), path), where you trust the file."
         ) from error
     except Exception as error:  # of many kinds, such as struct.error for a header cut short
-        told = str(error) or type(error).__name__
-        raise ValueError(f"{path} is damaged or no PyTorch file: {told}.") from error
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path} is damaged or no PyTorch file: {reason}.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors.")
     for name, tensor in content.items():

@@ -6,7 +6,6 @@ import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -37,9 +36,10 @@ from snn_estimators.estimators.text_net import refuse_unknown_ids
 from snn_estimators.estimators.token_windows import equal_length_batches
 from snn_estimators.estimators.training import Split
 from snn_estimators.nn.classifier import DECISIONS, SequenceClassifier
-from snn_estimators.persistence.checkpointing import SavedFit
+from snn_estimators.persistence.checkpointing import Checkpointer
 from snn_estimators.persistence.fit_cache import MemoryLike
-from snn_estimators.persistence.stable_hash import identity, identity_of_documents
+from snn_estimators.persistence.hashing import hash_documents
+from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.text import BaseTokenizer, Ids, make_tokenizer
 
 __all__ = ["TextClassifier"]
@@ -58,15 +58,6 @@ class _Given(NamedTuple):
     documents: Any
     labels: Labels
     pretrained: LanguageModel | None
-
-    def told(self) -> dict[str, Any]:
-        """Tell the fit's data, for its key in a memory."""
-        return {
-            "X": identity_of_documents(self.documents),
-            "y": identity_of_documents(self.labels.codes),
-            "classes": identity(self.labels.classes.tolist()),
-            "pretrained": identity_of_pretrained(self.pretrained),
-        }
 
 
 class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
@@ -200,7 +191,7 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
         """
         if self.warm_start and self.initialized_:
             return self._fit_further(X, y, "fit", fit_params)
-        return self._fit_anew(X, y, None, "fit", fit_params)
+        return self._fit_from_scratch(X, y, None, "fit", fit_params)
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, **fit_params: Any) -> Self:
         """Train for another `max_epochs` (or `max_steps`), from where the last training stopped.
@@ -222,7 +213,7 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
         self
         """
         if not self.initialized_:
-            return self._fit_anew(X, y, classes, "partial_fit", fit_params)
+            return self._fit_from_scratch(X, y, classes, "partial_fit", fit_params)
         if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(
                 f"classes={list(classes)} are not those of the first call, "
@@ -230,40 +221,42 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
             )
         return self._fit_further(X, y, "partial_fit", fit_params)
 
-    def _fit_anew(
+    def _fit_from_scratch(
         self, X: Any, y: Any, classes: Any, method: str, fit_params: dict[str, Any]
     ) -> Self:
-        self._check_parameters(fit_params)
-        given = self._take(X, y, classes)
+        given = self._validate(X, y, fit_params, classes)
         if method == "fit":  # otherwise more may come
             warn_of_singles(given.labels)
-        fit = partial(self._fit_given, given, method, fit_params)
-        return self._fit_by_memory(fit, given.told, fit_params)
+        with self._open_checkpointer(given, fit_params) as checkpointer:
+            tokenizer, tokens = self._fit_or_adopt_tokenizer(given, checkpointer)
+            dataset = LabelledDocuments(tokens, given.labels)
+            split: Any = self.get_split_datasets(dataset, **fit_params)  # before anything is lost
+            with self._private_generators(self._draw_seed()):
+                with self._starting_from(_Start(len(given.labels.classes), given.pretrained)):
+                    self.initialize()
+                self.classes_ = given.labels.classes
+                if tokenizer is not None:
+                    self.tokenizer_ = tokenizer
+                if not checkpointer.restore_finished(self):
+                    self._train(split, method, checkpointer)
+        return self
 
-    def _take(self, X: Any, y: Any, classes: Any = None) -> _Given:
+    def _validate(
+        self, X: Any, y: Any, fit_params: Mapping[str, Any], classes: Any = None
+    ) -> _Given:
+        """Check parameters and data, and return the data."""
+        self._check_parameters(fit_params)
         documents = self._check_X(X, reset=True)
         labels = check_labels(y, len(documents), type(self).__name__, classes)
         return _Given(documents, labels, resolve_pretrained(self.pretrained, self.language_model))
 
-    def _told(self, X: Any, y: Any = None) -> dict[str, Any]:
-        return self._take(X, y).told()
-
-    def _fit_given(
-        self, given: _Given, method: str, fit_params: dict[str, Any], keeper: SavedFit | None
-    ) -> Self:
-        labels, pretrained = given.labels, given.pretrained
-        tokenizer, tokens = self._learn_or_adopt_tokens(given.documents, pretrained, keeper)
-        dataset = LabelledDocuments(tokens, labels)
-        split: Any = self.get_split_datasets(dataset, **fit_params)  # before anything is lost
-        with self._private_generators(self._draw_seed()):
-            with self._starting_from(_Start(len(labels.classes), pretrained)):
-                self.initialize()
-            self.classes_ = labels.classes
-            if tokenizer is not None:
-                self.tokenizer_ = tokenizer
-            if keeper is not None and keeper.finished:
-                return keeper.restore_finished(self)
-            return self._train(split, method, keeper)
+    def _data_key(self, data: _Given) -> dict[str, Any]:
+        return {
+            "X": hash_documents(data.documents),
+            "y": hash_documents(data.labels.codes),
+            "classes": canonical(data.labels.classes.tolist()),
+            "pretrained": identity_of_pretrained(data.pretrained),
+        }
 
     def _fit_further(self, X: Any, y: Any, method: str, fit_params: dict[str, Any]) -> Self:
         self._check_parameters(fit_params)
@@ -271,14 +264,18 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
         labels = check_labels(y, len(documents), type(self).__name__, self.classes_)
         dataset = LabelledDocuments(self._tokenize(documents), labels)
         states = getattr(self, "_states_after_training", None)
-        with self._private_generators(self._draw_seed() if states is None else states):
-            return self._train(dataset, method, **fit_params)
+        with (
+            Checkpointer(role=self._role()) as checkpointer,
+            self._private_generators(self._draw_seed() if states is None else states),
+        ):
+            return self._train(dataset, method, checkpointer, **fit_params)
 
-    def _learn_or_adopt_tokens(
-        self, documents: Any, pretrained: LanguageModel | None, keeper: SavedFit | None
+    def _fit_or_adopt_tokenizer(
+        self, given: _Given, checkpointer: Checkpointer
     ) -> tuple[BaseTokenizer | None, Sequence[Ids]]:
+        documents, pretrained = given.documents, given.pretrained
         if pretrained is None:
-            tokenizer, tokens = self._learn_or_recall_tokens(documents, keeper)
+            tokenizer, tokens = self._fit_tokenizer(documents, checkpointer)
         else:
             tokenizer = adopt_tokenizer(
                 pretrained, self.tokenizer, self.get_params_for("tokenizer")

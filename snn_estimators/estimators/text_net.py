@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from sklearn.base import clone
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from snn_estimators._validation import is_whole
 from snn_estimators.estimators.token_windows import check_token_ids
 from snn_estimators.estimators.training import TrainedNet
-from snn_estimators.persistence.cache_key import identities_of_parameters, why_not_cacheable
-from snn_estimators.persistence.checkpointing import SavedFit
+from snn_estimators.persistence.cache_key import why_not_cacheable
+from snn_estimators.persistence.checkpointing import Checkpointer, Role
 from snn_estimators.persistence.fit_cache import CachedFit, FitCache, MemoryLike, fit_key
-from snn_estimators.persistence.training_state import ResumeError
+from snn_estimators.persistence.hashing import hash_arrays
 from snn_estimators.text import BaseTokenizer, Ids, check_documents, make_tokenizer
 
 __all__ = ["TextNet"]
@@ -86,8 +86,6 @@ class TextNet(TrainedNet):
             raise ValueError(f"save_every_n_steps={every!r} needs {places} to save in: set one.")
         if memory is not None:
             self._refuse_own_generator()
-            if not why_not_cacheable(self):
-                identities_of_parameters(self)
 
     def _refuse_own_generator(self) -> None:
         sampling = self.get_params_for("iterator_train")
@@ -122,77 +120,53 @@ class TextNet(TrainedNet):
         self._new_vocab_size = int(size)
         return tokenizer, tokens
 
-    def _learn_or_recall_tokens(
-        self, documents: Any, keeper: SavedFit | None
+    def _fit_tokenizer(
+        self, documents: Any, checkpointer: Checkpointer
     ) -> tuple[BaseTokenizer | None, Sequence[Ids]]:
-        if keeper is not None and keeper.saved is not None:
-            self._new_vocab_size = keeper.saved.vocab_size
-            tokenizer, tokens = keeper.saved.tokenizer, keeper.tokens(documents)
-        else:
+        """Return a tokenizer, newly fitted or the saved one, and the ids of the documents."""
+        saved = checkpointer.saved
+        if saved is None:
             tokenizer, tokens = self._learn_tokens(documents)
-        if keeper is not None:
-            keeper.check_data(tokens)
+        else:
+            self._new_vocab_size = saved.vocab_size
+            tokenizer, tokens = saved.tokenizer, checkpointer.tokenize(documents)
+        checkpointer.check_data(lambda: hash_arrays(list(tokens)))
         return tokenizer, tokens
 
-    # Memory
+    # Saving
 
-    def _fit_by_memory(
-        self,
-        fit: Callable[[SavedFit | None], Self],
-        tell: Callable[[], Mapping[str, Any]],
-        fit_params: Mapping[str, Any],
-    ) -> Self:
-        """Fit as it is, or load the fit from the memory, or let it go on from there and be kept.
+    def _role(self) -> Role:
+        """Return what this process does in a fit."""
+        return Role()
 
-        Parameters
-        ----------
-        fit : callable
-            Takes a keeper, or None.
-        tell : callable
-            Returns what tells the data from others.
-        fit_params : mapping
+    def _open_checkpointer(self, data: Any, fit_params: Mapping[str, Any]) -> Checkpointer:
+        """Return what saves a fit in the `memory`, or nowhere.
 
-        Raises
-        ------
-        KeyboardInterrupt
-            If a fit with a memory was interrupted.
+        Warns if there is a memory, and the fit cannot be repeated.
         """
-        memory = FitCache.of(self.memory)
-        if memory is None:
-            return fit(None)
+        cache = FitCache.of(self.memory)
+        if cache is None:
+            return Checkpointer(role=self._role())
         reason = why_not_cacheable(self)
         if reason:
-            warnings.warn(
-                f"With {reason} no fit equals another, so memory keeps none: give a whole number.",
-                UserWarning,
-                stacklevel=4,
-            )
-            return fit(None)
-        key = fit_key(self, tell(), fit_params)
-        tokenizer = self._tokenizer_to_fit()
-        try:
-            with CachedFit(memory, key, tokenizer) as keeper:
-                return keeper.carry_out(fit)
-        except ResumeError as error:
-            warnings.warn(
-                f"memory={str(memory.folder)!r}: the fit begins anew, as it cannot go on from its "
-                f"state there. {error}",
-                UserWarning,
-                stacklevel=4,
-            )
-        memory.forget(key)
-        with CachedFit(memory, key, tokenizer) as keeper:
-            return keeper.carry_out(fit)
+            warnings.warn(reason, UserWarning, stacklevel=3)
+            return Checkpointer(role=self._role())
+        key = fit_key(self, self._data_key(data), fit_params)
+        return Checkpointer(CachedFit(cache, key, self._tokenizer_to_fit()), self._role())
 
     def _key_of_fit(self, X: Any, y: Any, fit_params: Mapping[str, Any]) -> str | None:
         """Return the key of a fit in the memory, None if that would not keep it."""
-        self._check_parameters(fit_params)
+        data = self._validate(X, y, fit_params)
         if FitCache.of(self.memory) is None or why_not_cacheable(self):
             return None
-        return fit_key(self, self._told(X, y), fit_params)
+        return fit_key(self, self._data_key(data), fit_params)
 
-    def _told(self, X: Any, y: Any = None) -> dict[str, Any]:
-        """Check the data of a fit, and return what tells them from others."""
+    def _validate(self, X: Any, y: Any, fit_params: Mapping[str, Any]) -> Any:
+        """Check parameters and data of a fit, and return the data."""
+        raise NotImplementedError
+
+    def _data_key(self, data: Any) -> dict[str, Any]:
+        """Return what distinguishes checked data from others, as JSON has it."""
         raise NotImplementedError
 
     def _tokenizer_to_fit(self) -> BaseTokenizer | None:
@@ -229,7 +203,7 @@ class TextNet(TrainedNet):
 
     def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
         """Run the module; `fit_params` belong to the split, not to the module."""
-        return self.module_(x.to(self._device))
+        return self.module_(x.to(self.device_))
 
 
 def refuse_unknown_ids(documents: Sequence[Ids], vocab_size: int) -> Sequence[Ids]:

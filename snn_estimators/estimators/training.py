@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple, Self
 
@@ -23,9 +23,14 @@ from snn_estimators.estimators.callbacks import (
     StepSchedule,
     TokenLoss,
 )
-from snn_estimators.persistence.description import digest
-from snn_estimators.persistence.keeper import Keeper
-from snn_estimators.persistence.training_state import Position, ResumeError
+from snn_estimators.estimators.net_state import (
+    load_training_state,
+    training_state,
+    unsaved_attributes,
+)
+from snn_estimators.persistence.checkpointing import Checkpointer, Position
+from snn_estimators.persistence.hashing import hash_arrays
+from snn_estimators.persistence.training_state import BatchOrderError
 from snn_estimators.text import IGNORED
 
 __all__ = ["Split", "TrainedNet"]
@@ -55,11 +60,13 @@ class TrainedNet(SklearnNet):
     max_steps: int | None
     evaluate_every_n_steps: int | None = None
     _step_loss: float
-    _step_lr: float
-    _keeper: Keeper
+    _checkpointer: Checkpointer
     _position: Position
     _valid: Dataset | None
     _last_batch: Any
+    _redrawn: Iterator[Any]  # batches of an epoch that was cut off
+    n_iter_: int
+    n_steps_: int
 
     # Optimizer and callbacks
 
@@ -111,32 +118,28 @@ class TrainedNet(SklearnNet):
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Compute loss and gradients of a batch; a skorch hook."""
         step = super().train_step_single(batch, **fit_params)
-        # skorch tells callbacks the loss only after the optimizer's step: too late for the guard.
+        # skorch shows callbacks the loss only after the optimizer's step: too late for the guard.
         self._step_loss = float(step["loss"].detach())
-        self._step_lr = float(self.optimizer_.param_groups[0]["lr"])
+        self._position.lr = float(self.optimizer_.param_groups[0]["lr"])
         return step
 
     def _train(
-        self, dataset: Dataset | Split, method: str, keeper: Keeper | None = None, **fit_params: Any
+        self, dataset: Dataset | Split, method: str, checkpointer: Checkpointer, **fit_params: Any
     ) -> Self:
-        """Train the initialized net for `max_epochs` or `max_steps` (more).
-
-        A keeper follows the fit, and may have a state from which it goes on.
-        """
+        """Train the initialized net for `max_epochs` or `max_steps` (more)."""
         self.interrupted_ = False
-        self._keeper = Keeper() if keeper is None else keeper
+        self._checkpointer, self._position = checkpointer, Position()
         try:
             super().partial_fit(dataset, _routing_method=method, **fit_params)
-            self._update_counters()
-            self._keeper.fit_ended(self)
+            self._checkpointer.on_fit_end(self, self._position)
         except BaseException as error:
             self.notify("on_train_end", X=dataset, y=None)  # lets callbacks close what they opened
-            self._keeper.fit_failed(self, error)
+            self._checkpointer.on_error(error, self._position)
             raise
         finally:
             self._update_counters()
             # A fitted net holds neither files nor data.
-            self._keeper, self._valid, self._last_batch = Keeper(), None, ()
+            self._checkpointer, self._valid, self._last_batch = Checkpointer(), None, ()
         return self
 
     def _update_counters(self) -> None:
@@ -145,17 +148,55 @@ class TrainedNet(SklearnNet):
         self.n_steps_ = sum(map(_n_steps, self.history))
         self._states_after_training = self._generator_states()
 
+    # The state of a training
+
+    def training_state_dict(self) -> dict[str, Any]:
+        """Return all that the next step depends on, at the end of a step or an epoch.
+
+        Returns
+        -------
+        dict
+            Numbers, strings, tensors, and containers of them.
+        """
+        return training_state(self)
+
+    def load_training_state_dict(
+        self, state: Mapping[str, Any], data: Dataset | None = None
+    ) -> None:
+        """Put the initialized net where `training_state_dict` found one.
+
+        Parameters
+        ----------
+        state : mapping
+        data : Dataset, optional
+            What the fit in progress trains on; left out if the state is that of a finished fit.
+
+        Raises
+        ------
+        ResumeError
+            If the state is not that of such a net, which stays as it is.
+        """
+        if data is None:
+            self._position, self._last_batch = Position(), ()
+        load_training_state(self, state, data)
+        self._update_counters()
+
+    def unsaved_attributes(self) -> list[tuple[str, str, str]]:
+        """Return name, attribute and its type of callbacks that no checkpoint can hold."""
+        return unsaved_attributes(self)
+
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
-        """Tell the callbacks what happens, and the keeper when all of them know; a skorch hook."""
-        if method_name == "on_epoch_begin" and self._position.batches:
+        """Call the callbacks, then the checkpointer, which saves their states; a skorch hook."""
+        position = self._position
+        if method_name == "on_epoch_begin" and position.batches:
             return  # this epoch began before the fit was cut off
         super().notify(method_name, **cb_kwargs)
         if method_name == "on_batch_end" and cb_kwargs["training"]:
-            self._keeper.step_ended(self)
+            self._checkpointer.on_step_end(self, position)
         elif method_name == "on_epoch_end":
-            self._position.epochs += 1
-            self._position.batches = 0
-            self._keeper.epoch_ended(self)
+            position.epochs += 1
+            position.batches = 0
+            self._checkpointer.on_epoch_end(self, position)
 
     def on_batch_end(
         self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
@@ -165,7 +206,10 @@ class TrainedNet(SklearnNet):
             return
         self._position.steps += 1
         self._position.batches += 1
+        self._position.n_tokens = int((batch[1] != IGNORED).sum())
         self._last_batch = batch
+        self.n_steps_ += 1
+        self.n_iter_ = len(self.history)
         every = self.evaluate_every_n_steps
         if every is not None and self._position.steps % every == 0:
             self.history.record_batch("step_valid_loss", self._validation_loss())
@@ -203,8 +247,8 @@ class TrainedNet(SklearnNet):
             epochs = -(-self.max_steps // steps_per_epoch)
         self.planned_steps_ = self.max_steps or epochs * steps_per_epoch
         self._valid = split.valid
-        self._position = Position()
-        self._keeper.fit_begun(self, split)  # and go on from elsewhere, if it has a state
+        self._update_counters()
+        self._checkpointer.on_fit_begin(self, self._position, split)  # and resume
         epochs -= self._position.epochs
         try:
             super().fit_loop(split, y, epochs=epochs, _routing_method=_routing_method)
@@ -214,9 +258,9 @@ class TrainedNet(SklearnNet):
                 warnings.warn(
                     f"Training was interrupted in epoch {len(self.history)}: the estimator is "
                     "usable as it stands, but not finished (interrupted_ is True)."
-                    f"{self._keeper.way_on()}",
+                    f"{self._checkpointer.resume_hint()}",
                     ConvergenceWarning,
-                    stacklevel=5,
+                    stacklevel=3,
                 )
             raise  # skorch ends the training
         return self
@@ -228,31 +272,30 @@ class TrainedNet(SklearnNet):
         if not training:
             super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
             return
-        done = self._position.batches
-        steps_left = self.planned_steps_ - self._position.steps
-        self._epoch_length = min(len(iterator), done + steps_left)
-        if done:
-            iterator = self._draw_again(iterator, done)
+        position = self._position
+        steps_left = self.planned_steps_ - position.steps
+        position.epoch_length = min(len(iterator), position.batches + steps_left)
+        if position.batches:
+            iterator = self.__dict__.pop("_redrawn")
         else:
-            self._position.epoch_start = self._generator_states()
+            position.epoch_start = self._generator_states()
         batches = islice(iterator, steps_left)
         super().run_single_epoch(batches, training, prefix, step_fn, **fit_params)
-        self.history.record(f"{prefix}_batch_count", self._position.batches)
+        self.history.record(f"{prefix}_batch_count", position.batches)
 
-    def _draw_again(self, iterator: Iterable[Any], n_batches: int) -> Iterator[Any]:
-        """Return an epoch's batches beyond the first, drawn as they were at its beginning."""
+    def _redraw_batches(self, data: Dataset) -> None:
+        """Draw again the batches of the epoch that was cut off, and set aside what is left."""
         now = self._generator_states()
         assert self._position.epoch_start is not None
         self._set_generators(self._position.epoch_start)
-        batches = iter(iterator)
-        self._last_batch = next(islice(batches, n_batches - 1, None), ())
-        if digest(self._last_batch) != self._position.last_batch:
-            raise ResumeError(
+        self._redrawn = iter(self.get_iterator(data, training=True))
+        self._last_batch = next(islice(self._redrawn, self._position.batches - 1, None), ())
+        if hash_arrays(self._last_batch) != self._position.last_batch:
+            raise BatchOrderError(
                 "The batches of the epoch that was cut off cannot be drawn again: "
                 "iterator_train must take its random numbers from PyTorch's default generator."
             )
         self._set_generators(now)
-        return batches
 
     def _stopped_early(self) -> bool:
         """Tell skorch's early stopping, which raises KeyboardInterrupt, from a person's Ctrl-C."""
@@ -315,9 +358,9 @@ class TrainedNet(SklearnNet):
 
 
 def _n_steps(epoch: Mapping[str, Any]) -> int:
-    """Return the number of an epoch's steps, told or, of one that was cut off, to be counted."""
-    told = epoch.get("train_batch_count")
-    return sum("train_loss" in batch for batch in epoch["batches"]) if told is None else told
+    """Return the number of an epoch's steps; those of one that was cut off are counted."""
+    recorded = epoch.get("train_batch_count")
+    return sum("train_loss" in row for row in epoch["batches"]) if recorded is None else recorded
 
 
 def _is_positive(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Comparing models: scores for scikit-learn's searches, grids, tidy tables and plots."""
+"""Model selection: scores for scikit-learn's searches, grids, tidy tables and plots."""
 
 from __future__ import annotations
 

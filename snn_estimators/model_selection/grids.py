@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import ParameterGrid
 
-from snn_estimators.persistence.stable_hash import identity
+from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.text import make_tokenizer
 
 __all__ = [
@@ -34,7 +34,7 @@ _ITEM = re.compile(r"""\s*((?:\[[^\]]*\]|"[^"]*"|'[^']*'|[^,])*)\s*(?:,|$)""")
 
 
 def check_grid(estimator: Any, grid: Grid | Sequence[Grid]) -> int:
-    """Refuse a grid that cannot work, and count its candidates.
+    """Check a grid, and count its candidates.
 
     Parameters
     ----------
@@ -92,10 +92,10 @@ def _check_values(name: str, values: Any) -> None:
 
 
 def _key(value: Any) -> tuple[type, str]:
-    """Return what tells a value from others; a text of it may leave out the middle."""
+    """Return a key that equal values share; the text of a long one leaves out its middle."""
     try:
-        return type(value), json.dumps(identity(value), sort_keys=True)
-    except (AttributeError, TypeError, ValueError):  # it is itself, and no other
+        return type(value), json.dumps(canonical(value), sort_keys=True)
+    except (AttributeError, TypeError, ValueError):  # equal to no other
         return type(value), str(id(value))
 
 
@@ -129,7 +129,7 @@ def valid_parameters(estimator: Any) -> list[str]:
 
 
 def _names_of_net(net: Any) -> Iterable[str]:
-    """Names that a skorch net hands on to its parts: ``module__x``, ``tokenizer__x``, ..."""
+    """Parameters that a skorch net passes to its parts: ``module__x``, ``tokenizer__x``, ..."""
     if inspect.isclass(net) or not hasattr(net, "prefixes_"):
         return
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -143,7 +143,7 @@ def _names_of_net(net: Any) -> Iterable[str]:
 
 
 def _unknown(name: str, names: Sequence[str], estimator: Any) -> str:
-    """One sentence on a name that nobody knows, with the likeliest intended ones."""
+    """Write the error about an unknown name, with the closest known ones."""
     last = {one.rsplit("__", 1)[-1]: one for one in reversed(names)}
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.7)
     by_last = difflib.get_close_matches(name.rsplit("__", 1)[-1], last, n=3, cutoff=0.7)
@@ -207,7 +207,7 @@ def resolve_parameters(estimator: Any, grid: Mapping[str, Any]) -> dict[str, Any
 def set_parameters(estimator: Any, parameters: Mapping[str, Any]) -> Any:
     """Set parameters by short or full names, whatever their order.
 
-    The estimator's own come first: another tokenizer or optimizer brings parameters of its own.
+    The estimator's own are set first: another tokenizer or optimizer has other parameters.
 
     Parameters
     ----------
@@ -293,7 +293,7 @@ def parse_values(text: str, *, name: str = "the option") -> list[Any]:
     ----------
     text : str
     name : str, default="the option"
-        What the values are for, named in the error.
+        Of the parameter, for the error.
 
     Returns
     -------

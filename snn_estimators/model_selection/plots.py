@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from snn_estimators.model_selection.labels import LABELS, text_of
+from snn_estimators._describe import describe_value
+from snn_estimators.model_selection.labels import LABELS
 from snn_estimators.model_selection.tables import COST, QUALITY, parameter_columns
 
 __all__ = ["plot_effects", "plot_pareto"]
@@ -163,7 +164,7 @@ def _effect(axes: Axes, table: pd.DataFrame, parameter: str, metric: str) -> Non
     _dress(axes)
     _scale(axes.yaxis, table[metric])
     axes.xaxis.grid(False)
-    labels = [text_of(value, _LONGEST_TICK) for value in values]
+    labels = [describe_value(value, _LONGEST_TICK) for value in values]
     crowded = sum(map(len, labels)) > 22
     axes.set_xticks(
         range(len(values)), labels,
@@ -176,7 +177,7 @@ def _front_key(front: pd.DataFrame, listed: list[str], others: int) -> str:
     """Write the front as a small table: numbers cannot overlap as labels at the points would."""
     rows = [["", *listed]]
     for number, (_, row) in enumerate(front.iterrows(), start=1):
-        rows.append([str(number), *(text_of(row[name], _LONGEST_CELL) for name in listed)])
+        rows.append([str(number), *(describe_value(row[name], _LONGEST_CELL) for name in listed)])
     hidden = len(rows) - 1 - _LISTED_FRONT_POINTS
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -220,7 +221,7 @@ def _scale(axis: Any, values: pd.Series) -> None:
 
 
 def _empty(message: str) -> Figure:
-    """Say why there is nothing to see, so that the file is never a stale one."""
+    """Draw a message in place of a plot, so that the file is never a stale one."""
     figure = Figure(figsize=(6, 2), dpi=_DPI)
     figure.text(0.5, 0.5, message, ha="center", va="center", color=_INK)
     return figure

@@ -1,4 +1,4 @@
-"""Where a result comes from: parameters, text, versions and machine, as run.json keeps them."""
+"""Provenance of a result for run.json: parameters, text, versions and machine."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import joblib
-import numpy as np
 import torch
+
+from snn_estimators._describe import describe_json
 
 __all__ = ["describe_corpus", "describe_run"]
 
@@ -37,12 +38,12 @@ def describe_run(
     duration: float | None = None,
     command: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Collect what somebody needs to repeat a run, and nothing about who ran it.
+    """Collect what is needed to repeat a run, and nothing about who ran it.
 
     Parameters
     ----------
     parameters : dict, optional
-        Whatever was set by hand: the grid, the fixed settings, the number of folds.
+        What was set by the user: the grid, the fixed parameters, the number of folds.
     seed : int, optional
     corpus : dict, optional
         From `describe_corpus`.
@@ -66,9 +67,9 @@ def describe_run(
     ['cores', 'gpu', 'platform', 'processor']
     """
     return {
-        "parameters": _jsonable(parameters or {}),
+        "parameters": describe_json(parameters or {}, _without_folders),
         "seed": seed,
-        "corpus": _jsonable(corpus or {}),
+        "corpus": describe_json(corpus or {}, _without_folders),
         "duration_seconds": None if duration is None else round(float(duration), 3),
         "command": None if command is None else shlex.join(map(_without_folders, command)),
         "versions": {"python": platform.python_version(), **_versions()},
@@ -146,18 +147,3 @@ def _without_folders(argument: str) -> str:
     if outside or re.match(r"[A-Za-z]:[\\/]", value):
         value = re.split(r"[\\/]", value.rstrip("\\/"))[-1]
     return f"{option}{equals}{value}"
-
-
-def _jsonable(value: Any) -> Any:
-    """Reduce a value to what JSON knows; what it does not know becomes text."""
-    if isinstance(value, Mapping):
-        return {str(key): _jsonable(one) for key, one in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_jsonable(one) for one in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, str | os.PathLike):
-        return _without_folders(str(value))
-    return getattr(value, "__name__", None) or " ".join(repr(value).split())

@@ -1,4 +1,4 @@
-"""The files that a search leaves behind: tables, plots and the story of the run."""
+"""The files of a search: tables, plots and the description of the run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from snn_estimators._describe import describe_json, describe_value
 from snn_estimators._files import check_writable, replace_file
-from snn_estimators.model_selection.labels import LABELS, text_of
+from snn_estimators.model_selection.labels import LABELS
 from snn_estimators.model_selection.plots import plot_effects, plot_pareto
 from snn_estimators.model_selection.provenance import describe_run
 from snn_estimators.model_selection.tables import parameter_columns
@@ -23,7 +24,7 @@ from snn_estimators.model_selection.tables import parameter_columns
 __all__ = ["present", "write_tables"]
 
 _SHARES = ("accuracy", "unknown_rate", "relative_energy", "spike_rate")
-_PLAIN = ("rank", "iteration", "n_resources", "failure")
+_AS_THEY_ARE = ("rank", "iteration", "n_resources", "failure")
 _DETAILS = ("total_energy_per_token_nj", "accuracy", "spike_rate", "n_parameters", "fit_time")
 
 
@@ -116,8 +117,8 @@ def present(table: pd.DataFrame, *, brief: bool = False) -> pd.DataFrame:
             continue
         if name == "pareto":
             cells[label] = ["✓" if flag else "" for flag in table[name]]
-        elif name in parameters or name in _PLAIN:
-            cells[label] = [text_of(value) for value in table[name]]
+        elif name in parameters or name in _AS_THEY_ARE:
+            cells[label] = [describe_value(value) for value in table[name]]
         else:
             percent = 100.0 if name in _SHARES else 1.0
             brief_spread = None if brief or spread is None else percent * spread
@@ -155,4 +156,4 @@ def _png(figure: Figure) -> bytes:
 
 
 def _json(run: Mapping[str, Any]) -> bytes:
-    return (json.dumps(run, indent=2, ensure_ascii=False, default=str) + "\n").encode()
+    return (json.dumps(describe_json(run), indent=2, ensure_ascii=False) + "\n").encode()

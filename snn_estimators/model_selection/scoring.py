@@ -1,4 +1,4 @@
-"""The scores of a language model, quality and cost together, from one pass over the text."""
+"""Scores of a language model, quality and cost, from one pass over the text."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ SCORES = (
     "relative_energy",
     "n_parameters",
 )
-"""What `language_model_scores` returns."""
+"""The names of the scores that `language_model_scores` returns."""
 
 
 def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, float]:
-    """Score a fitted language model by what it predicts and by what that costs.
+    """Score a fitted language model: quality of its predictions, and their energy cost.
 
     One pass over `X` yields every figure, so a search over two hundred candidates does not run
     each model once per metric. Made for ``scoring=`` of `GridSearchCV`, `RandomizedSearchCV` and
-    `cross_validate` with ``refit="neg_perplexity"``: figures that are better when small carry
+    `cross_validate` with ``refit="neg_perplexity"``: scores that are better when small have
     the prefix ``neg_`` and a minus sign, as in scikit-learn. `results_table` undoes both.
 
     Parameters
@@ -77,9 +77,9 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
     NotFittedError
         If it was not fitted.
     ValueError
-        If no document has two tokens, or `X` is hardly known to the model's tokenizer.
+        If no document has two tokens, or most of `X` is unknown to the model's tokenizer.
     KeyboardInterrupt
-        If Ctrl-C cut the model's fit short: its figures are no finished candidate's. The
+        If Ctrl-C interrupted the model's fit, which is not to be compared with finished ones. The
         estimator's own ``evaluate`` scores it nevertheless.
 
     Examples
@@ -98,7 +98,7 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
         )
     if getattr(model, "interrupted_", False):
         # skorch swallows Ctrl-C: the fit ends early, and a search would count it as finished and
-        # go on with the next candidate. Raised again here, it ends the search as it was meant to.
+        # continue with the next candidate. Raised again here, it ends the search.
         raise KeyboardInterrupt("the model's fit was interrupted")
     totals = model.evaluate(_transformed(estimator, X))
     cost = summarize(totals["energy"])
@@ -118,7 +118,7 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
 
 
 def quality(totals: Mapping[str, Any]) -> dict[str, float]:
-    """Turn the totals of a language model's ``evaluate`` into the figures that people compare.
+    """Compute the scores from the totals of a language model's ``evaluate``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Several seeds a candidate: whether a difference is more than luck."""
+"""Several seeds a candidate: whether a difference is significant."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_seeds(seeds: Any, first: Any) -> list[int]:
     seeds : int, list of int, or None
         None is one seed.
     first : object
-        The seed to begin with, if it is one; else 0.
+        The first seed, if it is one; else 0.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def compare_with_best(losses: npt.ArrayLike) -> pd.DataFrame:
 
     What a fold or a seed does to both candidates alike falls out of the difference. The test is
     Student's, of paired samples: it asks whether other seeds would order the two alike on these
-    texts. It knows nothing of other texts, nor that the best was chosen by the same figures,
+    texts. It knows nothing of other texts, nor that the best was chosen by the same scores,
     which makes it look a little better than it is.
 
     Parameters

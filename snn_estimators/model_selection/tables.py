@@ -1,4 +1,4 @@
-"""Tidy tables of what a search found: one row a candidate, quality beside cost."""
+"""Tidy tables of search results: one row a candidate, quality beside cost."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from snn_estimators.model_selection.labels import readable
+from snn_estimators._describe import describe_value
 from snn_estimators.model_selection.scoring import final_estimator
 
-__all__ = ["parameter_columns", "pareto_front", "plain", "results_table", "short_names"]
+__all__ = ["parameter_columns", "pareto_front", "results_table", "short_names", "to_cell"]
 
 QUALITY = "perplexity"
 COST = "energy_per_token_nj"
@@ -138,7 +137,7 @@ def short_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
 
 
 def pareto_front(costs: Any) -> np.ndarray:
-    """Mark the points that no other point beats in everything.
+    """Mark the points that no other point dominates.
 
     Parameters
     ----------
@@ -192,7 +191,7 @@ def parameter_columns(table: pd.DataFrame) -> list[str]:
 
 
 def _cv_results(search: Any) -> Mapping[str, Any]:
-    """Reduce every accepted kind of input to the layout of ``cv_results_``."""
+    """Convert every accepted input to the layout of ``cv_results_``."""
     if isinstance(search, Mapping):
         return search if "params" in search else _gather([search])
     if isinstance(search, Sequence) and all(isinstance(one, Mapping) for one in search):
@@ -298,28 +297,19 @@ def _ranked(table: pd.DataFrame, cv_results: Mapping[str, Any]) -> pd.DataFrame:
 
 def _column(candidates: Sequence[Mapping[str, Any]], name: str) -> pd.Series:
     """Gather a parameter's values; gaps do not turn whole numbers into 2.0."""
-    values = [plain(one[name]) if name in one else np.nan for one in candidates]
+    values = [to_cell(one[name]) if name in one else np.nan for one in candidates]
     column = pd.Series(values)
     gaps_in_integers = column.dtype == float and any(isinstance(one, int) for one in values)
     return pd.Series(values, dtype=object) if gaps_in_integers and column.hasnans else column
 
 
-def plain(value: Any) -> Any:
-    """Reduce a parameter's value to a number, a truth value or short text that fits a cell.
+def to_cell(value: Any) -> Any:
+    """Return a parameter's value as a number, a truth value or text.
 
     Examples
     --------
-    >>> [plain(value) for value in (np.float64(0.5), None, dict)]
+    >>> [to_cell(value) for value in (np.float64(0.5), None, dict)]
     [0.5, 'none', 'dict']
     """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, bool | int | float | str):
-        return value
-    if value is None:
-        return "none"
-    value = readable(value)
-    name = getattr(value, "__name__", None)
-    return name or " ".join(
-        (repr(value) if isinstance(value, BaseEstimator) else str(value)).split()
-    )
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, bool | int | float) else describe_value(value)

@@ -2,89 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from snn_estimators.ops import spiking_attention
+from snn_estimators._validation import check_choices
+from snn_estimators.nn.neurons import NeuronFactory
+from snn_estimators.nn.norms import NormFactory
+from snn_estimators.nn.spiking_linear import SpikingLinear, previous_tokens
+from snn_estimators.ops import AttentionParameters, spiking_attention
 from snn_estimators.ops.attention import decay_powers
 
-Norm = Callable[[int], nn.Module]
-Neuron = Callable[[], nn.Module]
-
-
-class Projection(nn.Module):
-    """Linear map, normalisation, neurons; optionally with the previous token's input as well.
-
-    Parameters
-    ----------
-    features, out_features : int
-    norm : callable
-        Makes the normalisation from a width.
-    neuron : callable
-        Makes the neurons; ``nn.Identity`` leaves real numbers.
-    token_shift : int, default=0
-        Add a bias-free linear map of the inputs of so many previous tokens.
-    """
-
-    def __init__(
-        self,
-        features: int,
-        out_features: int,
-        norm: Norm,
-        neuron: Neuron,
-        token_shift: int = 0,
-    ) -> None:
-        super().__init__()
-        self.linear = nn.Linear(features, out_features)
-        self.shift = (
-            nn.Linear(token_shift * features, out_features, bias=False) if token_shift else None
-        )
-        self.norm = norm(out_features)
-        self.neuron = neuron()
-
-    def forward(self, x: Tensor, previous: Tensor | None, valid: Tensor | None) -> Tensor:
-        """Map [time, batch, sequence, features] to [time, batch, sequence, out_features]."""
-        current = self.linear(x)
-        if self.shift is not None:
-            current = current + self.shift(previous)
-        return self.neuron(self.norm(current, valid))
-
-
-def previous_tokens(x: Tensor, count: int, past: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Give each token its predecessors' values beside one another, for the token shift.
-
-    Parameters
-    ----------
-    x : Tensor, shape [time, batch, sequence, width]
-    count : int
-        How many predecessors.
-    past : Tensor, shape [time, batch, count, width], optional
-        The tokens before the first; silence when left out.
-
-    Returns
-    -------
-    previous : Tensor, shape [time, batch, sequence, count * width]
-        The nearest predecessor first.
-    past : Tensor, shape [time, batch, count, width]
-        For the call that continues the sequence.
-
-    Examples
-    --------
-    >>> import torch
-    >>> x = torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 3, 1)
-    >>> previous_tokens(x, 2, None)[0].squeeze()
-    tensor([[0., 0.],
-            [1., 0.],
-            [2., 1.]])
-    """
-    if past is None:
-        past = x.new_zeros(*x.shape[:-2], count, x.shape[-1])
-    length, longer = x.shape[-2], torch.cat([past, x], dim=-2)
-    shifted = [longer[..., count - lag : count - lag + length, :] for lag in range(1, count + 1)]
-    return torch.cat(shifted, dim=-1), longer[..., length:, :]
+ATTENTION_DECAYS = (None, "fixed", "learned")
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -115,8 +45,7 @@ class SpikingCore(nn.Module):
 
     def __init__(self, heads: int, scale: float, decay: str | None, dropout: float) -> None:
         super().__init__()
-        if decay not in (None, "fixed", "learned"):
-            raise ValueError(f"attention_decay={decay!r} must be None, 'fixed' or 'learned'.")
+        check_choices({"attention_decay": ATTENTION_DECAYS}, attention_decay=decay)
         self.heads, self.scale, self.decay_kind = heads, scale, decay
         self.dropout = nn.Dropout(dropout)
         rates = 1 - 0.5 ** torch.arange(1.0, heads + 1).clamp_max(16)
@@ -141,7 +70,7 @@ class SpikingCore(nn.Module):
             within = decay_powers(q.shape[-2], self.decay, like=q).within
             out = self.dropout(q @ k.mT * within) @ v
         else:
-            out, state = spiking_attention(q, k, v, decay=self.decay, state=state)
+            out, state = spiking_attention(q, k, v, AttentionParameters(self.decay), state)
         return merge_heads(out) * self.scale, state
 
 
@@ -203,20 +132,20 @@ class SelfAttention(nn.Module):
         self,
         width: int,
         core: nn.Module,
-        norm: Norm,
-        neuron: Neuron,
-        input_neuron: Neuron = nn.Identity,
-        output_neuron: Neuron = nn.Identity,
+        norm: NormFactory,
+        neuron: NeuronFactory,
+        input_neuron: NeuronFactory = nn.Identity,
+        output_neuron: NeuronFactory = nn.Identity,
         token_shift: int = 0,
     ) -> None:
         super().__init__()
         self.input_neuron = input_neuron()
-        self.query = Projection(width, width, norm, neuron, token_shift)
-        self.key = Projection(width, width, norm, neuron, token_shift)
-        self.value = Projection(width, width, norm, neuron, token_shift)
+        self.query = SpikingLinear(width, width, norm, neuron, token_shift)
+        self.key = SpikingLinear(width, width, norm, neuron, token_shift)
+        self.value = SpikingLinear(width, width, norm, neuron, token_shift)
         self.core = core
         self.neuron = neuron()
-        self.output = Projection(width, width, norm, output_neuron)
+        self.output = SpikingLinear(width, width, norm, output_neuron)
         self.token_shift = token_shift
 
     def forward(

@@ -7,13 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snn_estimators._validation import check_choices
+
 __all__ = ["DECISIONS", "SequenceClassifier"]
 
 DECISIONS = ("mean", "last")
 
 
 class SequenceClassifier(nn.Module):
-    """A language model whose output map tells classes instead of tokens.
+    """A language model whose output map gives classes instead of tokens.
 
     Parameters
     ----------
@@ -48,8 +50,7 @@ class SequenceClassifier(nn.Module):
 
     def __init__(self, backbone: Any, n_classes: int, decision: str = "mean") -> None:
         super().__init__()
-        if decision not in DECISIONS:
-            raise ValueError(f"decision={decision!r} is unknown; choose one of {list(DECISIONS)}.")
+        check_choices({"decision": DECISIONS}, decision=decision)
         if n_classes < 2:
             raise ValueError(f"n_classes={n_classes!r} must be at least 2.")
         self.decision = decision

@@ -8,71 +8,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snn_estimators.nn.attention import (
-    AttentionState,
-    Neuron,
-    SelfAttention,
-    SoftmaxCore,
-    SpikingCore,
+from snn_estimators._validation import check_choices, check_sizes
+from snn_estimators.nn.block import BlockState
+from snn_estimators.nn.builders import (
+    CHOICES,
+    BlockOptions,
+    EncodingOptions,
+    build_block,
+    build_encoding,
+    choose_spiking_parts,
 )
-from snn_estimators.nn.encodings import build_encoding
-from snn_estimators.nn.feed_forward import FeedForward, SpikingFeedForward
-from snn_estimators.nn.head import Head
-from snn_estimators.nn.neurons import LIF
-from snn_estimators.nn.norms import NORMALIZATIONS
-from snn_estimators.nn.validation import check_decoder_options, check_tokens, refuse_padding
-
-
-class BlockState(NamedTuple):
-    """What a block remembers of the tokens so far."""
-
-    attention: AttentionState
-    past: Tensor | None
-    """Inputs of the feed-forward at the last tokens, for its token shift."""
-
-
-class Block(nn.Module):
-    """Attention and feed-forward, each with a residual around it.
-
-    The three neurons are ``nn.Identity`` unless residuals are to carry spikes alone.
-
-    Parameters
-    ----------
-    attention : SelfAttention
-    feed_forward : SpikingFeedForward or FeedForward
-    input_neuron, attended_neuron, middle_neuron : callable
-        In front of the block, behind attention before it is added, and between the two halves.
-    """
-
-    def __init__(
-        self,
-        attention: SelfAttention,
-        feed_forward: nn.Module,
-        input_neuron: Neuron = nn.Identity,
-        attended_neuron: Neuron = nn.Identity,
-        middle_neuron: Neuron = nn.Identity,
-    ) -> None:
-        super().__init__()
-        self.input_neuron = input_neuron()
-        self.attention = attention
-        self.attended_neuron = attended_neuron()
-        self.middle_neuron = middle_neuron()
-        self.feed_forward = feed_forward
-
-    def forward(
-        self, x: Tensor, state: BlockState | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, BlockState]:
-        """Map x, shape [time, batch, sequence, width], and the state of the tokens before it."""
-        before, past = (None, None) if state is None else state
-        x = self.input_neuron(x)
-        attended, after = self.attention(x, before, valid)
-        x = self.middle_neuron(x + self.attended_neuron(attended))
-        fed_forward, past = self.feed_forward(x, past, valid)
-        return x + fed_forward, BlockState(after, past)
+from snn_estimators.nn.head import READOUTS, Head
+from snn_estimators.nn.neurons import NeuronOptions, build_neuron
+from snn_estimators.nn.tokens import check_no_padding, check_tokens, padding_mask
 
 
 class DecoderState(NamedTuple):
-    """All that a decoder needs to go on: constant in size unless a block uses softmax."""
+    """All that continues a decoder's sequence: constant in size unless a block uses softmax."""
 
     position: int
     """Tokens seen so far."""
@@ -87,12 +39,12 @@ class SpikingDecoder(nn.Module):
     vocab_size : int
     max_len : int, default=128
         Longest sequence: positions are encoded up to here.
-    encoding : {"learned", "two-hot", "binary", "one-hot"}, default="learned"
-        Token code. "one-hot" has a column for each pair of token and position; the others stand
-        beside the position code ("two-hot": one column a token).
-    position_encoding : {"static", "learned", "linear", "binary"}, default="static"
-        Sinusoids, a trained table, one column a position, or its binary digits. "one-hot" tokens
-        need "linear": they hold the position already.
+    encoding : str, default="learned"
+        Token code: a name in `ENCODINGS`. "one-hot" has a column for each pair of token and
+        position; the others stand beside the position code ("two-hot": one column a token).
+    position_encoding : str, default="static"
+        A name in `POSITION_ENCODINGS`: "static" is sinusoids, "linear" one column a position.
+        "one-hot" tokens need "linear": they hold the position already.
     token_dim, position_dim : int, default=50 and 30
         Widths of codes that may have any: "learned" tokens, "static" and "learned" positions.
     combine_position : bool, default=False
@@ -117,8 +69,10 @@ class SpikingDecoder(nn.Module):
         Queries, keys and values also see the spikes of so many previous tokens (True is 1).
     mlp_token_shift : int, default=0
         So does the feed-forward, as RWKV's channel mixing sees one.
-    normalization : {"layer", "batch", "power"}, default="layer"
-    readout : {"average", "accumulate", "concatenate", "final"}, default="average"
+    normalization : str, default="layer"
+        A name in `NORMALIZATIONS`.
+    readout : str, default="average"
+        How the timesteps become one: a name in `READOUTS`.
     spiking_residuals : {0, 1, 2}, default=0
         Residuals that add spikes alone: none, around the feed-forward, around attention too.
     first_block_spiking_residual : bool, default=False
@@ -127,6 +81,8 @@ class SpikingDecoder(nn.Module):
         Neurons in front of the last linear map. Left out: at `spike_degree` 4 only.
     float_readout : bool, default=False
         Read over the timesteps before the head's neurons instead of behind them.
+    neuron : str, default="lif"
+        A name in `NEURONS`.
     learnable_threshold : bool, default=False
         Train one threshold a layer of neurons.
     spike_degree : {0, 1, 2, 3, 4, "attention_only"}, default=4
@@ -187,6 +143,7 @@ class SpikingDecoder(nn.Module):
         first_block_spiking_residual: bool = False,
         spiking_head: bool | None = None,
         float_readout: bool = False,
+        neuron: str = "lif",
         learnable_threshold: bool = False,
         spike_degree: int | str = 4,
         temporal_coding: str = "repeat",
@@ -200,17 +157,16 @@ class SpikingDecoder(nn.Module):
         surrogate_alpha: float | None = None,
     ) -> None:
         super().__init__()
-        options = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        check_decoder_options(**options)
-        self.vocab_size, self.max_len = vocab_size, max_len
-        attention_spikes = spike_degree == "attention_only" or spike_degree in (2, 3, 4)
-        input_spikes = spike_degree in (1, 2, 3, 4)
-        feed_forward_spikes = spike_degree in (3, 4)
-        self.timesteps = timesteps if attention_spikes else 1
-
-        norm = NORMALIZATIONS[normalization]
-        neuron = partial(
-            LIF,
+        check_sizes(vocab_size=vocab_size, max_len=max_len, blocks=blocks, timesteps=timesteps)
+        check_choices(CHOICES, neuron=neuron, readout=readout)
+        spikes = choose_spiking_parts(
+            spike_degree,
+            spiking_head,
+            attention_decay=attention_decay,
+            token_shift=token_shift,
+            mlp_token_shift=mlp_token_shift,
+        )
+        neuron_options = NeuronOptions(
             tau=tau,
             v_threshold=v_threshold,
             v_reset=v_reset,
@@ -219,55 +175,54 @@ class SpikingDecoder(nn.Module):
             surrogate_alpha=surrogate_alpha,
             learnable_threshold=learnable_threshold,
         )
-
-        def neuron_if(wanted: bool) -> Neuron:
-            return neuron if wanted else nn.Identity
-
-        self.encoding = build_encoding(
-            spiking=input_spikes, **{**options, "timesteps": self.timesteps}
+        encoding_options = EncodingOptions(
+            encoding=encoding,
+            position_encoding=position_encoding,
+            token_dim=token_dim,
+            position_dim=position_dim,
+            combine_position=combine_position,
+            position_bias=position_bias,
+            float_embedding=float_embedding,
+            embedding_std=embedding_std,
+            temporal_coding=temporal_coding,
         )
-        width = self.width = self.encoding.width
+        block_options = BlockOptions(
+            heads=heads,
+            mlp_ratio=mlp_ratio,
+            attention_scale=attention_scale,
+            attention_decay=attention_decay,
+            token_shift=token_shift,
+            mlp_token_shift=mlp_token_shift,
+            normalization=normalization,
+            spiking_residuals=spiking_residuals,
+            first_block_spiking_residual=first_block_spiking_residual,
+            attention_dropout=attention_dropout,
+            mlp_dropout=mlp_dropout,
+        )
+        make_neuron = partial(build_neuron, neuron, neuron_options)
+
+        self.vocab_size, self.max_len = vocab_size, max_len
+        self.timesteps = time = timesteps if spikes.attention else 1
+        self.encoding = build_encoding(
+            encoding_options,
+            vocab_size=vocab_size,
+            max_len=max_len,
+            timesteps=time,
+            spiking=spikes.input,
+        )
+        self.width = width = self.encoding.width
         if width % heads:
             raise ValueError(
                 f"heads={heads} must divide the model's width, which is {width} with "
                 f"encoding={encoding!r} and position_encoding={position_encoding!r}; choose one of "
                 f"{[h for h in range(1, width + 1) if width % h == 0]} or another width."
             )
-
-        def attention() -> SelfAttention:
-            if not attention_spikes:
-                return SelfAttention(
-                    width, SoftmaxCore(heads, attention_dropout), norm, nn.Identity
-                )
-            core = SpikingCore(heads, attention_scale, attention_decay, attention_dropout)
-            inner, outer = neuron_if(spiking_residuals < 2), neuron_if(spiking_residuals == 2)
-            return SelfAttention(width, core, norm, neuron, inner, outer, int(token_shift))
-
-        def feed_forward() -> nn.Module:
-            hidden = width * mlp_ratio
-            if not feed_forward_spikes:
-                return FeedForward(width, hidden, mlp_dropout)
-            spikes_out = spiking_residuals > 0
-            return SpikingFeedForward(
-                width, hidden, norm, neuron, mlp_dropout, spikes_out, int(mlp_token_shift)
-            )
-
         self.blocks = nn.ModuleList(
-            Block(
-                attention(),
-                feed_forward(),
-                input_neuron=neuron_if(attention_spikes and spiking_residuals == 2),
-                attended_neuron=neuron_if(
-                    attention_spikes and first_block_spiking_residual and index == 0
-                ),
-                middle_neuron=neuron_if(feed_forward_spikes and spiking_residuals > 0),
-            )
+            build_block(block_options, index, width=width, neuron=make_neuron, spikes=spikes)
             for index in range(blocks)
         )
-        head_spikes = spike_degree == 4 if spiking_head is None else spiking_head
-        self.head = Head(
-            width, vocab_size, self.timesteps, readout, neuron_if(head_spikes), float_readout
-        )
+        head_neuron = make_neuron if spikes.head else nn.Identity
+        self.head = Head(width, vocab_size, time, READOUTS[readout], head_neuron, float_readout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Give the logits of the token that follows each position.
@@ -284,7 +239,7 @@ class SpikingDecoder(nn.Module):
         Raises
         ------
         ValueError
-            If the sequence is longer than `max_len` or an id is not below `vocab_size`.
+            If the sequence is longer than `max_len` or, on the CPU, an id is `vocab_size` or more.
         """
         return self.head(self._hidden(tokens))
 
@@ -313,13 +268,12 @@ class SpikingDecoder(nn.Module):
         return self.max_len
 
     def _hidden(self, tokens: Tensor) -> Tensor:
-        valid = tokens >= 0
-        return self._run(tokens, None, None if bool(valid.all()) else valid)[0]
+        return self._run(tokens, None, padding_mask(tokens))[0]
 
     def stream(
         self, tokens: Tensor, state: DecoderState | None = None
     ) -> tuple[Tensor, DecoderState]:
-        """Go on with sequences of which `state` is all that is remembered.
+        """Continue sequences of which `state` is all that is remembered.
 
         Any split of a sequence gives the logits of the whole: spiking attention is a recurrence.
 
@@ -350,7 +304,7 @@ class SpikingDecoder(nn.Module):
         >>> torch.allclose(torch.cat([start, rest], 1), decoder(tokens), atol=1e-5)
         True
         """
-        refuse_padding(tokens)
+        check_no_padding(tokens)
         hidden, state = self._run(tokens, state, None)
         return self.head(hidden), state
 

@@ -1,31 +1,77 @@
-"""From token ids to spikes: codes for tokens and positions, and temporal coding.
+"""From token ids to spikes: codes for tokens and positions, and what puts them together.
 
-A *code* maps ids to vectors and says whether these are zeros and ones already (`binary`). The same
-codes serve tokens and positions; `InputEncoding` puts one of each together and hands real-valued
-ones to a *temporal coding*, which makes the time axis.
+A *code* maps ids to vectors and declares whether these are zeros and ones already (`binary`). The
+same codes serve tokens and positions; `InputEncoding` puts one of each together and hands
+real-valued ones to a temporal coding, which makes the time axis. A *joint* code maps pairs of token
+and position, and stands alone.
+
+`register_encoding` and `register_position_encoding` add codes to the choices of a decoder.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_estimators.ops import spike
+from snn_estimators._validation import register
+from snn_estimators.nn.temporal import TemporalCoding
+
+
+class CodeOptions(NamedTuple):
+    """What a code may depend on."""
+
+    size: int
+    """Number of different ids."""
+    width: int = 1
+    """Width that the user asks for; codes with a width of their own need not heed it."""
+    std: float = 1e-5
+    """Deviation of initial weights."""
+    positions: int = 1
+    """Longest sequence, for joint codes."""
 
 
 class Code(nn.Module):
-    """Maps ids, shape [...], to vectors, shape [..., width]."""
+    """Base of codes: maps ids, shape [...], to vectors, shape [..., width].
 
-    width: int
-    binary: bool
+    Subclasses set `binary`, and their `width` unless it is the one that the user asks for.
+
+    Parameters
+    ----------
+    options : CodeOptions
+    """
+
+    binary: ClassVar[bool]
     """Whether the vectors are zeros and ones already."""
+
+    def __init__(self, options: CodeOptions) -> None:
+        super().__init__()
+        self.width = options.width
 
     def forward(self, ids: Tensor) -> Tensor:
         """Map ids to their vectors."""
+        raise NotImplementedError
+
+
+class JointCode(nn.Module):
+    """Base of codes of zeros and ones for pairs of token and position.
+
+    Parameters
+    ----------
+    options : CodeOptions
+    """
+
+    binary: ClassVar[bool] = True
+
+    def __init__(self, options: CodeOptions) -> None:
+        super().__init__()
+        self.width = options.width
+
+    def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Map tokens [batch, sequence] at positions [sequence] to [batch, sequence, width]."""
         raise NotImplementedError
 
 
@@ -34,9 +80,9 @@ class OneHotCode(Code):
 
     binary = True
 
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.width = size
+    def __init__(self, options: CodeOptions) -> None:
+        super().__init__(options)
+        self.width = options.size
 
     def forward(self, ids: Tensor) -> Tensor:
         """Map ids, shape [...], to zeros and ones, shape [..., width]."""
@@ -52,16 +98,16 @@ class BinaryCode(Code):
     Examples
     --------
     >>> import torch
-    >>> BinaryCode(5)(torch.tensor([4, 1]))
+    >>> BinaryCode(CodeOptions(5))(torch.tensor([4, 1]))
     tensor([[0., 0., 1.],
             [1., 0., 0.]])
     """
 
     binary = True
 
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.width = max(1, math.ceil(math.log2(size)))
+    def __init__(self, options: CodeOptions) -> None:
+        super().__init__(options)
+        self.width = max(1, math.ceil(math.log2(options.size)))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Map ids, shape [...], to zeros and ones, shape [..., width]."""
@@ -74,11 +120,10 @@ class LearnedCode(Code):
 
     binary = False
 
-    def __init__(self, size: int, width: int, std: float = 1e-5) -> None:
-        super().__init__()
-        self.width = width
-        self.table = nn.Embedding(size, width)
-        nn.init.normal_(self.table.weight, std=std)
+    def __init__(self, options: CodeOptions) -> None:
+        super().__init__(options)
+        self.table = nn.Embedding(options.size, options.width)
+        nn.init.normal_(self.table.weight, std=options.std)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Look ids, shape [...], up: shape [..., width]."""
@@ -94,10 +139,6 @@ class SinusoidalCode(Code):
 
     binary = False
 
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.width = width
-
     def forward(self, ids: Tensor) -> Tensor:
         """Map ids, shape [...], to values in [-1, 1], shape [..., width]."""
         column = torch.arange(self.width, device=ids.device, dtype=torch.float32)
@@ -106,125 +147,108 @@ class SinusoidalCode(Code):
         return wave.to(torch.get_default_dtype())
 
 
-class TemporalCoding(nn.Module):
-    """Gives the input its time axis.
-
-    Parameters
-    ----------
-    timesteps : int
-    """
-
-    def __init__(self, timesteps: int) -> None:
-        super().__init__()
-        self.timesteps = timesteps
-
-    def encode(self, code: Tensor) -> Tensor:
-        """Map a real code, shape [...], to [time, ...]."""
-        raise NotImplementedError
-
-    def hold(self, bits: Tensor) -> Tensor:
-        """Map zeros and ones, shape [...], to [time, ...]: as a rule, the same at every step."""
-        return bits.expand(self.timesteps, *bits.shape)
-
-
-class Repeat(TemporalCoding):
-    """The same input at every timestep: spikes where the code is not negative, or the code itself.
-
-    Parameters
-    ----------
-    timesteps : int
-    real : bool, default=False
-        Hand on real numbers; the first neurons turn them into spikes.
-    """
-
-    def __init__(self, timesteps: int, real: bool = False) -> None:
-        super().__init__(timesteps)
-        self.real = real
-
-    def encode(self, code: Tensor) -> Tensor:
-        """Map a real code, shape [...], to [time, ...]."""
-        return self.hold(code if self.real else spike(code, "atan"))
-
-
-class _StraightThrough(torch.autograd.Function):
-    """Exactly the second argument, with the gradient of the first."""
-
-    @staticmethod
-    def forward(ctx: Any, smooth: Tensor, hard: Tensor) -> Tensor:
-        return hard.view_as(hard)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad, None
-
-
-class Rate(TemporalCoding):
-    r"""Intensity :math:`\sigma(\text{code})` is the share of timesteps with a spike.
-
-    In training each timestep draws for itself; in evaluation the spikes are spread evenly, so that
-    the output is a function of the input. The gradient passes straight through.
-
-    Examples
-    --------
-    >>> import torch
-    >>> Rate(4).eval().encode(torch.zeros(1)).ravel()  # intensity one half
-    tensor([0., 1., 0., 1.])
-    """
-
-    def encode(self, code: Tensor) -> Tensor:
-        """Map a real code, shape [...], to spikes, shape [time, ...]."""
-        intensity = torch.sigmoid(code).expand(self.timesteps, *code.shape)
-        with torch.no_grad():
-            if self.training:
-                spikes = torch.bernoulli(intensity)
-            else:
-                step = torch.arange(1, self.timesteps + 1, device=code.device)
-                step = step.view(-1, *[1] * code.dim())
-                spikes = (intensity * step).floor() - (intensity * (step - 1)).floor()
-        return _StraightThrough.apply(intensity, spikes)
-
-
-class Latency(TemporalCoding):
-    r"""Time to first spike: the greater :math:`\sigma(\text{code})`, the earlier its only spike.
-
-    Step t of T fires for the intensities between 1 - t/(T+1) and 1 - (t-1)/(T+1); the weakest
-    intensities never fire.
-
-    Examples
-    --------
-    >>> import torch
-    >>> Latency(3).encode(torch.tensor([4.0, 0.0, -4.0])).T
-    tensor([[1., 0., 0.],
-            [0., 1., 0.],
-            [0., 0., 0.]])
-    """
-
-    def encode(self, code: Tensor) -> Tensor:
-        """Map a real code, shape [...], to spikes, shape [time, ...]."""
-        step = torch.arange(1, self.timesteps + 1, device=code.device, dtype=code.dtype)
-        bound = (1 - step / (self.timesteps + 1)).view(-1, *[1] * code.dim())
-        has_fired = spike(torch.sigmoid(code) - bound, "atan")
-        return torch.cat([has_fired[:1], has_fired[1:] - has_fired[:-1]])
-
-    def hold(self, bits: Tensor) -> Tensor:
-        """Map zeros and ones, shape [...], to [time, ...]: a one fires first and only once."""
-        silence = torch.zeros_like(bits).expand(self.timesteps - 1, *bits.shape)
-        return torch.cat([bits[None], silence])
-
-
-class JointOneHot(nn.Module):
+class JointOneHotCode(JointCode):
     """One column for each pair of token and position."""
 
-    def __init__(self, vocab_size: int, max_len: int, temporal: TemporalCoding) -> None:
+    def __init__(self, options: CodeOptions) -> None:
+        super().__init__(options)
+        self.vocab_size, self.width = options.size, options.size * options.positions
+
+    def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Map tokens at positions to zeros and ones, shape [batch, sequence, width]."""
+        pairs = tokens + self.vocab_size * positions
+        return F.one_hot(pairs, self.width).to(torch.get_default_dtype())
+
+
+ENCODINGS: dict[str, type[Code] | type[JointCode]] = {
+    "one-hot": JointOneHotCode,
+    "two-hot": OneHotCode,
+    "binary": BinaryCode,
+    "learned": LearnedCode,
+}
+"""Codes of tokens by name; `register_encoding` adds to them."""
+
+POSITION_ENCODINGS: dict[str, type[Code]] = {
+    "linear": OneHotCode,
+    "binary": BinaryCode,
+    "static": SinusoidalCode,
+    "learned": LearnedCode,
+}
+"""Codes of positions by name; `register_position_encoding` adds to them."""
+
+
+def register_encoding(
+    name: str, code: type[Code] | type[JointCode], *, replace: bool = False
+) -> None:
+    """Make a code of tokens known as a choice of ``encoding``.
+
+    Its output is what the energy model observes; linear maps inside of it are counted as any, other
+    layers with weights need `snn_estimators.energy.register_counter`.
+
+    Parameters
+    ----------
+    name : str
+    code : subclass of Code or JointCode
+        Called with `CodeOptions`: the vocabulary's size, ``token_dim``, ``embedding_std`` and
+        ``max_len``.
+    replace : bool, default=False
+        Allow a name that is taken.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+
+    Examples
+    --------
+    >>> from snn_estimators.nn import SpikingDecoder
+    >>> class Thermometer(Code):
+    ...     binary = True
+    ...     def __init__(self, options):
+    ...         super().__init__(options)
+    ...         self.width = options.size
+    ...     def forward(self, ids):
+    ...         return (torch.arange(self.width) <= ids[..., None]).float()
+    >>> register_encoding("thermometer", Thermometer)
+    >>> SpikingDecoder(5, max_len=4, encoding="thermometer", blocks=1).width  # 5 + position_dim
+    35
+    >>> del ENCODINGS["thermometer"]
+    """
+    register(ENCODINGS, "encoding", name, code, replace=replace)
+
+
+def register_position_encoding(name: str, code: type[Code], *, replace: bool = False) -> None:
+    """Make a code of positions known as a choice of ``position_encoding``.
+
+    Parameters
+    ----------
+    name, code, replace
+        As in `register_encoding`; the size is ``max_len``, the width ``position_dim``.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+    """
+    register(POSITION_ENCODINGS, "position_encoding", name, code, replace=replace)
+
+
+class JointEncoding(nn.Module):
+    """A joint code over time.
+
+    Parameters
+    ----------
+    code : JointCode
+    temporal : TemporalCoding
+    """
+
+    def __init__(self, code: JointCode, temporal: TemporalCoding) -> None:
         super().__init__()
-        self.vocab_size = vocab_size
-        self.code = OneHotCode(vocab_size * max_len)
-        self.width = self.code.width
-        self.temporal = temporal
+        self.code, self.temporal, self.width = code, temporal, code.width
 
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Encode tokens at positions, as `InputEncoding` does."""
-        code = self.code(tokens.clamp_min(0) + self.vocab_size * positions)
+        code = self.code(tokens.clamp_min(0), positions)
         return self.temporal.hold(code * (tokens >= 0)[..., None])
 
 
@@ -233,8 +257,8 @@ class InputEncoding(nn.Module):
 
     Parameters
     ----------
-    token, position : codes
-    temporal : Repeat, Rate or Latency
+    token, position : Code
+    temporal : TemporalCoding
     combine : bool, default=False
         Add the two codes (both real, of one width) instead of concatenating them.
     position_bias : float, default=0.0
@@ -281,69 +305,3 @@ class InputEncoding(nn.Module):
 
     def _over_time(self, code: Code, values: Tensor) -> Tensor:
         return self.temporal.hold(values) if code.binary else self.temporal.encode(values)
-
-
-def build_encoding(
-    *,
-    spiking: bool,
-    vocab_size: int,
-    max_len: int,
-    encoding: str,
-    position_encoding: str,
-    token_dim: int,
-    position_dim: int,
-    combine_position: bool,
-    position_bias: float,
-    float_embedding: bool,
-    embedding_std: float,
-    timesteps: int,
-    temporal_coding: str,
-    **_: Any,
-) -> InputEncoding | JointOneHot:
-    """Build the input of a decoder from its options (see `SpikingDecoder`).
-
-    With ``spiking=False`` the input is the twin's: learned tokens plus sinusoids or learned
-    positions, real-valued, as wide as the spiking model's.
-    """
-    temporal: TemporalCoding
-    match temporal_coding:
-        case "repeat":
-            temporal = Repeat(timesteps, real=float_embedding)
-        case "rate":
-            temporal = Rate(timesteps)
-        case _:
-            temporal = Latency(timesteps)
-
-    def position_code(width: int) -> Code:
-        match position_encoding:
-            case "linear":
-                return OneHotCode(max_len)
-            case "binary":
-                return BinaryCode(max_len)
-            case "static":
-                return SinusoidalCode(width)
-            case _:
-                return LearnedCode(max_len, width, embedding_std)
-
-    def token_code() -> Code:
-        match encoding:
-            case "two-hot":
-                return OneHotCode(vocab_size)
-            case "binary":
-                return BinaryCode(vocab_size)
-            case _:
-                return LearnedCode(vocab_size, token_dim, embedding_std)
-
-    built: InputEncoding | JointOneHot
-    if encoding == "one-hot":
-        built = JointOneHot(vocab_size, max_len, temporal)
-    else:
-        position = position_code(token_dim if combine_position else position_dim)
-        bias = position_bias if position_encoding == "static" else 0.0
-        built = InputEncoding(token_code(), position, temporal, combine_position, bias)
-    if spiking:
-        return built
-    learned = position_encoding == "learned"
-    position = LearnedCode(max_len, built.width, 1.0) if learned else SinusoidalCode(built.width)
-    token = LearnedCode(vocab_size, built.width, 1.0)
-    return InputEncoding(token, position, Repeat(timesteps, real=True), combine=True)

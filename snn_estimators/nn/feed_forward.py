@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from snn_estimators.nn.attention import Neuron, Norm, Projection, previous_tokens
+from snn_estimators.nn.neurons import NeuronFactory
+from snn_estimators.nn.norms import NormFactory
+from snn_estimators.nn.spiking_linear import SpikingLinear, previous_tokens
 
 
 class SpikingFeedForward(nn.Module):
@@ -27,8 +29,8 @@ class SpikingFeedForward(nn.Module):
         self,
         width: int,
         hidden: int,
-        norm: Norm,
-        neuron: Neuron,
+        norm: NormFactory,
+        neuron: NeuronFactory,
         dropout: float = 0.0,
         spikes_out: bool = False,
         token_shift: int = 0,
@@ -36,8 +38,8 @@ class SpikingFeedForward(nn.Module):
         super().__init__()
         self.input_neuron = nn.Identity() if spikes_out else neuron()
         self.token_shift = token_shift
-        self.expand = Projection(width, hidden, norm, neuron, token_shift)
-        self.contract = Projection(hidden, width, norm, nn.Identity)
+        self.expand = SpikingLinear(width, hidden, norm, neuron, token_shift)
+        self.contract = SpikingLinear(hidden, width, norm, nn.Identity)
         self.dropout = nn.Dropout(dropout)
         self.output_neuron = neuron() if spikes_out else nn.Identity()
 

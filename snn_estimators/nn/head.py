@@ -2,9 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
 from torch import Tensor, nn
 
-from snn_estimators.nn.attention import Neuron
+from snn_estimators._validation import register
+from snn_estimators.nn.neurons import NeuronFactory
+
+
+class Readout(NamedTuple):
+    """How the timesteps become one vector."""
+
+    read: Callable[[Tensor], Tensor]
+    """Maps [time, ..., width] to [..., width], or to a multiple of the width."""
+    steps: slice = slice(None)
+    """The timesteps that it reads; the others cost no operation."""
+    additive: bool = True
+    """Whether it adds spikes up, with constant weights: hardware then never needs the sum."""
+
+
+def _average(x: Tensor) -> Tensor:
+    return x.mean(0)
+
+
+def _accumulate(x: Tensor) -> Tensor:
+    return x.sum(0)
+
+
+def _concatenate(x: Tensor) -> Tensor:
+    return x.movedim(0, -2).flatten(-2)
+
+
+def _final(x: Tensor) -> Tensor:
+    return x[-1]
+
+
+READOUTS = {
+    "average": Readout(_average),
+    "accumulate": Readout(_accumulate),
+    "concatenate": Readout(_concatenate),
+    "final": Readout(_final, steps=slice(-1, None)),
+}
+"""Readouts by name; `register_readout` adds to them."""
+
+
+def register_readout(
+    name: str,
+    read: Callable[[Tensor], Tensor],
+    *,
+    steps: slice = slice(None),
+    additive: bool = True,
+    replace: bool = False,
+) -> None:
+    """Make a reading over the timesteps known as a choice of ``readout``.
+
+    Parameters
+    ----------
+    name : str
+    read : callable
+        Maps [time, ..., width] to [..., width], or to a multiple of the width.
+    steps : slice, default=slice(None)
+        The timesteps that it reads: spikes at others are not counted.
+    additive : bool, default=True
+        Whether it is a sum with constant weights. If not, the energy model counts the output map by
+        the values behind the readout instead of the spikes in front of it.
+    replace : bool, default=False
+        Allow a name that is taken.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+
+    Examples
+    --------
+    >>> from snn_estimators.nn import SpikingDecoder
+    >>> register_readout("any", lambda x: x.amax(0), additive=False)
+    >>> decoder = SpikingDecoder(30, readout="any")
+    >>> del READOUTS["any"]
+    """
+    register(READOUTS, "readout", name, Readout(read, steps, additive), replace=replace)
 
 
 class Head(nn.Module):
@@ -13,7 +92,7 @@ class Head(nn.Module):
     Parameters
     ----------
     width, vocab_size, timesteps : int
-    readout : {"average", "accumulate", "concatenate", "final"}
+    readout : Readout
     neuron : callable
         ``nn.Identity`` makes the head real-valued.
     read_first : bool, default=False
@@ -25,14 +104,15 @@ class Head(nn.Module):
         width: int,
         vocab_size: int,
         timesteps: int,
-        readout: str,
-        neuron: Neuron,
+        readout: Readout,
+        neuron: NeuronFactory,
         read_first: bool = False,
     ) -> None:
         super().__init__()
         self.readout, self.read_first = readout, read_first
         self.neuron = neuron()
-        self.linear = nn.Linear(width * (timesteps if readout == "concatenate" else 1), vocab_size)
+        features = readout.read(torch.zeros(timesteps, width)).shape[-1]
+        self.linear = nn.Linear(features, vocab_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [time, batch, sequence, width] to [batch, sequence, vocab_size]."""
@@ -41,17 +121,5 @@ class Head(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """Give what the linear map reads, [batch, sequence, its inputs]."""
         if self.read_first:
-            return self.neuron(self.read(x)[None])[0]
-        return self.read(self.neuron(x))
-
-    def read(self, x: Tensor) -> Tensor:
-        """Reduce [time, ...] over the timesteps."""
-        match self.readout:
-            case "average":
-                return x.mean(0)
-            case "accumulate":
-                return x.sum(0)
-            case "concatenate":
-                return x.movedim(0, -2).flatten(-2)
-            case _:
-                return x[-1]
+            return self.neuron(self.readout.read(x)[None])[0]
+        return self.readout.read(self.neuron(x))

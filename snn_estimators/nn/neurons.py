@@ -1,15 +1,83 @@
-"""Spiking neurons as modules."""
+"""Spiking neurons as modules.
+
+A neuron maps currents to what it emits, and knows what an update of it costs. `register_neuron`
+adds one to the choices of a decoder.
+"""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from snn_estimators.ops import LIFOutput, lif
+from snn_estimators._validation import check_numbers, check_optional_numbers, register
+from snn_estimators.ops import LIFOutput, LIFParameters, lif
 from snn_estimators.ops.surrogate import resolve_surrogate
 
+NeuronFactory = Callable[[], nn.Module]
+"""Makes a layer of neurons; ``nn.Identity`` leaves real numbers."""
 
-class LIF(nn.Module):
+
+class UpdateCost(NamedTuple):
+    """Operations of neurons outside of their synapses."""
+
+    accumulates: float = 0
+    """At each update: one neuron, one timestep."""
+    macs: float = 0
+    """At each update."""
+    per_spike: float = 0
+    """Further accumulates for each spike."""
+
+
+class Neuron(nn.Module):
+    """Base of neurons: maps currents, shape [time, ...], to what they emit, of the same shape.
+
+    A call starts from rest; subclasses define `forward` and `update_cost`.
+    """
+
+    def forward(self, x: Tensor) -> Any:
+        """Turn currents into spikes, both of shape [time, ...]."""
+        raise NotImplementedError
+
+    def emitted(self, output: Any) -> Tensor:
+        """Return what the neurons emit, out of what `forward` returns."""
+        return output
+
+    def update_cost(self) -> UpdateCost:
+        """Count the operations of an update, for the energy model."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must define update_cost for its energy to be counted."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuronOptions:
+    """What a decoder lets its user choose about neurons; see `LIF`.
+
+    Raises
+    ------
+    ValueError
+        For a value that is no number.
+    """
+
+    tau: float = 2.0
+    v_threshold: float = 1.0
+    v_reset: float | None = 0.0
+    detach_reset: bool = True
+    surrogate: str = "sigmoid"
+    surrogate_alpha: float | None = None
+    learnable_threshold: bool = False
+
+    def __post_init__(self) -> None:
+        check_numbers(tau=self.tau, v_threshold=self.v_threshold)
+        check_optional_numbers(v_reset=self.v_reset, surrogate_alpha=self.surrogate_alpha)
+
+
+class LIF(Neuron):
     """Leaky integrate-and-fire neurons along the leading axis, from rest at every call.
 
     Parameters
@@ -20,7 +88,8 @@ class LIF(nn.Module):
     v_reset : float or None, default=0.0
         None resets softly, by subtraction of the threshold.
     detach_reset : bool, default=True
-    surrogate : {"sigmoid", "atan"}, default="sigmoid"
+    surrogate : str, default="sigmoid"
+        A name in `snn_estimators.ops.SURROGATES`.
     surrogate_alpha : float, optional
     learnable_threshold : bool, default=False
         Make the threshold one trained number, shared by the layer.
@@ -72,17 +141,31 @@ class LIF(nn.Module):
 
     def scan(self, x: Tensor, v: Tensor | None, dim: int) -> LIFOutput:
         """Integrate along an axis, from the membrane `v` or from rest; see `snn_estimators.ops`."""
-        return lif(
-            x,
-            v,
-            dim=dim,
-            tau=self.tau,
-            v_threshold=self.v_threshold,
-            v_reset=self.v_reset,
-            detach_reset=self.detach_reset,
-            surrogate=self.surrogate,
-            alpha=self.surrogate_alpha,
+        parameters = LIFParameters(
+            self.tau,
+            self.v_threshold,
+            self.v_reset,
+            self.detach_reset,
+            self.surrogate,
+            self.surrogate_alpha,
         )
+        return lif(x, parameters, v, dim=dim)
+
+    def update_cost(self) -> UpdateCost:
+        r"""Count leak, input, threshold and reset.
+
+        Measured from `v_reset` in units of :math:`1/\tau`, threshold alike, a step is
+        :math:`u \leftarrow u - u/\tau + x`, a comparison and a reset. The comparison is an
+        accumulate; the rest a MAC, or two accumulates where :math:`\tau` is a power of two (a
+        shift), or nothing for :math:`\tau = 1`, which has no memory. A soft reset adds one
+        accumulate a spike.
+        """
+        per_spike = int(self.v_reset is None)
+        if self.tau == 1:
+            return UpdateCost(1, 0, per_spike)
+        if math.log2(self.tau).is_integer():
+            return UpdateCost(1 + 2, 0, per_spike)
+        return UpdateCost(1, 1, per_spike)
 
     def extra_repr(self) -> str:
         """Show what distinguishes one neuron from another."""
@@ -92,7 +175,7 @@ class LIF(nn.Module):
 
 
 class TokenLIF(LIF):
-    """Neurons whose time is the sequence: from token to token the membrane goes on.
+    """Neurons whose time is the sequence: the membrane lasts from token to token.
 
     Parameters
     ----------
@@ -112,3 +195,71 @@ class TokenLIF(LIF):
     def forward(self, x: Tensor, v: Tensor | None = None) -> LIFOutput:  # type: ignore[override]
         """Turn currents [batch, sequence, features] into spikes; `v` is [batch, features]."""
         return self.scan(x, v, dim=1)
+
+    def emitted(self, output: LIFOutput) -> Tensor:
+        """Return the spikes of a call's output, beside which there are membranes."""
+        return output.spikes
+
+
+def _lif(options: NeuronOptions) -> LIF:
+    return LIF(**vars(options))
+
+
+NEURONS: dict[str, Callable[[NeuronOptions], Neuron]] = {"lif": _lif}
+"""Neurons by name, each made from `NeuronOptions`; `register_neuron` adds to them."""
+
+
+def register_neuron(
+    name: str, factory: Callable[[NeuronOptions], Neuron], *, replace: bool = False
+) -> None:
+    """Make a neuron known as a choice of ``neuron``.
+
+    Parameters
+    ----------
+    name : str
+    factory : callable
+        Makes a `Neuron` from `NeuronOptions`, for each layer of its own.
+    replace : bool, default=False
+        Allow a name that is taken.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+
+    Notes
+    -----
+    As with any registry, other processes know what was registered when they import the module in
+    which it was: do it where that is imported, not in the script that starts them.
+
+    Examples
+    --------
+    >>> from snn_estimators.nn import SpikingDecoder
+    >>> from snn_estimators.ops import spike
+    >>> class Memoryless(Neuron):
+    ...     def forward(self, x):
+    ...         return spike(x - 0.5)
+    ...     def update_cost(self):
+    ...         return UpdateCost(accumulates=1)  # a comparison
+    >>> register_neuron("memoryless", lambda options: Memoryless())
+    >>> decoder = SpikingDecoder(30, neuron="memoryless")
+    >>> del NEURONS["memoryless"]
+    """
+    register(NEURONS, "neuron", name, factory, replace=replace)
+
+
+def build_neuron(name: str, options: NeuronOptions) -> Neuron:
+    """Make a layer of registered neurons.
+
+    Raises
+    ------
+    TypeError
+        If it is no `Neuron`, whose cost would go unnoticed.
+    """
+    neuron = NEURONS[name](options)
+    if not isinstance(neuron, Neuron):
+        raise TypeError(
+            f"neuron={name!r} makes a {type(neuron).__name__}, which is no Neuron: make it a "
+            "subclass of snn_estimators.nn.Neuron, so that its energy can be counted."
+        )
+    return neuron

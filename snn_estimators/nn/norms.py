@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snn_estimators._validation import register
+
 
 def real_rows(x: Tensor, valid: Tensor | None) -> Tensor:
     """Flatten [time, batch, sequence, features] to [rows, features], without padding."""
@@ -122,8 +124,42 @@ class _PowerScale(torch.autograd.Function):
         return corrected * scale, None, None, None, None
 
 
-NORMALIZATIONS: dict[str, Callable[[int], nn.Module]] = {
+NormFactory = Callable[[int], nn.Module]
+
+NORMALIZATIONS: dict[str, NormFactory] = {
     "layer": LayerNorm,
     "batch": BatchNorm,
     "power": PowerNorm,
 }
+"""Normalisations by name, each made from a width; `register_normalization` adds to them."""
+
+
+def register_normalization(name: str, factory: NormFactory, *, replace: bool = False) -> None:
+    """Make a normalisation known as a choice of ``normalization``.
+
+    The energy model counts subclasses of those above, and of ``nn.LayerNorm`` and
+    ``nn.BatchNorm1d``, as it counts these; for others, see
+    `snn_estimators.energy.register_counter`.
+
+    Parameters
+    ----------
+    name : str
+    factory : callable
+        Makes a module from a width. It is called as ``norm(x, valid)``: x of shape [time, batch,
+        sequence, width]; valid, None or [batch, sequence], is False where a token is padding.
+    replace : bool, default=False
+        Allow a name that is taken.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+
+    Examples
+    --------
+    >>> from snn_estimators.nn import SpikingDecoder
+    >>> register_normalization("plain", lambda width: LayerNorm(width, elementwise_affine=False))
+    >>> decoder = SpikingDecoder(30, normalization="plain")
+    >>> del NORMALIZATIONS["plain"]
+    """
+    register(NORMALIZATIONS, "normalization", name, factory, replace=replace)

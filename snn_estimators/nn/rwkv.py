@@ -3,54 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from snn_estimators.nn.neurons import TokenLIF
-from snn_estimators.ops import WKVState, wkv
-
-MaybeNeuron = Callable[[], TokenLIF | None]
-
-
-class Synapses(nn.Module):
-    """A linear map without bias, and neurons in front of it if it is to see spikes alone.
-
-    Parameters
-    ----------
-    features, out_features : int
-    neuron : callable
-        Makes the neurons; returning None leaves the input real.
-    normalized : bool, default=False
-        Whether the input has the size that neurons need; if not, it is normalised for them.
-    """
-
-    def __init__(
-        self, features: int, out_features: int, neuron: MaybeNeuron, normalized: bool = False
-    ) -> None:
-        super().__init__()
-        self.neuron = neuron()
-        normalizes = self.neuron is not None and not normalized
-        self.norm = nn.LayerNorm(features) if normalizes else nn.Identity()
-        self.linear = nn.Linear(features, out_features, bias=False)
-
-    def forward(self, x: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Map [batch, sequence, features]; `v` is the neurons' membrane, None without any."""
-        if self.neuron is not None:
-            x, v = self.neuron(self.norm(x), v)
-        return self.linear(x), v
-
-    def initialize_orthogonal(self, scale: float = 1.0) -> None:
-        """Fill an orthogonal matrix, stronger where it widens; all zeros at scale 0."""
-        rows, columns = self.linear.weight.shape
-        gain = scale * math.sqrt(max(1.0, rows / columns))
-        nn.init.orthogonal_(self.linear.weight, gain)
-
-    def initialize_normal(self, deviation: float) -> None:
-        """Draw weights that give inputs of deviation 1 outputs of the given deviation."""
-        nn.init.normal_(self.linear.weight, std=deviation / math.sqrt(self.linear.in_features))
+from snn_estimators.nn.spiking_linear import MaybeNeuron, PreSpikingLinear
+from snn_estimators.ops import WKVParameters, WKVState, wkv
 
 
 class Mixing(nn.Module):
@@ -64,9 +24,9 @@ class Mixing(nn.Module):
 
     def initialize_as_rwkv(self) -> None:
         """Set the maps as RWKV-4 does: orthogonal or zero."""
-        for name, synapses in self.named_children():
-            assert isinstance(synapses, Synapses)
-            synapses.initialize_orthogonal(0.0 if name in self.SILENT else 1.0)
+        for name, linear in self.named_children():
+            assert isinstance(linear, PreSpikingLinear)
+            linear.initialize_orthogonal(0.0 if name in self.SILENT else 1.0)
 
     def initialize_firing(self) -> None:
         """Make the maps on the way to the neurons strong enough for them to fire."""
@@ -96,7 +56,7 @@ class TimeMixing(Mixing):
     layer, n_layer, width : int
         The initial decays and shares of the previous token depend on the depth.
     neuron : callable
-        See `Synapses`.
+        See `PreSpikingLinear`.
 
     References
     ----------
@@ -117,10 +77,10 @@ class TimeMixing(Mixing):
         rank = channel / max(1, width - 1)
         self.time_decay = nn.Parameter(-5 + 8 * rank ** (0.7 + 1.3 * depth))
         self.time_first = nn.Parameter(math.log(0.3) + 0.5 * ((channel + 1) % 3 - 1))
-        self.key = Synapses(width, width, neuron, normalized=True)
-        self.value = Synapses(width, width, neuron, normalized=True)
-        self.receptance = Synapses(width, width, neuron, normalized=True)
-        self.output = Synapses(width, width, neuron)
+        self.key = PreSpikingLinear(width, width, neuron, normalized=True)
+        self.value = PreSpikingLinear(width, width, neuron, normalized=True)
+        self.receptance = PreSpikingLinear(width, width, neuron, normalized=True)
+        self.output = PreSpikingLinear(width, width, neuron)
 
     def forward(self, x: Tensor, state: MixingState | None = None) -> tuple[Tensor, MixingState]:
         """Map x, shape [batch, sequence, width], and the state of the tokens before it."""
@@ -131,7 +91,8 @@ class TimeMixing(Mixing):
         receptance, v_receptance = self.receptance(
             torch.lerp(previous, x, self.mix_receptance), membranes[2]
         )
-        average, memory = wkv(self.time_decay, self.time_first, key, value, memory)
+        parameters = WKVParameters(self.time_decay, self.time_first)
+        average, memory = wkv(key, value, parameters, memory)
         out, v_output = self.output(torch.sigmoid(receptance) * average, membranes[3])
         return out, MixingState(last, (v_key, v_value, v_receptance, v_output), memory)
 
@@ -145,7 +106,7 @@ class ChannelMixing(Mixing):
     ----------
     layer, n_layer, width : int
     neuron : callable
-        See `Synapses`.
+        See `PreSpikingLinear`.
     """
 
     SILENT = ("receptance", "value")
@@ -156,9 +117,9 @@ class ChannelMixing(Mixing):
         share = (torch.arange(width) / width) ** (1 - layer / n_layer)
         self.mix_key = nn.Parameter(share.clone())
         self.mix_receptance = nn.Parameter(share)
-        self.key = Synapses(width, 4 * width, neuron, normalized=True)
-        self.receptance = Synapses(width, width, neuron, normalized=True)
-        self.value = Synapses(4 * width, width, neuron)
+        self.key = PreSpikingLinear(width, 4 * width, neuron, normalized=True)
+        self.receptance = PreSpikingLinear(width, width, neuron, normalized=True)
+        self.value = PreSpikingLinear(4 * width, width, neuron)
 
     def forward(self, x: Tensor, state: MixingState | None = None) -> tuple[Tensor, MixingState]:
         """Map x, shape [batch, sequence, width], and the state of the tokens before it."""

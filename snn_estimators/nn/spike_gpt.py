@@ -18,15 +18,9 @@ from snn_estimators._validation import (
     check_sizes,
 )
 from snn_estimators.nn.neurons import TokenLIF
-from snn_estimators.nn.rwkv import (
-    ChannelMixing,
-    MaybeNeuron,
-    Mixing,
-    MixingState,
-    Synapses,
-    TimeMixing,
-)
-from snn_estimators.nn.validation import check_tokens, refuse_padding
+from snn_estimators.nn.rwkv import ChannelMixing, Mixing, MixingState, TimeMixing
+from snn_estimators.nn.spiking_linear import MaybeNeuron, PreSpikingLinear
+from snn_estimators.nn.tokens import check_no_padding, check_tokens
 from snn_estimators.ops import spike
 
 CHOICES: dict[str, Sequence[str]] = {
@@ -107,7 +101,7 @@ class SpikeGPTBlock(nn.Module):
 
 
 class SpikeGPTState(NamedTuple):
-    """All that a SpikeGPT needs to go on: constant in size, however long the text."""
+    """All that continues a SpikeGPT's sequence: constant in size, however long the text."""
 
     blocks: tuple[SpikeGPTBlockState, ...]
     head_membrane: Tensor | None
@@ -124,7 +118,7 @@ class SpikeGPT(nn.Module):
     vocab_size : int
     ctx_len : int, default=128
         Length of the windows that a model is trained and scored on. It limits nothing: the module
-        takes sequences of any length, and a stream goes on for ever.
+        takes sequences of any length, and a stream never ends.
     model_type : {"RWKV", "RWKV-ffnPre"}, default="RWKV"
         With "RWKV-ffnPre" a channel mixing takes the place of the first block's time mixing.
     n_layer, n_embd : int, default=4 and 128
@@ -155,8 +149,8 @@ class SpikeGPT(nn.Module):
     -----
     Zhu et al., "SpikeGPT: Generative Pre-trained Language Model with Spiking Neural Networks",
     TMLR 2024. The initial decays and token-shift shares are RWKV-4's in every case. The reference
-    keeps the membranes of one call for the next unless told to reset; here a call starts from rest,
-    and `stream` passes the state by hand.
+    keeps the membranes of one call for the next unless reset; here a call starts from rest, and
+    `stream` passes the state by hand.
 
     Examples
     --------
@@ -203,7 +197,7 @@ class SpikeGPT(nn.Module):
             surrogate_alpha=surrogate_alpha,
         )
 
-        # Made in any case, so that options which make no neuron are refused in any case.
+        # Made in any case, so that options which make no neuron raise in any case.
         def behind_mixing() -> TokenLIF | None:
             neuron = lif(tau=tau, v_threshold=v_threshold)
             return None if spikes == "none" else neuron
@@ -228,7 +222,7 @@ class SpikeGPT(nn.Module):
         self.embedding_norm = nn.LayerNorm(n_embd)
         self.blocks = nn.ModuleList(block(layer) for layer in range(n_layer))
         self.output_norm = nn.LayerNorm(n_embd)
-        self.head = Synapses(n_embd, vocab_size, before_linear, normalized=True)
+        self.head = PreSpikingLinear(n_embd, vocab_size, before_linear, normalized=True)
         self._initialize(initialization)
 
     def _initialize(self, how: str) -> None:
@@ -250,7 +244,7 @@ class SpikeGPT(nn.Module):
 
     @property
     def position_limit(self) -> None:
-        """A stream may go on for ever: there are no positions."""
+        """None: a stream may be of any length, as there are no positions."""
         return None
 
     @property
@@ -273,7 +267,7 @@ class SpikeGPT(nn.Module):
         Raises
         ------
         ValueError
-            If there is no token, or an id is not below `vocab_size`.
+            If there is no token, or, on the CPU, an id is not below `vocab_size`.
         """
         return self.head(self._hidden(tokens, None)[0])[0]
 
@@ -295,7 +289,7 @@ class SpikeGPT(nn.Module):
     def stream(
         self, tokens: Tensor, state: SpikeGPTState | None = None
     ) -> tuple[Tensor, SpikeGPTState]:
-        """Go on with sequences of which `state` is all that is remembered.
+        """Continue sequences of which `state` is all that is remembered.
 
         Any split of a sequence gives the logits of the whole.
 
@@ -326,7 +320,7 @@ class SpikeGPT(nn.Module):
         >>> torch.allclose(torch.cat([start, rest], 1), module(tokens), atol=1e-5)
         True
         """
-        refuse_padding(tokens)
+        check_no_padding(tokens)
         if state is not None:
             self._check_state(state, len(tokens))
         hidden, blocks = self._hidden(tokens, state)

@@ -1,4 +1,4 @@
-"""Which body runs: the compiled twin where it can, a plain one everywhere else."""
+"""Which body of an operator runs: the compiled twin where it can, a plain one everywhere else."""
 
 from __future__ import annotations
 
@@ -24,13 +24,26 @@ def _compiled(name: str) -> Callable[..., Any] | None:
 
 def choose_backend(
     backend: str,
-    name: str,
     inputs: Sequence[Tensor],
     plain: Mapping[str, Callable[..., Any]],
+    *,
+    twin: str | None = None,
+    lacks: str | None = None,
 ) -> Callable[..., Any]:
-    """Choose a body of the function `name`.
+    """Choose a body of an operator.
 
-    "auto" takes numba if all `inputs` are float32 on the CPU, else the first of the `plain` ones.
+    Parameters
+    ----------
+    backend : str
+        "auto" takes numba if there is a twin, all `inputs` are float32 on the CPU and nothing is
+        being compiled or exported, else the first of the `plain` ones.
+    inputs : sequence of Tensor
+    plain : mapping of str to callable
+        The bodies in plain PyTorch.
+    twin : str, optional
+        The operator that has a twin in numba.
+    lacks : str, optional
+        What the twin does not know, if it cannot run for that reason.
 
     Raises
     ------
@@ -39,17 +52,20 @@ def choose_backend(
     """
     if backend in plain:
         return plain[backend]
-    if backend not in ("auto", "numba"):
-        known = ["auto", "numba", *plain]
+    known = ["auto", *(["numba"] if twin else []), *plain]
+    if backend not in known:
         raise ValueError(f"backend={backend!r} is unknown; choose one of {known}.")
     strangers = [x for x in inputs if x.device.type != "cpu" or x.dtype != torch.float32]
-    twin = None if strangers else _compiled(name)
-    if twin is not None:
-        return twin
+    usable = twin and not strangers and not lacks and not torch.compiler.is_compiling()
+    compiled = _compiled(twin) if twin and usable else None
+    if compiled is not None:
+        return compiled
     if backend == "numba":
         x = (strangers or inputs)[0]
         raise ValueError(
-            f"backend='numba' needs numba and float32 tensors on the CPU, got {x.dtype} on "
-            f"{x.device}; use backend='auto'."
+            f"backend='numba' has no form of {lacks}; use backend='auto'."
+            if lacks
+            else f"backend='numba' needs numba and float32 tensors on the CPU, outside of "
+            f"torch.compile, got {x.dtype} on {x.device}; use backend='auto'."
         )
     return next(iter(plain.values()))

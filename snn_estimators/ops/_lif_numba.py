@@ -21,9 +21,9 @@ from torch import Tensor
 
 from snn_estimators.ops._jit import F, exp_minus, jit
 from snn_estimators.ops._threads import split_among_threads
-from snn_estimators.ops.lif import LIFOutput
+from snn_estimators.ops.lif import LIFOutput, LIFParameters
+from snn_estimators.ops.surrogate import SIGMOID, SURROGATES
 
-_SIGMOID, _ATAN = 0, 1
 _STRIDE = 16  # steps from one kept membrane to the next
 _NARROW = 16  # neurons side by side below which transposing costs less than short rows
 
@@ -103,7 +103,7 @@ def _limit_row(g_limit, flow, charged, g_s, limit, neuron, through, kind, alpha)
     for i in range(charged.size):
         h = charged[i]
         u = h - limit[i]
-        slope = _sigmoid_slope(u, alpha) if kind == _SIGMOID else _atan_slope(u, alpha)
+        slope = _sigmoid_slope(u, alpha) if kind == SIGMOID else _atan_slope(u, alpha)
         jump = rest - h if hard else -limit[i]
         subtracted = flow[i] if (h >= limit[i] and not hard) else F(0.0)
         g_limit[i] -= slope * (g_s[i] + through * flow[i] * jump) + subtracted
@@ -162,7 +162,7 @@ def _backward(  # type: ignore[no-untyped-def]
                     g_limit = g_th[o, start:stop]
                     _limit_row(g_limit, flow, charged, g_s, limit, neuron, through, kind, alpha)
                 g_current = g_x[o, t, start:stop]
-                if kind == _SIGMOID:
+                if kind == SIGMOID:
                     _sigmoid_row(g_current, flow, charged, g_s, limit, neuron, through, alpha)
                 else:
                     _atan_row(g_current, flow, charged, g_s, limit, neuron, through, alpha)
@@ -220,19 +220,9 @@ class _LIF(torch.autograd.Function):
         return g_x, g_v if wants_v else None, g_threshold, None, None
 
 
-def lif_numba(
-    x: Tensor,
-    v: Tensor | None,
-    *,
-    dim: int,
-    tau: float,
-    v_threshold: float | Tensor,
-    v_reset: float | None,
-    detach_reset: bool,
-    surrogate: str,
-    alpha: float,
-) -> LIFOutput:
+def lif_numba(x: Tensor, parameters: LIFParameters, state: Tensor | None, *, dim: int) -> LIFOutput:
     """Compute `lif_reference` by compiled kernels (see `snn_estimators.ops.lif`)."""
+    tau, v_threshold, v_reset, detach_reset, surrogate, alpha = parameters
     one_step = x.shape[:dim] + x.shape[dim + 1 :]
     if dim > 0 and math.prod(x.shape[dim + 1 :]) < _NARROW:
         x, dim, back = x.movedim(dim, 0), 0, dim
@@ -240,7 +230,7 @@ def lif_numba(
         back = dim
     outer, inner = math.prod(x.shape[:dim]), math.prod(x.shape[dim + 1 :])
     flat = x.reshape(outer, x.shape[dim], inner).contiguous()
-    start = None if v is None else v.reshape(outer, inner).contiguous()
+    start = None if state is None else state.reshape(outer, inner).contiguous()
     threshold = torch.as_tensor(v_threshold, dtype=torch.float32)
     if threshold.numel() == 1:
         threshold = threshold.reshape(1, 1)
@@ -248,6 +238,6 @@ def lif_numba(
         threshold = threshold.expand(one_step).reshape(outer, inner).contiguous()
     inputs = (flat, start, threshold)
     training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
-    options = (tau, v_reset, detach_reset, _SIGMOID if surrogate == "sigmoid" else _ATAN, alpha)
+    options = (tau, v_reset, detach_reset, SURROGATES[surrogate].kernel, alpha)
     spikes, v_out = _LIF.apply(*inputs, options, training)
     return LIFOutput(spikes.view(x.shape).movedim(dim, back), v_out.view(one_step))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from snn_estimators.ops._jit import F, exp_minus, jit
 from snn_estimators.ops._threads import split_among_threads
-from snn_estimators.ops.wkv import GRID, WKVOutput, WKVState
+from snn_estimators.ops.wkv import GRID, WKVOutput, WKVParameters, WKVState, empty_state
 
 _STRIDE = 16  # tokens from one kept state to the next
 _WIDTH = 1024  # channels of a block
@@ -182,9 +182,11 @@ class _WKV(torch.autograd.Function):
 
 
 def wkv_numba(
-    time_decay: Tensor, time_first: Tensor, key: Tensor, value: Tensor, state: WKVState
+    key: Tensor, value: Tensor, parameters: WKVParameters, state: WKVState | None
 ) -> WKVOutput:
     """Compute `wkv_reference` by compiled kernels (see `snn_estimators.ops.wkv`)."""
+    time_decay, time_first = parameters
+    state = empty_state(key) if state is None else state
     inputs = (time_decay, time_first, key, value, *state)
     training = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     per_channel = (time_decay.exp(), time_first.contiguous())

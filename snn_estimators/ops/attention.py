@@ -21,9 +21,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from snn_estimators.ops._backends import choose_backend
+
+
+class AttentionParameters(NamedTuple):
+    """How heads forget."""
+
+    decay: Tensor | None = None
+    """Factor in (0, 1] by which a head's memory shrinks from token to token, shape ``[heads]``."""
+
 
 class AttentionOutput(NamedTuple):
-    """Result of attention and the state to go on from."""
+    """Result of attention, and the state that continues the sequence."""
 
     out: Tensor
     """Shape ``[..., heads, sequence, head_dim]``."""
@@ -31,31 +40,39 @@ class AttentionOutput(NamedTuple):
     """The matrix M after the last token, shape ``[..., heads, head_dim, head_dim]``."""
 
 
+_DEFAULTS = AttentionParameters()
+
+
 def spiking_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    *,
-    decay: Tensor | None = None,
+    parameters: AttentionParameters = _DEFAULTS,
     state: Tensor | None = None,
-    chunk_size: int = 32,
+    *,
+    backend: str = "auto",
 ) -> AttentionOutput:
-    """Causal attention without softmax, chunk by chunk.
+    """Causal attention without softmax.
 
     Parameters
     ----------
     q, k, v : Tensor, shape [..., heads, sequence, head_dim]
         Queries, keys and values; usually spikes.
-    decay : Tensor, shape [heads], optional
-        Factor in (0, 1] by which a head's memory shrinks from token to token.
+    parameters : AttentionParameters, optional
     state : Tensor, shape [..., heads, head_dim, head_dim], optional
         Memory of the sequence so far; empty when left out.
-    chunk_size : int, default=32
-        Tokens handled at once. It changes the speed, not the result.
+    backend : {"auto", "chunked", "reference"}, default="auto"
+        "auto" is "chunked": tokens are handled 32 at once. "reference" goes token by token.
 
     Returns
     -------
     AttentionOutput
+        ``out`` and the last ``state``. Feeding `state` to the next call continues the sequence.
+
+    Raises
+    ------
+    ValueError
+        For an empty sequence or an unknown backend.
 
     Examples
     --------
@@ -63,17 +80,36 @@ def spiking_attention(
     >>> q = k = v = torch.ones(1, 3, 1)  # one head, three tokens, one dimension
     >>> spiking_attention(q, k, v).out.ravel()
     tensor([1., 2., 3.])
-    >>> spiking_attention(q, k, v, decay=torch.tensor([0.5])).out.ravel()
+    >>> spiking_attention(q, k, v, AttentionParameters(decay=torch.tensor([0.5]))).out.ravel()
     tensor([1.0000, 1.5000, 1.7500])
+    """
+    if q.shape[-2] == 0:
+        raise ValueError("q, k and v hold no token at all.")
+    plain = {"chunked": spiking_attention_chunked, "reference": spiking_attention_reference}
+    attend = choose_backend(backend, (q, k, v), plain)
+    result: AttentionOutput = attend(q, k, v, parameters, state)
+    return result
+
+
+def spiking_attention_chunked(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    parameters: AttentionParameters = _DEFAULTS,
+    state: Tensor | None = None,
+    *,
+    chunk_size: int = 32,
+) -> AttentionOutput:
+    """Attend within chunks, and from each chunk to the state before it (see `spiking_attention`).
+
+    `chunk_size` changes the speed, not the result.
     """
     if chunk_size < 1:
         raise ValueError(f"chunk_size={chunk_size} must be at least 1.")
-    if q.shape[-2] == 0:
-        raise ValueError("q, k and v hold no token at all.")
     outs = []
     chunks = zip(*(x.split(chunk_size, dim=-2) for x in (q, k, v)), strict=True)
     for q_c, k_c, v_c in chunks:
-        weights = decay_powers(q_c.shape[-2], decay, like=q_c)
+        weights = decay_powers(q_c.shape[-2], parameters.decay, like=q_c)
         out = (q_c @ k_c.mT * weights.within) @ v_c
         if state is not None:
             out = out + (q_c * weights.since_start) @ state
@@ -124,11 +160,11 @@ def spiking_attention_reference(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    *,
-    decay: Tensor | None = None,
+    parameters: AttentionParameters = _DEFAULTS,
     state: Tensor | None = None,
 ) -> AttentionOutput:
     """Run the recurrence token by token: the definition (see `spiking_attention`)."""
+    decay = parameters.decay
     rate = 1.0 if decay is None else decay.to(q.dtype)[:, None, None]
     if state is None:
         state = q.new_zeros(*q.shape[:-2], q.shape[-1], v.shape[-1])

@@ -19,7 +19,24 @@ import torch
 from torch import Tensor
 
 from snn_estimators.ops._backends import choose_backend
-from snn_estimators.ops.surrogate import resolve_surrogate, spike
+from snn_estimators.ops.surrogate import SURROGATES, resolve_surrogate, spike
+
+
+class LIFParameters(NamedTuple):
+    """What a layer of leaky integrate-and-fire neurons is like."""
+
+    tau: float = 2.0
+    """Membrane time constant, in steps; at least 1."""
+    v_threshold: float | Tensor = 1.0
+    """Firing threshold, inclusive; a tensor broadcasts to the state and receives a gradient."""
+    v_reset: float | None = 0.0
+    """Membrane after a spike; None subtracts the threshold instead (soft reset)."""
+    detach_reset: bool = False
+    """Cut the gradient that flows through the spike of the reset."""
+    surrogate: str = "sigmoid"
+    """Derivative of a spike: a name in `SURROGATES`."""
+    alpha: float | None = None
+    """Slope of the surrogate; its default depends on `surrogate`."""
 
 
 class LIFOutput(NamedTuple):
@@ -27,22 +44,19 @@ class LIFOutput(NamedTuple):
 
     spikes: Tensor
     """Zeros and ones, shape of the input."""
-    v: Tensor
-    """Membrane after the last reset, shape of the input without its time axis: the state to go on
-    from."""
+    state: Tensor
+    """Membrane after the last reset, shape of the input without its time axis."""
+
+
+_DEFAULTS = LIFParameters()
 
 
 def lif(
     x: Tensor,
-    v: Tensor | None = None,
+    parameters: LIFParameters = _DEFAULTS,
+    state: Tensor | None = None,
     *,
     dim: int = 0,
-    tau: float = 2.0,
-    v_threshold: float | Tensor = 1.0,
-    v_reset: float | None = 0.0,
-    detach_reset: bool = False,
-    surrogate: str = "sigmoid",
-    alpha: float | None = None,
     backend: str = "auto",
 ) -> LIFOutput:
     """Run leaky integrate-and-fire neurons along one axis of `x`.
@@ -51,45 +65,37 @@ def lif(
     ----------
     x : Tensor, shape [..., time, ...]
         Input current.
-    v : Tensor, shape of `x` without its time axis, optional
+    parameters : LIFParameters, optional
+    state : Tensor, shape of `x` without its time axis, optional
         Membrane to start from; at rest (`v_reset`, or 0 for a soft reset) when left out.
     dim : int, default=0
         The time axis: the one along which the membranes integrate.
-    tau : float, default=2.0
-        Membrane time constant, in steps; at least 1.
-    v_threshold : float or Tensor that broadcasts to the shape of `v`, default=1.0
-        Firing threshold, inclusive. A tensor receives a gradient.
-    v_reset : float or None, default=0.0
-        Membrane after a spike; None subtracts the threshold instead (soft reset).
-    detach_reset : bool, default=False
-        Cut the gradient that flows through the spike of the reset.
-    surrogate : {"sigmoid", "atan"}, default="sigmoid"
-    alpha : float, optional
-        Slope of the surrogate: 4 for "sigmoid", 2 for "atan" when left out.
     backend : {"auto", "numba", "reference"}, default="auto"
         "auto" takes numba for float32 on the CPU, the reference everywhere else.
 
     Returns
     -------
     LIFOutput
-        ``spikes`` and the last membrane ``v``. Feeding `v` to the next call continues the scan.
+        ``spikes`` and the last ``state``. Feeding `state` to the next call continues the scan.
 
     Raises
     ------
     ValueError
-        For a missing or empty time axis, a membrane of another shape, `tau` below 1, or an unknown
+        For a missing or empty time axis, a state of another shape, `tau` below 1, or an unknown
         option.
 
     Examples
     --------
     >>> import torch
-    >>> spikes, v = lif(torch.full((3, 1), 1.5))
-    >>> spikes.ravel(), v  # charge 0.75, 1.125 (fires), 0.75
+    >>> spikes, state = lif(torch.full((3, 1), 1.5))
+    >>> spikes.ravel(), state  # charge 0.75, 1.125 (fires), 0.75
     (tensor([0., 1., 0.]), tensor([0.7500]))
-    >>> lif(torch.full((1, 3), 1.5), dim=1).spikes
-    tensor([[0., 1., 0.]])
+    >>> lif(torch.full((1, 3), 1.5), LIFParameters(v_threshold=0.7), dim=1).spikes
+    tensor([[1., 1., 1.]])
     """
-    alpha = resolve_surrogate(surrogate, alpha)
+    parameters = parameters._replace(
+        alpha=resolve_surrogate(parameters.surrogate, parameters.alpha)
+    )
     if not -x.dim() <= dim < x.dim():
         raise ValueError(f"dim={dim} is no axis of x, which has shape {tuple(x.shape)}.")
     dim %= x.dim()
@@ -97,42 +103,38 @@ def lif(
         raise ValueError(
             f"x needs a time axis of at least one step, got {tuple(x.shape)} with dim={dim}."
         )
-    if not tau >= 1:
-        raise ValueError(f"tau={tau} must be at least 1: the membrane may not leak more than all.")
+    if not parameters.tau >= 1:
+        raise ValueError(
+            f"tau={parameters.tau} must be at least 1: the membrane may not leak more than all."
+        )
     one_step = x.shape[:dim] + x.shape[dim + 1 :]
-    if v is not None and v.shape != one_step:
-        raise ValueError(f"v has shape {tuple(v.shape)}, one step of x has {tuple(one_step)}.")
-    inputs = [x] if v is None else [x, v]
-    scan = choose_backend(backend, "lif", inputs, {"reference": lif_reference})
-    out: LIFOutput = scan(
-        x,
-        v,
-        dim=dim,
-        tau=tau,
-        v_threshold=v_threshold,
-        v_reset=v_reset,
-        detach_reset=detach_reset,
-        surrogate=surrogate,
-        alpha=alpha,
+    if state is not None and state.shape != one_step:
+        raise ValueError(
+            f"state has shape {tuple(state.shape)}, one step of x has {tuple(one_step)}."
+        )
+    compiled = SURROGATES[parameters.surrogate].kernel is not None
+    scan = choose_backend(
+        backend,
+        [x] if state is None else [x, state],
+        {"reference": lif_reference},
+        twin="lif",
+        lacks=None if compiled else f"surrogate={parameters.surrogate!r}",
     )
+    out: LIFOutput = scan(x, parameters, state, dim=dim)
     return out
 
 
 def lif_reference(
     x: Tensor,
-    v: Tensor | None,
+    parameters: LIFParameters = _DEFAULTS,
+    state: Tensor | None = None,
     *,
-    dim: int,
-    tau: float,
-    v_threshold: float | Tensor,
-    v_reset: float | None,
-    detach_reset: bool,
-    surrogate: str,
-    alpha: float,
+    dim: int = 0,
 ) -> LIFOutput:
     """Run the recurrence step by step in plain PyTorch: the definition (see `lif`)."""
+    tau, v_threshold, v_reset, detach_reset, surrogate, alpha = parameters
     rest = 0.0 if v_reset is None else v_reset
-    v = torch.full_like(x.select(dim, 0), rest) if v is None else v
+    v = torch.full_like(x.select(dim, 0), rest) if state is None else state
     spikes = []
     for x_t in x.unbind(dim):
         h = v + (x_t - (v - rest)) / tau

@@ -6,33 +6,100 @@ by one of
 * ``"sigmoid"``: :math:`\alpha\,\sigma(\alpha u)\,(1 - \sigma(\alpha u))`, by default with
   :math:`\alpha = 4`;
 * ``"atan"``: :math:`\frac{\alpha}{2} / (1 + (\frac{\pi}{2} \alpha u)^2)`, by default with
-  :math:`\alpha = 2` (Fang et al., "Incorporating learnable membrane time constant", ICCV 2021).
+  :math:`\alpha = 2` (Fang et al., "Incorporating learnable membrane time constant", ICCV 2021);
+* one that `register_surrogate` added.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-DEFAULT_ALPHA = {"sigmoid": 4.0, "atan": 2.0}
+from snn_estimators._validation import check_choices, register
+
+
+class Surrogate(NamedTuple):
+    """A derivative that stands in for that of the step."""
+
+    gradient: Callable[[Tensor, float], Tensor]
+    """Of the distance to the threshold and `alpha`."""
+    alpha: float
+    """Its slope, unless another one is asked for."""
+    kernel: int | None = None
+    """Number of its compiled form in `_lif_numba`; without one `lif_reference` differentiates."""
+
+
+SIGMOID, ATAN = 0, 1  # the compiled forms
+
+
+def _sigmoid(u: Tensor, alpha: float) -> Tensor:
+    sigma = torch.sigmoid(alpha * u)
+    return alpha * (1.0 - sigma) * sigma
+
+
+def _atan(u: Tensor, alpha: float) -> Tensor:
+    return (alpha / 2) / (1 + (math.pi / 2 * alpha * u).square())
+
+
+SURROGATES = {
+    "sigmoid": Surrogate(_sigmoid, alpha=4.0, kernel=SIGMOID),
+    "atan": Surrogate(_atan, alpha=2.0, kernel=ATAN),
+}
+"""Surrogates by name; `register_surrogate` adds to them."""
+
+
+def register_surrogate(
+    name: str,
+    gradient: Callable[[Tensor, float], Tensor],
+    *,
+    alpha: float = 1.0,
+    replace: bool = False,
+) -> None:
+    """Make a surrogate known as a choice of every ``surrogate`` parameter.
+
+    Parameters
+    ----------
+    name : str
+    gradient : callable
+        Maps the membrane's distance to its threshold, of any shape, and `alpha` to the derivative.
+    alpha : float, default=1.0
+        What `gradient` gets unless the user asks for another slope.
+    replace : bool, default=False
+        Allow a name that is taken.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from snn_estimators.ops import SURROGATES
+    >>> register_surrogate("box", lambda u, alpha: alpha * (alpha * u.abs() <= 0.5).to(u.dtype))
+    >>> u = torch.tensor([-1.0, 0.25, 1.0], requires_grad=True)
+    >>> spike(u, "box").sum().backward()
+    >>> u.grad
+    tensor([0., 1., 0.])
+    >>> del SURROGATES["box"]
+    """
+    register(SURROGATES, "surrogate", name, Surrogate(gradient, alpha), replace=replace)
 
 
 def resolve_surrogate(surrogate: str, alpha: float | None) -> float:
-    """Return the sharpness to use, having checked that both arguments make sense.
+    """Return the slope to use, having checked that both arguments make sense.
 
     Raises
     ------
     ValueError
         If `surrogate` is unknown or `alpha` is not positive.
     """
-    if surrogate not in DEFAULT_ALPHA:
-        raise ValueError(
-            f"surrogate={surrogate!r} is unknown; choose one of {list(DEFAULT_ALPHA)}."
-        )
-    alpha = DEFAULT_ALPHA[surrogate] if alpha is None else float(alpha)
+    check_choices({"surrogate": SURROGATES}, surrogate=surrogate)
+    alpha = SURROGATES[surrogate].alpha if alpha is None else float(alpha)
     if not alpha > 0:
         raise ValueError(f"alpha={alpha} must be positive: it is the surrogate's slope.")
     return alpha
@@ -45,7 +112,8 @@ def surrogate_gradient(u: Tensor, surrogate: str, alpha: float) -> Tensor:
     ----------
     u : Tensor, any shape
         Distance of the membrane to its threshold.
-    surrogate : {"sigmoid", "atan"}
+    surrogate : str
+        A name in `SURROGATES`.
     alpha : float
 
     Examples
@@ -54,10 +122,7 @@ def surrogate_gradient(u: Tensor, surrogate: str, alpha: float) -> Tensor:
     >>> surrogate_gradient(torch.zeros(1), "sigmoid", 4.0).item()
     1.0
     """
-    if surrogate == "sigmoid":
-        sigma = torch.sigmoid(alpha * u)
-        return alpha * (1.0 - sigma) * sigma
-    return (alpha / 2) / (1 + (math.pi / 2 * alpha * u).square())
+    return SURROGATES[surrogate].gradient(u, alpha)
 
 
 class _Spike(torch.autograd.Function):
@@ -80,7 +145,8 @@ def spike(u: Tensor, surrogate: str = "atan", alpha: float | None = None) -> Ten
     ----------
     u : Tensor, any shape
         Distance to the threshold.
-    surrogate : {"atan", "sigmoid"}, default="atan"
+    surrogate : str, default="atan"
+        A name in `SURROGATES`.
     alpha : float, optional
         Slope of the surrogate; its default depends on `surrogate`.
 

@@ -33,6 +33,15 @@ _EMPTY = -1e38  # the exponent of a sum without terms: finite, so that differenc
 GRID = 2**16  # steps between whole numbers at which decays are rounded
 
 
+class WKVParameters(NamedTuple):
+    """What each channel weighs by, both of shape ``[channels]``."""
+
+    time_decay: Tensor
+    """Logarithm of the decay: a weight shrinks by the factor ``exp(-exp(time_decay))`` a token."""
+    time_first: Tensor
+    """Bonus that is added to the key of the current token."""
+
+
 class WKVState(NamedTuple):
     """Sums over the tokens so far, each of shape ``[batch, channels]``."""
 
@@ -45,7 +54,7 @@ class WKVState(NamedTuple):
 
 
 class WKVOutput(NamedTuple):
-    """Result of the average and the state to go on from."""
+    """Result of the average, and the state that continues the sequence."""
 
     out: Tensor
     """Shape ``[batch, sequence, channels]``."""
@@ -54,10 +63,9 @@ class WKVOutput(NamedTuple):
 
 
 def wkv(
-    time_decay: Tensor,
-    time_first: Tensor,
     key: Tensor,
     value: Tensor,
+    parameters: WKVParameters,
     state: WKVState | None = None,
     *,
     backend: str = "auto",
@@ -66,11 +74,8 @@ def wkv(
 
     Parameters
     ----------
-    time_decay : Tensor, shape [channels]
-        Logarithm of the decay: a weight shrinks by the factor ``exp(-exp(time_decay))`` a token.
-    time_first : Tensor, shape [channels]
-        Bonus that is added to the key of the current token.
     key, value : Tensor, shape [batch, sequence, channels]
+    parameters : WKVParameters
     state : WKVState, optional
         Sums over the tokens before; empty when left out.
     backend : {"auto", "numba", "chunked", "reference"}, default="auto"
@@ -92,16 +97,15 @@ def wkv(
     >>> import torch
     >>> halve = torch.tensor([2.0]).log().log()  # a weight halves from token to token
     >>> key, value = torch.zeros(1, 3, 1), torch.tensor([[[0.0], [0.0], [1.0]]])
-    >>> out, state = wkv(halve, torch.zeros(1), key, value)
+    >>> out, state = wkv(key, value, WKVParameters(halve, torch.zeros(1)))
     >>> out.ravel(), state.denominator.item()  # the last: 1 / (1 + 1 + 1/2)
     (tensor([0.0000, 0.0000, 0.4000]), 1.75)
     """
-    _check_shapes(time_decay, time_first, key, value, state)
-    state = empty_state(key) if state is None else state
-    inputs = (time_decay, time_first, key, value, *state)
+    _check_shapes(key, value, parameters, state)
+    inputs = (key, value, *parameters, *(() if state is None else state))
     plain = {"chunked": wkv_chunked, "reference": wkv_reference}
-    average = choose_backend(backend, "wkv", inputs, plain)
-    result: WKVOutput = average(time_decay, time_first, key, value, state)
+    average = choose_backend(backend, inputs, plain, twin="wkv")
+    result: WKVOutput = average(key, value, parameters, state)
     return result
 
 
@@ -113,7 +117,7 @@ def empty_state(key: Tensor) -> WKVState:
 
 
 def _check_shapes(
-    time_decay: Tensor, time_first: Tensor, key: Tensor, value: Tensor, state: WKVState | None
+    key: Tensor, value: Tensor, parameters: WKVParameters, state: WKVState | None
 ) -> None:
     """Raise ValueError unless all shapes fit the key's."""
     if key.dim() != 3 or key.shape[1] == 0:
@@ -124,8 +128,7 @@ def _check_shapes(
     batch, _, channels = key.shape
     wanted = {
         "value": (value, key.shape),
-        "time_decay": (time_decay, (channels,)),
-        "time_first": (time_first, (channels,)),
+        **{name: (part, (channels,)) for name, part in parameters._asdict().items()},
     }
     for name, part in {} if state is None else state._asdict().items():
         wanted[f"state.{name}"] = (part, (batch, channels))
@@ -149,10 +152,12 @@ def split_decay(decay: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def wkv_reference(
-    time_decay: Tensor, time_first: Tensor, key: Tensor, value: Tensor, state: WKVState
+    key: Tensor, value: Tensor, parameters: WKVParameters, state: WKVState | None = None
 ) -> WKVOutput:
     """Run the recurrence token by token in plain PyTorch: the definition (see `wkv`)."""
+    time_decay, time_first = parameters
     coarse, factor = split_decay(time_decay.exp())
+    state = empty_state(key) if state is None else state
     a, b, exponent = state.numerator, state.denominator, state.exponent.detach()
     outs = []
     for k, v in zip(key.unbind(1), value.unbind(1), strict=True):
@@ -168,12 +173,14 @@ def wkv_reference(
 
 
 def wkv_chunked(
-    time_decay: Tensor, time_first: Tensor, key: Tensor, value: Tensor, state: WKVState
+    key: Tensor, value: Tensor, parameters: WKVParameters, state: WKVState | None = None
 ) -> WKVOutput:
     """Run chunks side by side, then join them: 2 sqrt(T) steps of plain PyTorch instead of T."""
     tokens = key.shape[1]
     if tokens < 16:  # joining would cost more than it saves
-        return wkv_reference(time_decay, time_first, key, value, state)
+        return wkv_reference(key, value, parameters, state)
+    time_decay, time_first = parameters
+    state = empty_state(key) if state is None else state
     size = math.isqrt(tokens)
     chunks = tokens // size
     coarse, factor = split_decay(time_decay.exp())
@@ -205,7 +212,7 @@ def wkv_chunked(
     seen = _merged(seen, WKVState(v, one, time_first + k))
     out = (seen.numerator / seen.denominator).flatten(1, 2)
     if whole < tokens:
-        rest = wkv_chunked(time_decay, time_first, key[:, whole:], value[:, whole:], state)
+        rest = wkv_chunked(key[:, whole:], value[:, whole:], parameters, state)
         return WKVOutput(torch.cat([out, rest.out], 1), rest.state)
     return WKVOutput(out, state)
 

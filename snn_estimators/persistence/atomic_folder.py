@@ -12,10 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from snn_estimators import _files
-from snn_estimators.persistence.file_lock import passing_lock
+from snn_estimators.persistence.file_lock import hold_lock
 from snn_estimators.persistence.names import HOME, models_home
 
-__all__ = ["alone_at", "make_folder", "mend", "mend_all", "stamp", "subfolders", "write_folder"]
+__all__ = [
+    "folder_version",
+    "locked_folder",
+    "make_folder",
+    "recover_folder",
+    "recover_folders",
+    "subfolders",
+    "write_folder",
+]
 
 
 def make_folder(folder: Path) -> None:
@@ -43,76 +51,76 @@ def make_folder(folder: Path) -> None:
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a sibling folder, then put it in the place of `folder`.
 
-    For a moment between two renames there is none. Who may not be alone there uses `alone_at`, and
-    readers `mend` and `stamp`.
+    For a moment between two renames there is none. If there may be other writers, do it within
+    `locked_folder`; readers use `recover_folder` and `folder_version`.
     """
     folder = folder.resolve()
     make_folder(folder.parent)
-    mark = uuid.uuid4().hex[:8]
-    draft = folder.with_name(f".{folder.name}.{mark}.new")
-    former = folder.with_name(f".{folder.name}.{mark}.old")
+    suffix = uuid.uuid4().hex[:8]
+    temporary = folder.with_name(f".{folder.name}.{suffix}.new")
+    backup = folder.with_name(f".{folder.name}.{suffix}.old")
     try:
-        draft.mkdir()
-        write(draft)
-        for path in (*draft.iterdir(), draft):
+        temporary.mkdir()
+        write(temporary)
+        for path in (*temporary.iterdir(), temporary):
             _files.sync(path)
         if folder.exists():
-            folder.rename(former)
-        draft.rename(folder)
+            folder.rename(backup)
+        temporary.rename(folder)
         _files.sync(folder.parent)
     except BaseException as error:
-        if former.exists() and not folder.exists():
-            former.rename(folder)
+        if backup.exists() and not folder.exists():
+            backup.rename(folder)
         if isinstance(error, OSError) and error.errno and not error.filename:
             error.filename = str(folder)  # a full disk names no file
         raise
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(backup, ignore_errors=True)
 
 
 @contextmanager
-def alone_at(folder: Path) -> Iterator[None]:
-    """Keep other writers of a folder waiting, and sweep up what a killed one left.
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Make other writers of a folder wait, and clean up what a killed one left.
 
-    Where the file system knows no locks nobody waits.
+    Where the file system has no locks nobody waits.
     """
     folder = folder.resolve()
     make_folder(folder.parent)
-    with passing_lock(folder.with_name(f".{folder.name}.lock")):
-        formers = sorted(_leftovers(folder, "old"), key=os.path.getmtime)
-        if formers and not folder.exists():
-            formers.pop().rename(folder)
-        for rest in (*formers, *_leftovers(folder, "new")):
+    with hold_lock(folder.with_name(f".{folder.name}.lock")):
+        backups = sorted(_leftovers(folder, "old"), key=os.path.getmtime)
+        if backups and not folder.exists():
+            backups.pop().rename(folder)
+        for rest in (*backups, *_leftovers(folder, "new")):
             shutil.rmtree(rest, ignore_errors=True)
         yield
 
 
-def mend(folder: Path) -> bool:
-    """Put back what a writer killed between two renames had moved away; wait for one at work.
+def recover_folder(folder: Path) -> bool:
+    """Recover a folder whose writer was killed between two renames; wait for one that runs.
 
     Returns
     -------
     bool
-        Whether there is such a folder, be it that the next writer has just moved it away again.
+        Whether there is such a folder, even if the next writer has just moved it away again.
     """
     folder = folder.resolve()
     while not folder.is_dir():
         if not _leftovers(folder, "old"):
-            return folder.is_dir()  # a writer may have ended between the two looks
+            return folder.is_dir()  # a writer may have ended in between
         try:
-            with alone_at(folder):
+            with locked_folder(folder):
                 pass
         except OSError:  # it may be somebody else's
             return False
     return True
 
 
-def mend_all(parent: Path) -> None:
-    """Mend every folder in another one."""
+def recover_folders(parent: Path) -> None:
+    """Recover every folder in another one."""
     for path in subfolders(parent):
         if left := re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.old", path.name):
-            mend(parent / left[1])
+            recover_folder(parent / left[1])
 
 
 def _leftovers(folder: Path, kind: str) -> list[Path]:
@@ -125,8 +133,8 @@ def subfolders(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
 
 
-def stamp(folder: Path) -> tuple[int, ...] | None:
-    """Return what changes if another folder takes the place of this one; None if there is none."""
+def folder_version(folder: Path) -> tuple[int, ...] | None:
+    """Return what changes if another folder replaces this one; None if there is none."""
     try:
         about = folder.stat()
     except OSError:

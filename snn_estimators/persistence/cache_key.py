@@ -1,4 +1,17 @@
-"""What a fit's outcome depends on besides its data: parameters, and settings of the process."""
+"""The key of a fit in a cache: equal for fits of which one may stand for the other.
+
+`fit_cache.fit_key` is the SHA-256 of these ingredients, each in its canonical form:
+
+* the class of the estimator, and its parameters (`parameter_keys`), except `WITHOUT_EFFECT` and
+  those that are written out but equal the module's defaults;
+* the data, and the arguments of fit;
+* user-defined code in any of them, with all that it uses (`stable_hash`, `code_hash`);
+* the versions of what computes, the type of device, and five settings of PyTorch
+  (`_torch_settings`).
+
+Fits that no other equals (`why_not_cacheable`) are not cached: those without a seed, and those
+under a switch of PyTorch that is not its default.
+"""
 
 from __future__ import annotations
 
@@ -6,78 +19,81 @@ import inspect
 import random
 import sys
 from collections.abc import Callable
-from functools import partial
 from numbers import Real
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
-import torch
 
-from snn_estimators.persistence.code_hash import name_in_library
-from snn_estimators.persistence.description import HARMLESS
-from snn_estimators.persistence.stable_hash import identity, identity_of_source
+from snn_estimators._torch import resolve_device
+from snn_estimators._torch_settings import changed_switch
+from snn_estimators.persistence.code_hash import library_name
+from snn_estimators.persistence.stable_hash import canonical, file_hashes
 
 __all__ = [
-    "identities_of_parameters",
-    "identity_in_fit",
-    "settings_of_process",
+    "WITHOUT_EFFECT",
+    "key_part",
+    "parameter_keys",
+    "signature_defaults",
     "watch_global_generators",
     "why_not_cacheable",
 ]
 
-_BACKENDS = (
-    *("fp32_precision", "mkldnn.enabled", "mkldnn.deterministic", "mkldnn.fp32_precision"),
-    *("mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision", "mkldnn.rnn.fp32_precision"),
-    *("cuda.flash_sdp_enabled", "cuda.mem_efficient_sdp_enabled", "cuda.math_sdp_enabled"),
+WITHOUT_EFFECT = frozenset(
+    {"device", "keep_checkpoints", "memory", "name", "resume", "save_every_n_steps", "verbose"}
+    | {"iterator_train__num_workers", "iterator_valid__num_workers"}
 )
-_BACKENDS_OF_GPUS = (
-    *("cuda.matmul.allow_tf32", "cuda.matmul.fp32_precision", "cuda.preferred_blas_library"),
-    *("cuda.matmul.allow_fp16_reduced_precision_reduction", "cuda.matmul.allow_fp16_accumulation"),
-    *("cuda.matmul.allow_bf16_reduced_precision_reduction", "cuda.cudnn_sdp_enabled"),
-    *("cudnn.enabled", "cudnn.benchmark", "cudnn.deterministic", "cudnn.allow_tf32"),
-    *("cudnn.fp32_precision", "cudnn.conv.fp32_precision", "cudnn.rnn.fp32_precision"),
-)
-_BESIDE_THE_POINT = HARMLESS | {"device", "pretrained", "warm_start"}
+"""Parameters that change no number; a device changes their last bits at most."""
+
+_NOT_IN_KEY = WITHOUT_EFFECT | {"pretrained", "warm_start"}
 
 
-def identities_of_parameters(estimator: Any) -> dict[str, Any]:
-    """Return what tells each parameter's value from others that may make another fit.
+def parameter_keys(estimator: Any) -> dict[str, Any]:
+    """Return the canonical form of each parameter that a fit depends on.
 
     Parameters that change nothing are left out: defaults of our modules that are written out,
-    `max_epochs` where `max_steps` decides and nobody else asks.
+    `max_epochs` where `max_steps` decides and nobody else reads it.
 
     Raises
     ------
     TypeError
-        If nothing does.
+        If a parameter cannot be hashed by its content.
 
     Examples
     --------
     >>> from snn_estimators.estimators import SpikeGPTLM
     >>> one, same = SpikeGPTLM(), SpikeGPTLM(module__dropout=0.03, callbacks=[])
-    >>> identities_of_parameters(one) == identities_of_parameters(same)
+    >>> parameter_keys(one) == parameter_keys(same)
     True
     """
     parameters = estimator.get_params(deep=False)
-    given = {name: value for name, value in parameters.items() if name not in _BESIDE_THE_POINT}
+    given = {name: value for name, value in parameters.items() if name not in _NOT_IN_KEY}
+    given["callbacks"] = _without_observers(given["callbacks"])
     for name in ("callbacks", "train_split"):
         given[name] = given[name] or None
     is_new = getattr(estimator, "pretrained", None) is None
     if is_new and isinstance(given["tokenizer"], str):
         given["tokenizer"] = estimator._new_tokenizer()
-    nobody_else_asks = not given["callbacks"] and name_in_library(type(estimator))
-    if given["max_steps"] is not None and nobody_else_asks:
+    nobody_else_reads = not given["callbacks"] and library_name(type(estimator))
+    if given["max_steps"] is not None and nobody_else_reads:
         del given["max_epochs"]
-    told = {k: identity_in_fit(k, v, loosely=_is_ours(estimator, k)) for k, v in given.items()}
+    keys = {k: key_part(k, v, loosely=_is_ours(estimator, k)) for k, v in given.items()}
     for name, value in _defaults(estimator).items() if is_new else ():
-        if name in told and told[name] == identity(value, loosely=True):
-            del told[name]
-    return told
+        if name in keys and keys[name] == canonical(value, loosely=True):
+            del keys[name]
+    return keys
 
 
-def identity_in_fit(name: str, value: Any, *, loosely: bool = False) -> Any:
-    """Return the identity of something that a fit depends on.
+def _without_observers(callbacks: Any) -> Any:
+    """Leave out callbacks that change nothing, as their class attribute ``observes_only`` says."""
+    if not isinstance(callbacks, list | tuple):
+        return callbacks
+    owners = [one[-1] if isinstance(one, tuple) else one for one in callbacks]
+    pairs = zip(callbacks, owners, strict=True)
+    return [one for one, owner in pairs if not getattr(owner, "observes_only", False)]
+
+
+def key_part(name: str, value: Any, *, loosely: bool = False) -> Any:
+    """Return the canonical form of something that a fit depends on.
 
     Raises
     ------
@@ -85,56 +101,77 @@ def identity_in_fit(name: str, value: Any, *, loosely: bool = False) -> Any:
         If it has none; the message names it, and the remedy.
     """
     try:
-        return identity(identity_of_source(name, value), loosely=loosely)
+        return canonical(file_hashes(name, value), loosely=loosely)
     except (AttributeError, TypeError, ValueError) as error:
         raise TypeError(
-            f"With memory, {name} must be something that can be told from its like: {error}. Give "
-            f"functions, classes, or objects of plain attributes, or set memory=None."
+            f"With memory, {name} must be something that can be hashed by its content: {error}. "
+            "Give functions, classes, or objects of plain attributes, or set memory=None."
         ) from error
 
 
 def _is_ours(estimator: Any, name: str) -> bool:
-    """Tell parameters to which 1.0 is 1: others' code may take the one for a share."""
+    """Tell parameters to which 1.0 is 1: to user-defined code it may be a share."""
     component, nested, _ = name.partition("__")
     if not nested:
         return name not in ("callbacks", "train_split")
-    return _is_library_of_ours(estimator._component_type(component))
+    return _is_in_our_libraries(estimator._component_type(component))
 
 
-def _is_library_of_ours(owner: Any) -> bool:
+def _is_in_our_libraries(owner: Any) -> bool:
     package = (getattr(owner, "__module__", None) or "").partition(".")[0]
-    return package in ("snn_estimators", "torch") and name_in_library(owner) is not None
+    return package in ("snn_estimators", "torch") and library_name(owner) is not None
 
 
 def _defaults(estimator: Any) -> dict[str, Any]:
-    """Return what the module's parameters are if they are left out, for a module of ours."""
-    if not (inspect.isclass(estimator.module) and _is_library_of_ours(estimator.module)):
+    """Return the defaults of the module's parameters, for a module of ours."""
+    module = estimator.module
+    if not (inspect.isclass(module) and _is_in_our_libraries(module)):
         return {}
-    parameters = inspect.signature(estimator.module).parameters.values()
-    return {f"module__{p.name}": p.default for p in parameters if p.default is not p.empty}
+    return {f"module__{name}": value for name, value in signature_defaults(module).items()}
+
+
+def signature_defaults(factory: Any) -> dict[str, Any]:
+    """Return the defaults of a class or function, none for anything else.
+
+    Examples
+    --------
+    >>> signature_defaults(lambda a, b=1: a)
+    {'b': 1}
+    """
+    if not (inspect.isclass(factory) or inspect.isroutine(factory)):
+        return {}
+    parameters = inspect.signature(factory).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 # Randomness
 
 
 def why_not_cacheable(estimator: Any) -> str | None:
-    """Return what makes each fit of an estimator another one, None if nothing does.
+    """Return why no fit of an estimator may stand for another, and what to do; None if it may.
 
     Examples
     --------
     >>> from skorch.dataset import ValidSplit
     >>> from snn_estimators.estimators import SpikeGPTLM
     >>> why_not_cacheable(SpikeGPTLM())
-    'random_state=None'
+    'With random_state=None no fit equals another, so memory keeps none: give a whole number.'
     >>> why_not_cacheable(SpikeGPTLM(random_state=0, train_split=ValidSplit(0.3)))
-    "train_split's random_state=None"
+    "With train_split's random_state=None no fit equals another, so memory keeps none: ..."
     >>> why_not_cacheable(SpikeGPTLM(random_state=0, train_split=ValidSplit(3))) is None
     True
     """
-    seed = estimator.random_state
+    seed, reason = estimator.random_state, None
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        return f"random_state={seed!r}"
-    return "train_split's random_state=None" if _draws(estimator.train_split) else None
+        reason = f"random_state={seed!r}"
+    elif _draws(estimator.train_split):
+        reason = "train_split's random_state=None"
+    if reason is not None:
+        return f"With {reason} no fit equals another, so memory keeps none: give a whole number."
+    switch = changed_switch(resolve_device(estimator.device).type)
+    if switch is not None:
+        return f"With {switch} memory keeps no fit: set it back."
+    return None
 
 
 def _draws(split: Any) -> bool:
@@ -148,7 +185,7 @@ def _draws(split: Any) -> bool:
 
 
 def watch_global_generators() -> Callable[[], bool]:
-    """Return what tells whether anybody has drawn from numpy's or Python's global generator since.
+    """Return a function that tells whether numpy's or Python's global generator was used since.
 
     Python's does not count within a task of Dask, whose own thread draws from it twice a second.
     """
@@ -172,54 +209,3 @@ def _state_of_both() -> tuple[Any, ...]:
 def _state_of_numpy() -> tuple[Any, ...]:
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002
     return kind, np.asarray(keys).tobytes(), *rest
-
-
-# The process
-
-
-def settings_of_process(device: torch.device) -> dict[str, Any]:
-    """Return the settings of PyTorch that change the numbers of a fit on a device.
-
-    The number of threads is not among them: it changes the last bits at most, and would keep
-    processes of a search from what others have done.
-
-    Examples
-    --------
-    >>> settings_of_process(torch.device("cpu"))["default dtype"]
-    'torch.float32'
-    """
-    questions: dict[str, Callable[[], Any]] = {
-        "default dtype": torch.get_default_dtype,
-        "default device": torch.get_default_device,
-        "matmul precision": torch.get_float32_matmul_precision,
-        "deterministic": torch.are_deterministic_algorithms_enabled,
-        "denormals": _knows_denormals,
-    }
-    names = _BACKENDS if device.type == "cpu" else _BACKENDS + _BACKENDS_OF_GPUS
-    questions |= {name: partial(_setting, name) for name in names}
-    places = sorted({"cpu", device.type})
-    questions |= {f"autocast on {place}": partial(_autocast, place) for place in places}
-    return {name: _answer(question) for name, question in questions.items()}
-
-
-def _answer(question: Callable[[], Any]) -> str | None:
-    try:
-        return str(question())
-    except (AttributeError, RuntimeError):  # unknown to this version, or set in two ways at once
-        return None
-
-
-def _setting(name: str) -> Any:
-    value = attrgetter(name)(torch.backends)
-    if value == "none":  # no other precision, neither here nor wherever this one comes from
-        return "ieee"
-    return value() if callable(value) else value
-
-
-def _autocast(place: str) -> Any:
-    return torch.is_autocast_enabled(place) and torch.get_autocast_dtype(place)
-
-
-def _knows_denormals() -> bool:
-    """Tell whether `torch.set_flush_denormal` is off; there is nothing to ask."""
-    return float(torch.tensor(1e-40, dtype=torch.float32, device="cpu") * 1.0) > 0

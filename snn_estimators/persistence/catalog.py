@@ -1,4 +1,4 @@
-"""What is saved under a name, sound or damaged, read without loading it."""
+"""The saved models and named fits, whole or damaged, listed without loading them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pandas as pd
 from safetensors import safe_open
 
 from snn_estimators._files import require
-from snn_estimators.persistence.atomic_folder import mend_all, subfolders
+from snn_estimators.persistence.atomic_folder import recover_folders, subfolders
 from snn_estimators.persistence.model_files import (
     CONFIG,
     HISTORY,
@@ -66,11 +66,11 @@ def saved_models() -> pd.DataFrame:
     ...     len(saved_models())
     0
     """
-    rows = [_row_of_moving(folder) for folder in model_folders()]
+    rows = [_row_in_use(folder) for folder in model_folders()]
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
 
 
-_LOOKS = 3
+_ATTEMPTS = 3
 _COLUMNS = {
     "name": "object",
     "kind": "object",
@@ -86,9 +86,9 @@ _COLUMNS = {
 }
 
 
-def _row_of_moving(folder: Path) -> dict[str, Any]:
-    """Describe a folder; again if a fit that is at work there took something away meanwhile."""
-    for _ in range(_LOOKS):
+def _row_in_use(folder: Path) -> dict[str, Any]:
+    """Read a folder; again if a fit that is running there deleted something meanwhile."""
+    for _ in range(_ATTEMPTS):
         row = _row(folder)
         if not (is_run(folder) and str(row["state"]).startswith("damaged")):
             break
@@ -98,42 +98,43 @@ def _row_of_moving(folder: Path) -> dict[str, Any]:
 def _row(folder: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"name": folder.name, "kind": "unknown"}
     try:
-        for told in _told(folder):
-            row |= told
+        for part in _parts(folder):
+            row |= part
     except Exception as error:  # whatever is in one folder, the others are listed
         row["state"] = f"damaged: {error}"
     return row
 
 
-def _told(folder: Path) -> Any:
-    """Yield what is told of a folder, piece by piece, as far as it can be read."""
-    tell = _of_run if is_run(folder) else _of_model if (folder / CONFIG).exists() else _of_neither
-    yield {"kind": _KINDS[tell]}
+def _parts(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the columns of a row, part by part, as far as the folder can be read."""
+    is_model = (folder / CONFIG).exists()
+    read = _read_run if is_run(folder) else _read_model if is_model else _read_unknown
+    yield {"kind": _KINDS[read]}
     files = list(_files(folder))
     yield {"megabytes": sum(file.st_size for file in files) / 1e6}
     yield {"saved": datetime.fromtimestamp(max(f.st_mtime for f in [folder.stat(), *files]))}
-    for told in tell(folder):
-        for name, value in told.items():
+    for part in read(folder):
+        for name, value in part.items():
             if isinstance(value, int) and abs(value) >= 2**63:
                 raise ValueError(f"{name} is {value:.3g}.")
-        yield told
+        yield part
 
 
 def _files(folder: Path) -> Iterator[os.stat_result]:
-    """Yield what is told of each file, except those that a fit at work has just deleted."""
+    """Yield the status of each file, except those that a running fit has just deleted."""
     for parent, _, names in os.walk(folder):
         for name in names:
             with suppress(FileNotFoundError):
                 yield os.stat(os.path.join(parent, name))
 
 
-def _of_neither(folder: Path) -> list[dict[str, Any]]:
+def _read_unknown(folder: Path) -> list[dict[str, Any]]:
     raise ValueError("it holds neither a model nor a fit.")
 
 
-def _of_model(folder: Path) -> Any:
-    """Yield what is told of a model, piece by piece, as far as its files can be read."""
-    yield from _of_files(folder)
+def _read_model(folder: Path) -> Any:
+    """Yield the columns of a model, as far as its files can be read."""
+    yield from _read_files(folder)
     epochs = read_history(folder / HISTORY)
     losses = {
         name: [epoch[name] for epoch in epochs if isinstance(epoch.get(name), float)]
@@ -143,8 +144,8 @@ def _of_model(folder: Path) -> Any:
     yield {"best_valid_loss": min(losses["valid_loss"], default=math.nan), "state": "saved"}
 
 
-def _of_run(folder: Path) -> Any:
-    """Yield what is told of a fit: of its newest checkpoint, and the best loss of all."""
+def _read_run(folder: Path) -> Any:
+    """Yield the columns of a fit: of its newest checkpoint, and the best loss of all."""
     run = RunFolder(folder)
     yield {"state": "at work" if run.is_held() else _unfinished(run)}
     steps = run.steps()
@@ -155,13 +156,13 @@ def _of_run(folder: Path) -> Any:
     newest = run.checkpoint(steps[-1])
     summary = Summary.read(newest)
     yield {"planned_steps": summary.planned_steps, "loss": summary.train_loss}
-    yield from _of_files(newest)
+    yield from _read_files(newest)
     require(newest / STATE)
     if summary.finished:
         yield {"state": "finished"}
 
 
-_KINDS = {_of_run: "fit", _of_model: "model", _of_neither: "unknown"}
+_KINDS = {_read_run: "fit", _read_model: "model", _read_unknown: "unknown"}
 
 
 def _unfinished(run: RunFolder) -> str:
@@ -171,8 +172,8 @@ def _unfinished(run: RunFolder) -> str:
     return "failed" if failed else "unfinished"
 
 
-def _of_files(folder: Path) -> Any:
-    """Yield what configuration and weights tell of any model."""
+def _read_files(folder: Path) -> Any:
+    """Yield the columns that configuration and weights give, for a model or a checkpoint."""
     config = read_config(folder)
     yield {"estimator": config["estimator"], "steps": config["fitted"].get("n_steps_")}
     require(folder / WEIGHTS)
@@ -186,12 +187,12 @@ def _of_files(folder: Path) -> Any:
 def model_folders() -> list[Path]:
     """Return the folders under `models_home`, of saved models and of named fits."""
     home = models_home()
-    mend_all(home)
+    recover_folders(home)
     return sorted(f for f in subfolders(home) if f.is_dir() and not f.name.startswith("."))
 
 
 def not_there(name_or_path: str | os.PathLike[str], folder: Path) -> str:
-    """Say that there is no such model, and which there are."""
+    """Return a message that there is no such model, and which there are."""
     if folder.parent != models_home():
         return f"There is no model in {folder}."
     home = models_home()

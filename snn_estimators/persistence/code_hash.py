@@ -1,13 +1,12 @@
-"""What functions and classes are: a library's by name and version, one's own by what they do.
+"""Which code is a library's, known by name and version, and hashes of user-defined code.
 
-What a piece of code does depends on its bytecode and on all that its global names stand for;
-`uses` finds those, in nested functions and comprehensions too. Whose it is, `origin` says.
+What a piece of code does depends on its bytecode and on the values of its globals; `references`
+finds those, in nested functions and comprehensions too.
 """
 
 from __future__ import annotations
 
 import dis
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -24,60 +23,62 @@ from typing import Any, NamedTuple
 
 from torch.autograd import Function
 
+from snn_estimators.persistence.hashing import hash_bytes, hash_file
+
 __all__ = [
     "Import",
-    "code_digest",
+    "class_members",
     "find",
-    "import_own",
+    "hash_code",
+    "import_user_module",
     "installed",
-    "members",
-    "name_in_library",
-    "origin",
-    "own_content",
-    "uses",
+    "library_name",
+    "library_of",
+    "module_members",
+    "references",
 ]
 
 _PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
-_PYTHONS_FOLDERS = (
+_STDLIB_FOLDERS = (
     sysconfig.get_path("stdlib"),
     sysconfig.get_path("platstdlib"),
     os.path.dirname(os.__file__),
     os.path.join(sys.base_prefix, "DLLs"),
 )
-_OUR_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_SITES = ("dist-packages", "site-packages")
-_DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # others than that are found by name, or slowly
+_PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_SITE_FOLDERS = ("dist-packages", "site-packages")
+_DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # all others are found by name, or slowly
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made at run time, as `class` does
 _BOOKKEEPING = {"__dict__", "__weakref__", "_abc_impl", "_sklearn_auto_wrap_output_keys"}
-_OF_FUNCTIONS = {"_backward_cls"}  # has a number: the how manieth of the process it is
+_FUNCTION_BOOKKEEPING = {"_backward_cls"}  # has a running number of the process
 
-_OF_GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
-_OF_ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
+_GLOBAL_OPS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+_ATTRIBUTE_OPS = ("LOAD_ATTR", "LOAD_METHOD")
 _PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes, slice)
 
 
-# Whose something is
+# Libraries
 
 
-def origin(module: str) -> str | None:
-    """Return whose a module is, with the version; None if it is the user's own.
+def library_of(module: str) -> str | None:
+    """Return the library that a module belongs to, with its version; None if it is user-defined.
 
-    What counts is its file: a ``code.py`` of one's own is not Python's, and a package in
-    site-packages that no distribution has put there has no version to be known by.
+    What counts is its file: a user's ``code.py`` is not Python's, and a package in site-packages
+    that no distribution has installed has no version.
 
     Examples
     --------
-    >>> origin("snn_estimators.nn"), origin("__main__")
+    >>> library_of("snn_estimators.nn"), library_of("__main__")
     ('snn_estimators', None)
-    >>> origin("torch.nn.functional").split()[0]
+    >>> library_of("torch.nn.functional").split()[0]
     'torch'
     """
     package = module.partition(".")[0]
     if package == "__main__":
         return None
     file = _file_of(module) or _file_of(package)
-    return _origin(package, file)
+    return _library_of(package, file)
 
 
 def _file_of(module: str) -> str | None:
@@ -91,18 +92,19 @@ def _file_of(module: str) -> str | None:
 
 
 @cache
-def _origin(package: str, file: str | None) -> str | None:
+def _library_of(package: str, file: str | None) -> str | None:
     if file is None:  # a part of the interpreter
         return _PYTHON if package in sys.stdlib_module_names else None
-    if _lies_in(file, _OUR_FOLDER):
+    if _lies_in(file, _PACKAGE_FOLDER):
         return "snn_estimators"
-    in_site = any(part in _SITES for part in Path(file).parts)
-    if not in_site and any(_lies_in(file, folder) for folder in _PYTHONS_FOLDERS):
+    in_site = any(part in _SITE_FOLDERS for part in Path(file).parts)
+    if not in_site and any(_lies_in(file, folder) for folder in _STDLIB_FOLDERS):
         return _PYTHON
     for distribution in _distributions(package):
-        found = _Installed.of(distribution)
-        if found.has(file) or (in_site and not found.files):
-            return found.told
+        label, root, files = _installation(distribution.metadata["Name"])
+        relative = os.path.relpath(file, root).replace(os.sep, "/")
+        if relative in files or (in_site and not files):
+            return label
     return None
 
 
@@ -111,7 +113,7 @@ def _lies_in(file: str, folder: str) -> bool:
 
 
 def _distributions(package: str) -> Iterator[Distribution]:
-    """Yield what may have installed a package, likely ones first."""
+    """Yield the distributions that may have installed a package, likely ones first."""
     with suppress(PackageNotFoundError):
         yield importlib.metadata.distribution(_DISTRIBUTIONS.get(package, package))
     for name in set(_names_by_package().get(package, ())):
@@ -123,105 +125,95 @@ def _names_by_package() -> Mapping[str, list[str]]:
     return importlib.metadata.packages_distributions()  # half a second, in a large environment
 
 
-class _Installed(NamedTuple):
-    """What was installed, and where."""
-
-    told: str
-    """Name, version and a hash: a version of one's own may be installed twice, and differ."""
-    folder: str
-    files: frozenset[str]
-    """Relative to the folder. An editable installation has no sources there."""
-
-    @classmethod
-    def of(cls, distribution: Distribution) -> _Installed:
-        return _read_record(distribution.metadata["Name"])
-
-    def has(self, file: str) -> bool:
-        return os.path.relpath(file, self.folder).replace(os.sep, "/") in self.files
-
-
 @cache
-def _read_record(name: str) -> _Installed:
+def _installation(name: str) -> tuple[str, str, frozenset[str]]:
+    """Return name, version and hash of a distribution, its folder, and its files relative to that.
+
+    A user's version may be installed twice, and differ: hence the hash. An editable installation
+    has no sources there.
+    """
     distribution = importlib.metadata.distribution(name)
     lines = (distribution.read_text("RECORD") or "").splitlines()
     contents = sorted(
         line for line in lines if ",sha256=" in line and "-info/" not in line and line[0] != "."
     )
-    total = hashlib.sha256("\n".join(contents).encode()).hexdigest()[:16] if contents else ""
-    told = f"{name} {distribution.version} {total}".rstrip()
+    content_hash = hash_bytes("\n".join(contents).encode())[:16] if contents else ""
     files = frozenset(line.split(",", 1)[0].strip('"') for line in contents)
-    return _Installed(told, str(distribution.locate_file("")), files)
+    label = f"{name} {distribution.version} {content_hash}".rstrip()
+    return label, str(distribution.locate_file("")), files
 
 
 @cache
 def installed(distribution: str) -> str | None:
-    """Return the version of what is installed, None if it is not."""
+    """Return the version of a distribution, None if it is not installed."""
     try:
         return importlib.metadata.version(distribution)
     except PackageNotFoundError:
         return None
 
 
-def name_in_library(value: Any) -> list[str] | None:
-    """Return the name and the origin of a library's class or function, None for one's own.
+def library_name(value: Any) -> list[str] | None:
+    """Return the name and the library of a class or function, None if it is user-defined.
 
-    A name counts if it leads to this very object: `functools.wraps` and decorators give away the
-    names of others.
+    The name must lead to this very object: `functools.wraps` and decorators copy names.
 
     Examples
     --------
     >>> from torch import nn
-    >>> name_in_library(nn.Linear)[0], name_in_library(lambda: 0)
+    >>> library_name(nn.Linear)[0], library_name(lambda: 0)
     ('torch.nn.modules.linear.Linear', None)
     """
     module = value.__module__ if isinstance(value.__module__, str) else ""
-    whose = origin(module)
-    if whose is None:
+    library = library_of(module)
+    if library is None:
         return None
     static = isclass(value) and not value.__flags__ & _HEAP_TYPE
     if not static and find(sys.modules.get(module), value.__qualname__) is not value:
         return None
-    if isinstance(value, FunctionType) and origin(value.__globals__.get("__name__", "")) is None:
-        return None  # put there by the user
-    return [f"{module}.{value.__qualname__}", whose]
+    if (
+        isinstance(value, FunctionType)
+        and library_of(value.__globals__.get("__name__", "")) is None
+    ):
+        return None  # the user patched the library
+    return [f"{module}.{value.__qualname__}", library]
 
 
 def find(owner: Any, path: str) -> Any:
-    """Return what a dotted name leads to, None if it leads nowhere."""
+    """Return the object of a dotted name, None if there is none."""
     for name in path.split("."):
         owner = vars(owner).get(name) if isclass(owner) else getattr(owner, name, None)
         owner = owner.__func__ if isinstance(owner, classmethod | staticmethod) else owner
     return owner
 
 
-# What code is, and what it uses
+# User-defined code
 
 
 @lru_cache(maxsize=10_000)
-def code_digest(code: CodeType) -> str:
-    """Return the SHA-256 of what a piece of code does with what it is given.
+def hash_code(code: CodeType) -> str:
+    """Return the SHA-256 of bytecode, names and constants, without line numbers.
 
     Examples
     --------
     >>> one, same, other = ((lambda x: x + 1), (lambda x: x + 1), (lambda x: x + True))
-    >>> code_digest(one.__code__) == code_digest(same.__code__) != code_digest(other.__code__)
+    >>> hash_code(one.__code__) == hash_code(same.__code__) != hash_code(other.__code__)
     True
     """
     counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
     names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
-    told = code.co_code, code.co_exceptiontable, counts, names, _constant(code.co_consts)
-    return hashlib.sha256(repr(told).encode("utf-8", "backslashreplace")).hexdigest()
+    content = code.co_code, code.co_exceptiontable, counts, names, _constant(code.co_consts)
+    return hash_bytes(repr(content).encode("utf-8", "backslashreplace"))
 
 
 def _constant(value: Any) -> str:
     if isinstance(value, CodeType):
-        return code_digest(value)
+        return hash_code(value)
     if isinstance(value, tuple):
         return f"({', '.join(map(_constant, value))})"
     if isinstance(value, frozenset):
         return f"{{{', '.join(sorted(map(_constant, value)))}}}"
     if not isinstance(value, _PLAIN):
-        raise TypeError(f"nobody can tell a {type(value).__name__} among the constants of code")
+        raise TypeError(f"a {type(value).__name__} among the constants of code cannot be hashed")
     return f"{type(value).__name__} {value!r}"
 
 
@@ -236,15 +228,15 @@ class Import(NamedTuple):
 
 
 @lru_cache(maxsize=10_000)
-def uses(code: CodeType) -> tuple[tuple[tuple[str, ...], ...], tuple[Import, ...]]:
-    """Return the global names that code reads, with the attributes it asks of them, and imports.
+def references(code: CodeType) -> tuple[tuple[tuple[str, ...], ...], tuple[Import, ...]]:
+    """Return the globals that code reads, with the attributes it uses of them, and its imports.
 
     Examples
     --------
     >>> def f(x):
     ...     from math import pi
     ...     return [np.sin.at(y, SHIFT) for y in x]
-    >>> uses(f.__code__)
+    >>> references(f.__code__)
     ((('SHIFT',), ('np', 'sin', 'at')), (Import(level=0, module='math', names=('pi',)),))
     """
     names: set[tuple[str, ...]] = set()
@@ -255,38 +247,38 @@ def uses(code: CodeType) -> tuple[tuple[tuple[str, ...], ...], tuple[Import, ...
         name, argument = instruction.opname, instruction.argval
         if name == "EXTENDED_ARG":
             continue
-        if name in _OF_ATTRIBUTES and path:
+        if name in _ATTRIBUTE_OPS and path:
             path = (*path, argument)
             continue
         if path:
             names.add(path)
-        path = (argument,) if name in _OF_GLOBALS else ()
+        path = (argument,) if name in _GLOBAL_OPS else ()
         if name == "IMPORT_NAME":
             imports.add(Import(arguments[-2] or 0, argument, tuple(arguments[-1] or ())))
         arguments = [arguments[-1], argument]
     for part in code.co_consts:
         if isinstance(part, CodeType):
-            names_within, imports_within = uses(part)
+            names_within, imports_within = references(part)
             names.update(names_within)
             imports.update(imports_within)
     return tuple(sorted(names)), tuple(sorted(imports))
 
 
-def import_own(name: str, package: str | None = None, level: int = 0) -> ModuleType | str:
-    """Return a module of the user's own that a function imports, of others what tells them."""
+def import_user_module(name: str, package: str | None = None, level: int = 0) -> ModuleType | str:
+    """Return a user-defined module that a function imports; of others, name and library."""
     try:
         full = importlib.util.resolve_name("." * level + name, package) if level else name
-        whose = origin(full)
-        return importlib.import_module(full) if whose is None else f"{full} {whose}"
-    except Exception:  # whatever a module may raise; the function's own affair
+        library = library_of(full)
+        return importlib.import_module(full) if library is None else f"{full} {library}"
+    except Exception:  # whatever a module may raise: calling the function will show it
         return f"{name} is missing"
 
 
-def own_content(module: ModuleType) -> dict[str, Any] | str:
-    """Return what is in a module of the user's own; of a compiled one, the SHA-256 of its file."""
+def module_members(module: ModuleType) -> dict[str, Any] | str:
+    """Return what a user-defined module holds; of a compiled one, the SHA-256 of its file."""
     file = getattr(module, "__file__", None)
     if file and not file.endswith((".py", ".pyc")) and Path(file).is_file():
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        return hash_file(Path(file))
     return {
         name: value
         for name, value in vars(module).items()
@@ -294,13 +286,13 @@ def own_content(module: ModuleType) -> dict[str, Any] | str:
     }
 
 
-def members(kind: type) -> dict[str, Any]:
-    """Return what a class of the user's own defines, without what Python notes in it."""
-    noted = _BOOKKEEPING | (_OF_FUNCTIONS if issubclass(kind, Function) else set())
+def class_members(kind: type) -> dict[str, Any]:
+    """Return what a user-defined class defines, without what Python and others add to it."""
+    added = _BOOKKEEPING | (_FUNCTION_BOOKKEEPING if issubclass(kind, Function) else set())
     return {
         name: member
         for name, member in vars(kind).items()
-        if name not in noted
+        if name not in added
         and (not _is_dunder(name) or callable(member) or isinstance(member, classmethod))
     }
 

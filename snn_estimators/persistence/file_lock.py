@@ -1,98 +1,93 @@
-"""Locks on files, between processes and threads; one ends with its process, killed or not."""
+"""Locks on files, between processes and threads, by `filelock`; each ends with its process.
+
+A child that is forked meanwhile, such as a worker of a `DataLoader`, does not keep a lock. Where a
+file system has no locks, nobody waits for anybody.
+"""
 
 from __future__ import annotations
 
-import math
+import errno
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
-from weakref import WeakSet
 
-try:
-    import fcntl
-except ImportError:  # there is none on Windows, and no lock
-    fcntl = None  # type: ignore[assignment]
+from filelock import FileLock, Timeout, lock_descriptor
 
-__all__ = ["lock", "passing_lock"]
+__all__ = ["hold_lock", "is_locked", "try_lock"]
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+_POLL = 0.01  # seconds
 
 
-_locked: WeakSet[IO[str]] = WeakSet()
-
-
-def _detach() -> None:
-    """Close what a forked child shares: the lock must not outlive the process that took it."""
-    for file in list(_locked):
-        file.close()
-    _locked.clear()
-
-
-if fcntl is not None:
-    os.register_at_fork(after_in_child=_detach)
-
-
-def lock(file: IO[str], *, within: float = 0.0) -> bool:
-    """Lock an open file until it is closed; tell whether that succeeded, or nobody can know.
+@contextmanager
+def try_lock(path: Path, *, timeout: float = 0.0) -> Iterator[bool]:
+    """Lock a file for a block, if nobody else holds the lock; the file stays.
 
     Parameters
     ----------
-    file : file
-    within : float, default=0.0
-        Seconds to wait for whoever has it locked, such as somebody who only looks whether it is.
+    path : Path
+    timeout : float, default=0.0
+        Seconds to wait for the lock; negative waits for ever.
+
+    Yields
+    ------
+    bool
+        Whether the lock was acquired.
+
+    Raises
+    ------
+    OSError
+        If there can be no such file.
 
     Examples
     --------
     >>> import tempfile
-    >>> with tempfile.NamedTemporaryFile("w") as one, open(one.name) as same:
-    ...     lock(one), lock(same)
-    (True, False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "lock")
+    ...     with try_lock(path) as first, try_lock(path) as second:
+    ...         first, second, is_locked(path)
+    (True, False, True)
     """
-    deadline = time.monotonic() + within
-    while not _try_to_lock(file, at_once=within < math.inf):
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.01)
-    _locked.add(file)
-    return True
-
-
-def _try_to_lock(file: IO[str], *, at_once: bool) -> bool:
+    if not path.parent.is_dir():  # filelock would make it
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    lock = FileLock(path, thread_local=False, poll_interval=_POLL, fallback_to_soft=False)
     try:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if at_once else 0))
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass  # a file system without locks
-    return True
+        lock.acquire(timeout=timeout)
+        acquired = True
+    except Timeout:
+        acquired = False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        acquired = True
+    try:
+        yield acquired
+    finally:
+        lock.release()
 
 
 @contextmanager
-def passing_lock(path: Path) -> Iterator[None]:
-    """Wait for a lock, and leave no file of it behind.
+def hold_lock(path: Path) -> Iterator[None]:
+    """Wait for a lock, hold it for a block, and leave no file behind.
 
     Raises
     ------
     OSError
         If there can be no such file.
     """
-    while True:
-        with path.open("a") as file:
-            lock(file, within=math.inf)
-            if not _is(path, file):
-                continue  # who had it before has deleted it
-            try:
-                yield
-            finally:
-                with suppress(OSError):
-                    path.unlink()
-            return
+    with try_lock(path, timeout=-1):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink()  # whoever waits sees that, and makes a new one
 
 
-def _is(path: Path, file: IO[str]) -> bool:
+def is_locked(path: Path) -> bool:
+    """Return whether anybody holds the lock of a file; it need not be writable, or there."""
     try:
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
+        with path.open() as file:
+            return not lock_descriptor(file.fileno(), blocking=False)
+    except OSError:
         return False

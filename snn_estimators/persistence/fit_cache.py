@@ -1,60 +1,76 @@
-"""Finished fits that are loaded instead of trained again, and unfinished ones that go on.
+"""The `memory` of estimators: finished fits are loaded, and unfinished ones resume.
 
-A memory is a folder::
+It is a folder::
 
     memory/
-        store.json                            the format of the rest
+        memory.json                           the format of the rest
         fits/1f0c....safetensors              a finished fit
         fits/93ab....unfinished.safetensors   the newest state of one that is not
 
-A fit's file is named by the SHA-256 of all that defines its outcome: class and parameters, data,
-versions, the kind of device. Files are replaced whole and carry a checksum. While one process is at
-a fit, others that want the same wait for it; a lock ends with its process, killed or not.
+What counts as the same fit
+---------------------------
+A fit's file is named by a SHA-256 of all that defines its result: class and parameters, data,
+versions, the settings of PyTorch, the kind of device and the integer `random_state`. Of
+user-defined functions, classes and modules the code counts, and the globals that it names; what
+they fetch in other ways (files, ``globals()``, a changed library) does not. A loaded fit equals a
+trained one to the bit on the machine and with the number of threads that the saved one had.
+
+Nothing is kept without an integer seed, of a fit that draws from numpy's or Python's global
+generators (of which Python's goes unnoticed on Dask, as Dask draws from it), and of `partial_fit`
+on a fitted estimator. A loaded fit runs no callbacks.
+
+When it is saved
+----------------
+Every `save_every_n_steps`; by default after an epoch, as long as that takes no more than 1 % of the
+time. Ctrl-C, which otherwise ends the training alone, is saved and leaves `fit` as a
+KeyboardInterrupt, so that it ends a search, too. What cannot be written or read (full disk, damage)
+costs a warning and time, never the fit.
+
+Processes that share the folder
+-------------------------------
+Files are replaced whole and carry a checksum. While one process is at a fit, others that want the
+same wait for it; a lock ends with its process, killed or not. Of a `joblib.Memory`, the folder is
+one in its store, which ``clear()`` deletes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias
 
 import joblib
 
 from snn_estimators._files import read_json, replace_file, write_file
 from snn_estimators._torch import resolve_device
+from snn_estimators._torch_settings import torch_settings
 from snn_estimators.persistence import training_state
 from snn_estimators.persistence.cache_key import (
-    identities_of_parameters,
-    identity_in_fit,
-    settings_of_process,
+    key_part,
+    parameter_keys,
     watch_global_generators,
     why_not_cacheable,
 )
-from snn_estimators.persistence.checkpointing import Saved, SavedFit, versions
-from snn_estimators.persistence.file_lock import passing_lock
+from snn_estimators.persistence.checkpointing import Position, Role, Saved, Store, versions
+from snn_estimators.persistence.file_lock import hold_lock
+from snn_estimators.persistence.hashing import hash_json
 from snn_estimators.persistence.model_files import check_keys
-from snn_estimators.persistence.training_state import (
-    ResumeError,
-    TrainingState,
-    unkept_attributes,
-)
+from snn_estimators.persistence.training_state import ResumeError, TrainingState
 from snn_estimators.text import BaseTokenizer
 
 __all__ = ["CachedFit", "FitCache", "MemoryLike", "fit_key"]
 
-Fitted = TypeVar("Fitted", bound=Any)
 MemoryLike: TypeAlias = str | os.PathLike[str] | joblib.Memory | None
 
-FORMAT = 1
-_STORE, _FITS = "store.json", "fits"
-_ABOUT = {"key": str, "step": int, "planned_steps": int, "vocab_size": int, "split": str}
+FORMAT = 2
+_MARK, _FITS = "memory.json", "fits"
+_METADATA = {"key": str, "step": int, "planned_steps": int, "vocab_size": int, "split": str}
 _SHARE = 0.01  # of a fit's time that may go into saving it unasked
 _FIRST = 0.01  # seconds that saving takes, before it is known
 
@@ -98,9 +114,9 @@ class FitCache:
         >>> FitCache.of("there").folder
         PosixPath('there')
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     Memory.of(joblib.FitCache(folder)).folder.relative_to(folder)
+        ...     FitCache.of(joblib.Memory(folder)).folder.relative_to(folder)
         PosixPath('joblib/snn_estimators')
-        >>> Memory.of(joblib.FitCache(location=None)) is None
+        >>> FitCache.of(joblib.Memory(location=None)) is None
         True
         """
         is_joblib = hasattr(memory, "cache") and hasattr(memory, "store_backend")
@@ -119,23 +135,29 @@ class FitCache:
         return cls(folder / "snn_estimators" if is_joblib else folder)
 
     def _check(self) -> None:
-        store = self.folder / _STORE
+        store = self.folder / _MARK
         if store.is_file():
             try:
                 content = read_json(store)
                 check_keys(content, {"format": int}, store)
             except ValueError as error:
-                told = f"{error} Delete it: the fits are checked each by itself."
-                raise ValueError(told) from error
+                raise ValueError(
+                    f"{error} Delete it: the fits are checked each by itself."
+                ) from error
             if content["format"] > FORMAT:
                 raise ValueError(
-                    f"memory={str(self.folder)!r} is a store from a newer version of "
+                    f"memory={str(self.folder)!r} is from a newer version of "
                     f"snn_estimators (format {content['format']}, this one knows {FORMAT}): "
                     "upgrade, or choose another folder."
                 )
+        elif (self.folder / "store.json").is_file():
+            raise ValueError(
+                f"memory={str(self.folder)!r} is from an older version of snn_estimators (format "
+                f"1, this one knows {FORMAT}): delete it, or choose another folder."
+            )
         elif self.folder.is_dir():
             visible = (path.name for path in self.folder.iterdir() if path.name[0] != ".")
-            if {*visible} - {_FITS, _STORE}:  # the latter from a moment ago
+            if {*visible} - {_FITS, _MARK}:  # the latter from a moment ago
                 raise ValueError(
                     f"memory={str(self.folder)!r} holds other things: choose another folder, or "
                     "one that is not there yet."
@@ -151,12 +173,12 @@ class FitCache:
         OSError
             If that is impossible.
         """
-        store = self.folder / _STORE
+        store = self.folder / _MARK
         if store.is_file():
             return
         self._fits.mkdir(parents=True, exist_ok=True)
         content = {"format": FORMAT, "versions": versions()}
-        with passing_lock(self.folder / ".store.lock"):
+        with hold_lock(self.folder / ".memory.lock"):
             write_file(store, f"{json.dumps(content)}\n".encode())
 
     def finished(self, key: str) -> Path:
@@ -175,76 +197,83 @@ class FitCache:
     @contextmanager
     def held(self, key: str) -> Iterator[None]:
         """Wait until nobody else is at a fit, keep others away, and sweep up what a kill left."""
-        with passing_lock(self._fits / f".{key}.lock"):
+        with hold_lock(self._fits / f".{key}.lock"):
             for draft in self._fits.glob(f".{key}*.tmp"):
                 draft.unlink(missing_ok=True)
             yield
 
 
-class CachedFit(SavedFit):
-    """Saves a fit in a memory, or loads it from there, finished or not.
+class CachedFit(Store):
+    """Saves a fit in a cache, or finds it there, finished or not.
 
-    Enter it before the fit: that waits for others at the same fit, and reads what there is.
-
-    Whatever is wrong with the memory's files costs a warning and time, never the fit.
+    Opening it waits for others at the same fit. Whatever is wrong with the cache's files costs a
+    warning and time, never the fit.
 
     Parameters
     ----------
-    memory : FitCache
+    cache : FitCache
     key : str
         From `fit_key`.
     tokenizer : BaseTokenizer or None
         Not fitted, as the estimator would fit it.
     """
 
-    def __init__(self, memory: FitCache, key: str, tokenizer: BaseTokenizer | None) -> None:
-        super().__init__()
-        self._memory = memory
+    def __init__(self, cache: FitCache, key: str, tokenizer: BaseTokenizer | None) -> None:
+        self._cache = cache
         self._key = key
         self._tokenizer = tokenizer
-        self._told: set[str] = set()
+        self._open = ExitStack()
+        self._is_alone = False
+        self._warned: set[str] = set()
         self._saved_at, self._cost = time.monotonic(), _FIRST
         self._was_drawn_from = watch_global_generators()
 
-    def __enter__(self) -> Self:
-        self._memory.open()
-        self.saved = self._read(self._memory.finished(self._key))
-        if self.saved is not None:
-            return self
-        with ExitStack() as open_until_here:
-            try:
-                open_until_here.enter_context(self._memory.held(self._key))
-            except OSError as error:
-                self._warn(f"others may do the same fit at the same time: {error}")
-            files = self._memory.finished(self._key), self._memory.unfinished(self._key)
-            self.saved = self._read(files[0]) or self._read(files[1])
-            self._open = open_until_here.pop_all()
-        return self
+    def open(self, role: Role) -> Saved | None:
+        """Read the finished fit, or wait for others at it and read what there is then."""
+        self._cache.open()
+        saved = self._read(self._cache.finished(self._key))
+        if saved is not None:
+            return saved
+        return self._read_alone()
+
+    def _read_alone(self) -> Saved | None:
+        """Wait for others at the same fit, and read what they leave."""
+        try:
+            self._open.enter_context(self._cache.held(self._key))
+        except OSError as error:
+            self._warn(f"others may do the same fit at the same time: {error}")
+        files = self._cache.finished(self._key), self._cache.unfinished(self._key)
+        self._is_alone = True
+        return self._read(files[0]) or self._read(files[1])
+
+    def close(self, *exception: Any) -> None:
+        """Let others at the same fit in."""
+        self._open.__exit__(*exception)
 
     def _read(self, path: Path) -> Saved | None:
         """Read a file, None if there is none or it is damaged."""
         try:
             state = TrainingState.read(path)
-            about = state.about
-            check_keys(about, _ABOUT, path)
-            if about["key"] != self._key:
+            metadata = state.metadata
+            check_keys(metadata, _METADATA, path)
+            if metadata["key"] != self._key:
                 raise ValueError(f"{path} is damaged: it is of another fit.")
-            tokenizer = self._recall(about.get("tokenizer"))
+            tokenizer = self._restore_tokenizer(metadata.get("tokenizer"))
         except FileNotFoundError:
             return None
         except (OSError, TypeError, ValueError) as error:
             self._warn(f"a file cannot be used, and the fit is done without it: {error}")
             return None
         return Saved(
-            about["step"],
-            about["planned_steps"],
-            path == self._memory.finished(self._key),
+            metadata["step"],
+            metadata["planned_steps"],
+            path == self._cache.finished(self._key),
             state,
             tokenizer,
-            about["vocab_size"],
+            metadata["vocab_size"],
         )
 
-    def _recall(self, content: Mapping[str, Any] | None) -> BaseTokenizer | None:
+    def _restore_tokenizer(self, content: Mapping[str, Any] | None) -> BaseTokenizer | None:
         if self._tokenizer is None or content is None:
             return None
         # With its own class, as a worker may know it under no name; with its own parameters, as
@@ -252,45 +281,51 @@ class CachedFit(SavedFit):
         tokenizer = type(self._tokenizer).from_dict(content)
         return tokenizer.set_params(**self._tokenizer.get_params(deep=False))
 
-    def carry_out(self, fit: Callable[[SavedFit | None], Fitted]) -> Fitted:
-        """Fit, and let Ctrl-C leave it.
-
-        Raises
-        ------
-        KeyboardInterrupt
-            If the fit was interrupted: skorch swallows that, and a search would score what is half
-            done, and begin with the next candidate.
-        """
-        fitted = fit(self)
-        if fitted.interrupted_:
-            raise KeyboardInterrupt(f"The fit was interrupted.{self.way_on()}")
-        return fitted
-
-    # What the fit tells
-
-    def _go_on(self, net: Any, saved: Saved) -> None:
-        if saved.state.about["split"] != self._about["split"]:
+    def check_begin(self, saved: Saved, metadata: dict[str, Any], role: Role) -> None:
+        """Raise ResumeError if the fit was started with another split."""
+        if saved.state.metadata["split"] != metadata["split"]:
             raise ResumeError("Its train_split gave other sides: give it a random_state.")
-        super()._go_on(net, saved)
 
-    def fit_begun(self, net: Any, split: Any) -> None:
-        """Go on where the fit was cut off, if it was."""
-        super().fit_begun(net, split)
+    def fallback(self, saved: Saved, error: ResumeError, role: Role) -> Saved | None:
+        """Delete what cannot be resumed from, and have the fit start from scratch."""
+        warnings.warn(
+            f"memory={str(self._cache.folder)!r}: the fit starts from scratch, as it cannot resume "
+            f"from its state there. {error}",
+            UserWarning,
+            stacklevel=2,
+        )
+        self._cache.forget(self._key)
+        return None if self._is_alone else self._read_alone()
+
+    def on_fit_begin(self, net: Any, position: Position) -> None:
+        """Measure from now on how long ago the fit was saved."""
         self._saved_at = time.monotonic()
 
-    def _is_due(self, net: Any, *, epoch_is_over: bool) -> bool:
+    def on_interrupt(self) -> None:
+        """Raise KeyboardInterrupt.
+
+        skorch swallows it, and a search would score what is half done, and begin with the next
+        candidate.
+        """
+        raise KeyboardInterrupt(f"The fit was interrupted.{self.resume_hint()}")
+
+    def resume_hint(self) -> str:
+        """Return a sentence on how an interrupted fit can be resumed, after a blank."""
+        return f" The same fit resumes from its newest state in {self._cache.folder}."
+
+    def is_due(self, net: Any, position: Position, *, epoch_is_over: bool) -> bool:
+        """Return whether it is time to save: unasked, as often as it costs no noticeable time."""
         if net.save_every_n_steps is not None:
-            return super()._is_due(net, epoch_is_over=epoch_is_over)
+            return super().is_due(net, position, epoch_is_over=epoch_is_over)
         return epoch_is_over and time.monotonic() - self._saved_at > self._cost / _SHARE
 
-    def way_on(self) -> str:
-        """Return how an interrupted fit goes on."""
-        return f" The same fit goes on from its newest state in {self._memory.folder}."
-
-    def _save(self, net: Any, *, finished: bool = False) -> None:
-        unkept = unkept_attributes(net)
-        if unkept:
-            callback, attribute, kind = unkept[0]
+    def save(
+        self, net: Any, position: Position, metadata: dict[str, Any], *, finished: bool
+    ) -> None:
+        """Write the state of the fit, or warn why that is impossible."""
+        unsaved = net.unsaved_attributes()
+        if unsaved:
+            callback, attribute, kind = unsaved[0]
             self._warn(
                 f"the fit is not kept, as no file can hold {attribute!r} of the callback "
                 f"{callback!r}, a {kind}: if a loaded fit may do without, name it in a class "
@@ -303,33 +338,40 @@ class CachedFit(SavedFit):
                 "or Python's global generator. Give a random_state to what draws them."
             )
             return
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
-            content = TrainingState.capture(net, self._told_of(net)).to_bytes()
-            self._write(content, finished)
+            own = self._describe(net, position)
+            state = TrainingState.from_dict(net.training_state_dict(), {**metadata, **own})
+            self._write(state.to_bytes(), finished)
         except Exception as error:  # of many kinds: modules hold what no file knows
-            self._warn(f"the fit could not be saved, and goes on without: {error}")
+            self._warn(f"the fit could not be saved, and continues without: {error}")
         self._saved_at = time.monotonic()
-        self._cost = self._saved_at - begun
+        self._cost = self._saved_at - started
 
-    def _told_of(self, net: Any) -> dict[str, Any]:
-        tokenizer = None if self._tokenizer is None else net.tokenizer_.to_dict()
-        own = {"key": self._key, "step": net._position.steps, "planned_steps": net.planned_steps_}
-        return {**self._about, **own, "vocab_size": net.vocab_size_, "tokenizer": tokenizer}
+    def _describe(self, net: Any, position: Position) -> dict[str, Any]:
+        return {
+            "key": self._key,
+            "step": position.steps,
+            "planned_steps": net.planned_steps_,
+            "vocab_size": net.vocab_size_,
+            "tokenizer": None if self._tokenizer is None else net.tokenizer_.to_dict(),
+        }
 
     def _write(self, content: bytes, finished: bool) -> None:
-        unfinished = self._memory.unfinished(self._key)
+        unfinished = self._cache.unfinished(self._key)
         if not finished:
             replace_file(unfinished, content)
             return
-        write_file(self._memory.finished(self._key), content)
+        write_file(self._cache.finished(self._key), content)
         unfinished.unlink(missing_ok=True)
 
-    def _warn(self, told: str) -> None:
-        """Warn of a trouble once a fit."""
-        if told not in self._told:
-            self._told.add(told)
-            warnings.warn(f"memory={str(self._memory.folder)!r}: {told}", UserWarning, stacklevel=6)
+    def _warn(self, message: str) -> None:
+        """Warn of a problem once a fit."""
+        if message not in self._warned:
+            self._warned.add(message)
+            warnings.warn(
+                f"memory={str(self._cache.folder)!r}: {message}", UserWarning, stacklevel=3
+            )
 
 
 # Which fits are the same
@@ -338,32 +380,32 @@ class CachedFit(SavedFit):
 def fit_key(estimator: Any, data: Mapping[str, Any], fit_params: Mapping[str, Any]) -> str:
     """Return what two fits have in common if one may stand for the other, a SHA-256.
 
-    Fits that no other equals have no key in common with any.
+    A fit that cannot be repeated has a key of its own.
 
     Parameters
     ----------
     estimator : TextNet
     data : mapping
-        What else the fit depends on, each told by `identity` or its like.
+        What else the fit depends on, as JSON has it.
     fit_params : mapping
         Of the call of fit.
 
     Raises
     ------
     TypeError
-        If something cannot be told from its like.
+        If something has no hash.
     """
     device = resolve_device(estimator.device)
     parts = {
         "formats": [FORMAT, training_state.FORMAT],
         "versions": versions(),
-        "class": identity_in_fit("the estimator's class", type(estimator)),
+        "class": key_part("the estimator's class", type(estimator)),
         "device": device.type,
-        "settings": settings_of_process(device),
-        "parameters": identities_of_parameters(estimator),
-        "fit_params": {name: identity_in_fit(name, value) for name, value in fit_params.items()},
+        "settings": torch_settings(device.type),
+        "parameters": parameter_keys(estimator),
+        "fit_params": {name: key_part(name, value) for name, value in fit_params.items()},
         "data": dict(data),
     }
     if why_not_cacheable(estimator):
         parts["once"] = uuid.uuid4().hex
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return hash_json(parts)

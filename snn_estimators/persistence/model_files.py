@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +12,11 @@ import numpy.typing as npt
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from skorch.history import History
 from torch import nn
 
 from snn_estimators._files import OtherKindError, read_json, require, to_plain, write_json
 from snn_estimators._version import __version__
+from snn_estimators.persistence.hashing import hash_bytes
 from snn_estimators.text import BaseTokenizer, tokenizer_from_dict
 
 __all__ = [
@@ -74,7 +73,7 @@ def write_model(estimator: Any, folder: Path, title: str, argument: str) -> None
     module = plain(estimator.module_)
     tensors = {k: v.detach().cpu().clone() for k, v in module.state_dict().items()}
     weights = safetensors.torch.save(tensors)
-    config = _config_of(estimator) | {"weights_sha256": hashlib.sha256(weights).hexdigest()}
+    config = _config_of(estimator) | {"weights_sha256": hash_bytes(weights)}
     write_json(folder / CONFIG, config)
     write_json(folder / HISTORY, estimator.history.to_list(), indent=None)  # it is long
     (folder / WEIGHTS).write_bytes(weights)
@@ -237,7 +236,7 @@ def check_keys(content: Any, types: Mapping[str, type], path: Path) -> None:
             )
 
 
-def read_history(path: Path) -> History:
+def read_history(path: Path) -> list[dict[str, Any]]:
     """Read history.json: a list of epochs, each a dictionary with a list of batches."""
     epochs = read_json(path)
     if not isinstance(epochs, list):
@@ -246,7 +245,7 @@ def read_history(path: Path) -> History:
         check_keys(epoch, {"batches": list}, path)
         for batch in epoch["batches"]:
             check_keys(batch, {}, path)
-    return History(epochs)
+    return epochs
 
 
 def read_tokenizer(folder: Path, vocab_size: int) -> BaseTokenizer:
@@ -292,7 +291,7 @@ def load_weights(module: nn.Module, folder: Path, sha256: str) -> None:
                 f"{path} does not fit a {type(module).__name__} with these parameters: {name} has "
                 f"shape {tuple(tensor.shape)} there and {tuple(own[name].shape)} here."
             )
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if hash_bytes(content) != sha256:
         raise ValueError(f"{path} is damaged: it is not what was saved with {folder / CONFIG}.")
     module.load_state_dict(weights)
 

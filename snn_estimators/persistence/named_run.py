@@ -1,20 +1,29 @@
-"""A fit that saves itself under a name while it trains, and goes on where it was cut off."""
+"""The fit of a name: numbered checkpoints, of which the newest that fits is resumed from.
+
+A resumed fit equals an uninterrupted one to the bit on the same machine, device and number of
+threads. Parameters and data must be those that it was started with, except `verbose`, `device`,
+`save_every_n_steps`, `keep_checkpoints` and the iterators' ``num_workers``.
+
+There is a checkpoint every `save_every_n_steps` or epoch, one at the end, and one whenever the
+validation loss is the lowest so far. The first Ctrl-C waits for the end of a step and saves it.
+
+Callbacks keep their fitted attributes: numbers, strings, tensors, containers of them, and what has
+a ``state_dict``. A warning names others, unless the callback does in a class attribute
+``not_resumed``.
+"""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
-
-from torch.utils.data import Dataset
+from typing import Any
 
 from snn_estimators._files import OtherKindError
-from snn_estimators.persistence.atomic_folder import mend
-from snn_estimators.persistence.checkpointing import Saved, SavedFit, versions
-from snn_estimators.persistence.description import describe_parameters, differences, digest
+from snn_estimators.persistence.atomic_folder import recover_folder
+from snn_estimators.persistence.checkpointing import Position, Role, Saved, Store, versions
+from snn_estimators.persistence.description import describe_parameters, differences
 from snn_estimators.persistence.model_files import (
     check_keys,
     read_config,
@@ -32,20 +41,15 @@ from snn_estimators.persistence.run_folder import (
     write_state,
 )
 from snn_estimators.persistence.step_log import StepLog
-from snn_estimators.persistence.training_state import (
-    ResumeError,
-    TrainingState,
-    unkept_attributes,
-)
-from snn_estimators.text import IGNORED, Ids
+from snn_estimators.persistence.training_state import BatchOrderError, ResumeError, TrainingState
 
-__all__ = ["RunCheckpointer", "refuse_taken_name"]
+__all__ = ["NamedRun", "check_name_is_free"]
 
-_ABOUT = {"parameters": dict, "versions": dict, "data": str, "split": str, "device": str}
+_METADATA = {"parameters": dict, "versions": dict, "data": str, "split": str, "device": str}
 
 
-def refuse_taken_name(name: str, resume: bool) -> RunFolder:
-    """Return the folder of a fit that may be started, or gone on with if `resume`.
+def check_name_is_free(name: str, resume: bool) -> RunFolder:
+    """Return the folder of a fit that may be started, or resumed if `resume`.
 
     Raises
     ------
@@ -55,81 +59,71 @@ def refuse_taken_name(name: str, resume: bool) -> RunFolder:
     """
     check_name(name)
     run = RunFolder(models_home() / name)
-    mend(run.folder)
+    recover_folder(run.folder)
     remedy = "choose another name; in a search or a cross-validation leave name=None"
     if run.folder.exists() and not run.checkpoints.is_dir():
         raise ValueError(f"The name {name!r} is taken by {run.folder}, no named fit: {remedy}.")
     if run.steps() and not resume:
         raise ValueError(
             f"The name {name!r} is taken: there is a fit in {run.folder}, at step "
-            f"{run.steps()[-1]}. Go on with it by resume=True, or {remedy}."
+            f"{run.steps()[-1]}. Resume it by resume=True, or {remedy}."
         )
     return run
 
 
 class _OtherFitError(ValueError):
-    """What is given now is not what the fit was begun with: no failure of the fit."""
+    """What is given now is not what the fit was started with: no failure of the fit."""
 
 
-class _UnfitStateError(ResumeError):
-    """A checkpoint is whole, but not of such a net."""
+class NamedRun(Store):
+    """Saves checkpoints and a log of a fit, and finds the newest checkpoint that can be used.
 
-
-class RunCheckpointer(SavedFit):
-    """Saves checkpoints and a log of a fit, and starts from the newest checkpoint if there is one.
-
-    Enter it before the fit: that locks the folder, and reads what there is.
+    Opening it locks the folder.
 
     Parameters
     ----------
     estimator : LanguageModel
     run : RunFolder
 
-    Attributes
-    ----------
-    saved : Saved or None
-        Where to go on from.
-
     Raises
     ------
     ValueError
-        On entering, if the folder is in use, all checkpoints are damaged, or they are of an
+        On opening, if the folder is in use, all checkpoints are damaged, or they are of an
         estimator with other parameters.
     """
 
     def __init__(self, estimator: Any, run: RunFolder) -> None:
-        super().__init__()
         self.run = run
         self._estimator = estimator
-        self._about |= {"parameters": describe_parameters(estimator), "versions": versions()}
+        self._own = {"parameters": describe_parameters(estimator), "versions": versions()}
+        self._open = ExitStack()
         self._log: StepLog | None = None
-        self._told: set[tuple[str, str, str]] = set()
+        self._warned: set[tuple[str, str, str]] = set()
         self._problems: dict[int, str] = {}  # of checkpoints that cannot be used
+        self._clock = 0.0
+        self._best = float("inf")
         self._improved = False
         self._validated_at = -1  # a step
         self._valid_loss: float | None = None
 
-    def __enter__(self) -> Self:
-        with ExitStack() as open_until_here:
-            open_until_here.enter_context(self._held())
-            self.saved = self._newest()
-            if self.saved is not None:
-                self._refuse_another_estimator(self.saved)
-            self._open = open_until_here.pop_all()
-        return self
+    def open(self, role: Role) -> Saved | None:
+        """Lock the folder, and read the newest checkpoint.
 
-    def _held(self) -> AbstractContextManager[None]:
-        return self.run.held()
+        Warns of those that cannot be used, and of other versions.
+        """
+        self._own["parameters"] |= role.describe()
+        if role.writes:
+            self._open.enter_context(self.run.held())
+        saved = role.from_main(self._newest)
+        if saved is not None:
+            self._check_estimator(saved)
+        return saved
 
-    # Going on
+    def close(self, *exception: Any) -> None:
+        """Close the log, and release the folder."""
+        self._open.__exit__(*exception)
 
-    def carry_out(self, fit: Callable[[Self], Any]) -> Any:
-        """Call `fit` with this keeper; again with an older checkpoint if one fits no such net."""
-        while True:
-            try:
-                return fit(self)
-            except _UnfitStateError:
-                self.saved = self._newest()
+    # Resuming
 
     def _newest(self) -> Saved | None:
         """Read the newest checkpoint that can be used, and warn of those that cannot."""
@@ -141,23 +135,24 @@ class RunCheckpointer(SavedFit):
                 saved = self._read(self.run.checkpoint(step))
             except OtherKindError as error:
                 raise ValueError(
-                    f"The fit {self.run.name!r} cannot go on here: {error} Choose another name."
+                    f"The fit {self.run.name!r} cannot be resumed here: {error} Choose another "
+                    "name."
                 ) from error
             except (OSError, ValueError) as error:
                 problems[step] = str(error)
                 continue
             if problems:
                 warnings.warn(
-                    f"The fit {self.run.name!r} goes on from step {step}, as what is newer cannot "
+                    f"The fit {self.run.name!r} resumes from step {step}, as what is newer cannot "
                     f"be used: {' '.join(problems.values())}",
                     UserWarning,
-                    stacklevel=5,
+                    stacklevel=2,
                 )
             return saved
         if problems:
-            raise ValueError(
+            raise _OtherFitError(
                 f"No checkpoint of the fit {self.run.name!r} can be used; delete {self.run.folder} "
-                f"to begin again. {' '.join(problems.values())}"
+                f"to start from scratch. {' '.join(problems.values())}"
             )
         return None
 
@@ -165,7 +160,7 @@ class RunCheckpointer(SavedFit):
         config = read_config(folder, type(self._estimator).__name__)
         size = config["vocab_size"]
         state = read_state(folder)
-        check_keys(state.about, _ABOUT, folder / STATE)
+        check_keys(state.metadata, _METADATA, folder / STATE)
         summary = Summary.read(folder)
         return Saved(
             summary.step,
@@ -176,9 +171,9 @@ class RunCheckpointer(SavedFit):
             size,
         )
 
-    def _refuse_another_estimator(self, saved: Saved) -> None:
-        before = saved.state.about
-        changed = differences(before["parameters"], self._about["parameters"])
+    def _check_estimator(self, saved: Saved) -> None:
+        before = saved.state.metadata
+        changed = differences(before["parameters"], self._own["parameters"])
         if changed:
             further = (
                 f" To train further than was planned, use from_pretrained({self.run.name!r}) and "
@@ -187,126 +182,84 @@ class RunCheckpointer(SavedFit):
                 else ""
             )
             raise ValueError(
-                f"The fit {self.run.name!r} cannot go on with other parameters: "
+                f"The fit {self.run.name!r} cannot be resumed with other parameters: "
                 f"{', '.join(changed)}. Set them as they were, or choose another name.{further}"
             )
-        if before["versions"] != self._about["versions"]:
+        if before["versions"] != self._own["versions"]:
             warnings.warn(
-                f"The fit {self.run.name!r} was begun with {before['versions']} and goes on with "
-                f"{self._about['versions']}: it may not equal an uninterrupted one to the bit.",
+                f"The fit {self.run.name!r} was started with {before['versions']} and resumes with "
+                f"{self._own['versions']}: it may not equal an uninterrupted one to the bit.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=2,
             )
 
-    def tokens(self, documents: Any) -> Sequence[Ids]:
-        """Return the ids of documents by the saved tokenizer, or refuse other data than before."""
-        try:
-            return super().tokens(documents)
-        except ValueError as error:
-            raise ValueError(f"{self._other('X')} ({error})") from error
+    def check_data(self, saved: Saved | None, documents_hash: str) -> None:
+        """Raise ValueError if the fit was started with other documents."""
+        if saved is not None and saved.state.metadata["data"] != documents_hash:
+            raise _OtherFitError(self._other("X"))
 
-    def check_data(self, tokens: Sequence[Ids]) -> None:
-        """Note which data the fit is on, or refuse other data than before.
-
-        Raises
-        ------
-        ValueError
-            If these are not the documents of the fit so far.
-        """
-        self._about["data"] = digest(list(tokens))
-        if self.saved is not None and self.saved.state.about["data"] != self._about["data"]:
-            raise ValueError(self._other("X"))
+    def check_begin(self, saved: Saved, metadata: dict[str, Any], role: Role) -> None:
+        """Raise ValueError if the fit was started with another split; warn of another device."""
+        before = saved.state.metadata
+        if before["split"] != metadata["split"]:
+            raise _OtherFitError(
+                f"{self._other('train_split')} Give it a random_state if it has none."
+            )
+        if role.writes and before["device"] != metadata["device"]:
+            warnings.warn(
+                f"The fit {self.run.name!r} was started on {before['device']} and resumes on "
+                f"{metadata['device']}: it will not equal an uninterrupted one.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def _other(self, what: str) -> str:
         return (
-            f"The fit {self.run.name!r} was begun with another {what}, and cannot go on with this "
-            f"one: give the same {what} as before, or choose another name."
+            f"The fit {self.run.name!r} was started with another {what}, and cannot be resumed "
+            f"with this one: give the same {what} as before, or choose another name."
         )
 
-    def _go_on(self, net: Any, saved: Saved) -> None:
-        before = saved.state.about
-        if before["split"] != self._about["split"]:
-            told = f"{self._other('train_split')} Give it a random_state if it has none."
-            raise _OtherFitError(told)
-        if before["device"] != self._about["device"]:
-            warnings.warn(
-                f"The fit {self.run.name!r} was begun on {before['device']} and goes on on "
-                f"{self._about['device']}: it will not equal an uninterrupted one.",
-                UserWarning,
-                stacklevel=8,
-            )
-        with self._telling_of_unfit(saved.step):
-            saved.state.restore(net)
+    def fallback(self, saved: Saved, error: ResumeError, role: Role) -> Saved | None:
+        """Return an older checkpoint, or raise ValueError if there is none."""
+        if isinstance(error, BatchOrderError):
+            raise _OtherFitError(str(error)) from error
+        self._problems[saved.step] = f"{self.run.checkpoint(saved.step) / STATE}: {error}"
+        return role.from_main(self._newest)
 
-    def restore_finished(self, net: Any) -> Any:
-        """Make an initialized net what it was at the end of the fit, and return it."""
-        assert self.saved is not None
-        with self._telling_of_unfit(self.saved.step):
-            return super().restore_finished(net)
+    # Logging
 
-    @contextmanager
-    def _telling_of_unfit(self, step: int) -> Iterator[None]:
-        try:
-            yield
-        except ResumeError as error:
-            self._problems[step] = f"{self.run.checkpoint(step) / STATE}: {error}"
-            raise _UnfitStateError(str(error)) from error
-
-    # What the fit tells
-
-    def fit_begun(self, net: Any, split: Sequence[Dataset | None]) -> None:
-        """Put the net where the saved fit stood, hold back Ctrl-C, and open the log."""
-        step = 0 if self.saved is None else self.saved.step
-        super().fit_begun(net, split)
-        best = self.run.best(step)
+    def on_fit_begin(self, net: Any, position: Position) -> None:
+        """Open the log behind the step that the fit resumes from."""
+        best = self.run.best(position.steps)
         self._best = best[0] if best else float("inf")
-        self._warn_of_unkept(net)
+        self._warn_of_unsaved(net)
         self._log = self._open.enter_context(
-            StepLog(self.run.folder / LOG, step, is_complete=net._position.batches == 0)
+            StepLog(self.run.folder / LOG, position.steps, is_complete=position.batches == 0)
         )
         self._clock = time.perf_counter()
 
-    def step_ended(self, net: Any) -> None:
-        """Write the step's row of the log, and a checkpoint if one is due."""
+    def on_step_end(self, net: Any, position: Position) -> None:
+        """Add the step's row to the log."""
         assert self._log is not None
-        row, step = net.history[-1]["batches"][-1], net._position.steps
-        n_tokens = int((net._last_batch[1] != IGNORED).sum())
-        speed = n_tokens / max(time.perf_counter() - self._clock, 1e-9)
-        self._log.add(step, row["train_loss"], net._step_lr, speed)
-        self._improved = self._validated(step, row.get("step_valid_loss"))
-        if net._position.batches < net._epoch_length:  # otherwise the epoch's loss comes first
+        now = time.perf_counter()
+        speed = position.n_tokens / max(now - self._clock, 1e-9)
+        row = net.history[-1]["batches"][-1]
+        self._log.add(position.steps, row["train_loss"], position.lr, speed)
+        self._improved = self._validated(position.steps, row.get("step_valid_loss"))
+        if not position.epoch_is_over:  # otherwise the epoch's loss comes first
             self._log.complete(row.get("step_valid_loss"))
-        super().step_ended(net)
         self._clock = time.perf_counter()
 
-    def epoch_ended(self, net: Any) -> None:
-        """Write the epoch's loss into the log, and a checkpoint if one is due."""
+    def on_epoch_end(self, net: Any, position: Position) -> None:
+        """Complete the last row with the epoch's validation loss."""
         assert self._log is not None
-        step = net._position.steps
+        step = position.steps
         self._improved |= self._validated(step, net.history[-1].get("valid_loss"))
         self._log.complete(self._valid_loss if self._validated_at == step else None)
-        super().epoch_ended(net)
         self._clock = time.perf_counter()
 
-    def _is_due(self, net: Any, *, epoch_is_over: bool) -> bool:
-        return self._improved or super()._is_due(net, epoch_is_over=epoch_is_over)
-
-    def fit_failed(self, net: Any, error: BaseException) -> None:
-        """Leave the exception's traceback in error.log."""
-        refused = isinstance(error, _OtherFitError | _UnfitStateError)
-        if isinstance(error, Exception) and not refused:
-            self.run.log_error(error, net._position.steps)
-
-    def way_on(self) -> str:
-        """Return how an interrupted fit goes on."""
-        steps = self.run.steps()
-        where = f"from step {steps[-1]}" if steps else "from its beginning"
-        return f" fit(X, resume=True) goes on with {self.run.name!r} {where}."
-
-    # Saving
-
     def _validated(self, step: int, loss: float | None) -> bool:
-        """Note a validation loss, if there was one; tell whether it is the best so far."""
+        """Note a validation loss, if there was one; return whether it is the best so far."""
         if loss is None:
             return False
         self._validated_at, self._valid_loss = step, loss
@@ -314,9 +267,28 @@ class RunCheckpointer(SavedFit):
         self._best = min(loss, self._best)
         return improved
 
-    def _save(self, net: Any, *, finished: bool = False) -> None:
-        step = net._position.steps
-        net._update_counters()
+    def on_error(self, error: BaseException, position: Position) -> None:
+        """Add the exception's traceback to error.log."""
+        if isinstance(error, Exception) and not isinstance(error, _OtherFitError):
+            self.run.log_error(error, position.steps)
+
+    def resume_hint(self) -> str:
+        """Return a sentence on how an interrupted fit can be resumed, after a blank."""
+        steps = self.run.steps()
+        where = f"from step {steps[-1]}" if steps else "from its beginning"
+        return f" fit(X, resume=True) resumes {self.run.name!r} {where}."
+
+    # Saving
+
+    def is_due(self, net: Any, position: Position, *, epoch_is_over: bool) -> bool:
+        """Return whether it is time to save: also when the validation loss is the best so far."""
+        return self._improved or super().is_due(net, position, epoch_is_over=epoch_is_over)
+
+    def save(
+        self, net: Any, position: Position, metadata: dict[str, Any], *, finished: bool
+    ) -> None:
+        """Write a checkpoint."""
+        step = position.steps
         losses = (
             row["train_loss"] for row in reversed(net.history[-1]["batches"]) if "train_loss" in row
         )
@@ -327,27 +299,28 @@ class RunCheckpointer(SavedFit):
             train_loss=next(losses, None),
             valid_loss=self._valid_loss if self._validated_at == step else None,
         )
-        state = TrainingState.capture(net, self._about)
-        self._warn_of_unkept(net)
+        state = TrainingState.from_dict(net.training_state_dict(), {**self._own, **metadata})
+        self._warn_of_unsaved(net)
 
-        def write(draft: Path) -> None:
+        def write(folder: Path) -> None:
             argument = f'"{self.run.name}", checkpoint={step}'
-            write_model(net, draft, f"{self.run.name}, step {step}", argument)
-            write_state(state, draft)
-            summary.write(draft)
+            write_model(net, folder, f"{self.run.name}, step {step}", argument)
+            write_state(state, folder)
+            summary.write(folder)
 
         self.run.save(step, write, net.keep_checkpoints)
+        self._clock = time.perf_counter()
 
-    def _warn_of_unkept(self, net: Any) -> None:
-        """Say once of each attribute of a callback that no checkpoint can hold it."""
-        for found in unkept_attributes(net):
-            if found not in self._told:
-                self._told.add(found)
+    def _warn_of_unsaved(self, net: Any) -> None:
+        """Warn once of each attribute of a callback that no checkpoint can hold."""
+        for found in net.unsaved_attributes():
+            if found not in self._warned:
+                self._warned.add(found)
                 callback, attribute, kind = found
                 warnings.warn(
                     f"The callback {callback!r} has {attribute!r}, a {kind}, which no checkpoint "
                     "can hold: a resumed fit equals an uninterrupted one only if the callback's "
-                    "own on_train_begin sets it. If so, name it in a class attribute not_resumed.",
+                    "on_train_begin sets it. If so, name it in a class attribute not_resumed.",
                     UserWarning,
-                    stacklevel=7,
+                    stacklevel=2,
                 )

@@ -13,7 +13,6 @@ Weights and history are in the model's files alone; the state has those files' c
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import shutil
@@ -29,8 +28,9 @@ from pathlib import Path
 import safetensors.torch
 
 from snn_estimators._files import read_json, require, write_json
-from snn_estimators.persistence.atomic_folder import make_folder, mend_all, write_folder
-from snn_estimators.persistence.file_lock import lock
+from snn_estimators.persistence.atomic_folder import make_folder, recover_folders, write_folder
+from snn_estimators.persistence.file_lock import is_locked, try_lock
+from snn_estimators.persistence.hashing import hash_file
 from snn_estimators.persistence.model_files import CARD, HISTORY, WEIGHTS, check_keys
 from snn_estimators.persistence.names import is_name, models_home
 from snn_estimators.persistence.training_state import TrainingState
@@ -55,7 +55,7 @@ _PATIENCE = 1.0  # seconds; `is_held` has the lock for a moment
 
 @dataclass(frozen=True)
 class Summary:
-    """What is told of a checkpoint without reading its tensors.
+    """What is known of a checkpoint without reading its tensors.
 
     Parameters
     ----------
@@ -103,12 +103,12 @@ class Summary:
         return cls(**content)
 
 
-_MODULE = "module_/"  # before the names of weights among a state's tensors
+_MODULE = "parts/module_/"  # before the names of weights among a state's tensors
 
 
 def write_state(state: TrainingState, folder: Path) -> None:
     """Write the state of a training into the folder of its model's files, for `read_state`."""
-    files = {path.name: _sha256(path) for path in folder.iterdir() if path.name != CARD}
+    files = {path.name: hash_file(path) for path in folder.iterdir() if path.name != CARD}
     content = {**state.content, "history": [], "files": files}
     others = {name: t for name, t in state.tensors.items() if not name.startswith(_MODULE)}
     TrainingState(content, others).write(folder / STATE)
@@ -126,19 +126,14 @@ def read_state(folder: Path) -> TrainingState:
     """
     state = TrainingState.read(folder / STATE)
     check_keys(state.content, {"files": dict}, folder / STATE)
-    for name, told in {HISTORY: "", WEIGHTS: "", **state.content["files"]}.items():
+    for name, expected in {HISTORY: "", WEIGHTS: "", **state.content["files"]}.items():
         require(folder / name)
-        if _sha256(folder / name) != told:
+        if hash_file(folder / name) != expected:
             raise ValueError(f"{folder / name} is damaged: it is not what was saved.")
     state.content["history"] = read_json(folder / HISTORY)
     weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
     state.tensors.update({f"{_MODULE}{name}": tensor for name, tensor in weights.items()})
     return state
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_name(name: object) -> None:
@@ -261,17 +256,17 @@ class RunFolder:
         self._prune(step, keep)
 
     def _not_saved(self, step: int, error: OSError) -> OSError:
-        """Return an error that tells what there is, and what to do."""
+        """Return an error that names what there is, and the remedy."""
         whole = [other for other in self.steps() if other < step]
         remedy = (
             f"step {whole[-1]} is whole: free space, and go on by fit(X, resume=True)."
             if whole
             else "nothing is: free space, and begin again."
         )
-        told = (
+        message = (
             f"Step {step} could not be saved in {self.folder} ({error.strerror or error}); {remedy}"
         )
-        return OSError(told) if error.errno is None else OSError(error.errno, told)
+        return OSError(message) if error.errno is None else OSError(error.errno, message)
 
     def _prune(self, newest: int, keep: int) -> None:
         """Keep so many newest checkpoints, and the best; those beyond `newest` were damaged."""
@@ -291,9 +286,9 @@ class RunFolder:
     def log_error(self, error: BaseException, step: int) -> None:
         """Add an exception to error.log; if that fails too, the exception says so."""
         try:
-            told = "".join(traceback.format_exception(error))
+            trace = "".join(traceback.format_exception(error))
             with (self.folder / ERRORS).open("a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}, after step {step}\n{told}\n")
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}, after step {step}\n{trace}\n")
         except Exception as another:
             error.add_note(f"error.log could not be written: {another}")
 
@@ -309,13 +304,13 @@ class RunFolder:
             If the folder cannot be written.
         """
         make_folder(self.checkpoints)
-        with (self.folder / _LOCK).open("a") as file:
-            if not lock(file, within=_PATIENCE):
+        with try_lock(self.folder / _LOCK, timeout=_PATIENCE) as acquired:
+            if not acquired:
                 raise ValueError(
                     f"Another fit named {self.name!r} is at work in {self.folder}: wait for its "
                     "end, or choose another name."
                 )
-            mend_all(self.checkpoints)
+            recover_folders(self.checkpoints)
             for kind in ("new", "old", "gone"):  # what a kill left
                 for rest in self.checkpoints.glob(f".*.{kind}"):
                     shutil.rmtree(rest, ignore_errors=True)
@@ -329,11 +324,7 @@ class RunFolder:
 
     def is_held(self) -> bool:
         """Tell whether a fit is at work in the folder."""
-        try:
-            with (self.folder / _LOCK).open() as file:
-                return not lock(file)
-        except FileNotFoundError:
-            return False
+        return is_locked(self.folder / _LOCK)
 
     def _remove_if_empty(self) -> None:
         """Leave nothing behind a fit that never began."""

@@ -1,17 +1,13 @@
-"""A fit in mid-training as one file, and back: equal to the bit, and nothing is pickled.
+"""Nested values as one safetensors file, and back: equal to the bit, and nothing is pickled.
 
-`TrainingState` knows nothing of names and folders. What it holds is all that the next step depends
-on: modules, optimizer, history, the callbacks' fitted attributes, the random generators, and the
-place in the epoch, whose batches are drawn again from the generators' states at its beginning.
+The values are what a net's ``training_state_dict()`` returns in the middle of a fit.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from inspect import isclass, isroutine
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,56 +18,34 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from snn_estimators._files import OtherKindError, require, to_plain
-from snn_estimators._torch import GeneratorStates
-from snn_estimators.persistence.description import constructor_parameters, digest
+from snn_estimators.persistence.hashing import hash_tensors
 
 __all__ = [
     "FORMAT",
-    "Position",
+    "BatchOrderError",
     "ResumeError",
     "TrainingState",
+    "is_packable",
     "pack",
-    "unkept_attributes",
     "unpack",
 ]
 
-FORMAT = 3
+FORMAT = 4
 _CONTENT = "content.json"  # a tensor of bytes: the header of a safetensors file has a limit
 _CHECKSUM = "sha256"
 
 
 class ResumeError(ValueError):
-    """A state is whole, but the fit cannot go on from it."""
+    """A state is whole, but the fit cannot resume from it."""
 
 
-@dataclass
-class Position:
-    """How far a fit has come.
-
-    Parameters
-    ----------
-    epochs : int
-        That are over, their validation included.
-    batches : int
-        Of the epoch that has begun; 0 between two epochs.
-    steps : int
-        Of the whole fit.
-    epoch_start : tuple of generator states, optional
-        From which the batches of the epoch that has begun can be drawn again.
-    last_batch : str
-        Digest of its latest batch, to see that they were.
-    """
-
-    epochs: int = 0
-    batches: int = 0
-    steps: int = 0
-    epoch_start: GeneratorStates | None = None
-    last_batch: str = ""
+class BatchOrderError(ResumeError):
+    """The batches of the epoch that was cut off cannot be drawn again."""
 
 
 @dataclass
 class TrainingState:
-    """All that the next step of a fit depends on.
+    """What a net's ``training_state_dict()`` returned, with what else its owner has to know.
 
     Parameters
     ----------
@@ -85,84 +59,50 @@ class TrainingState:
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def capture(cls, net: Any, about: Mapping[str, Any]) -> Self:
-        """Return a copy of where a net's training stands, at the end of a step or an epoch.
+    def from_dict(cls, state: Mapping[str, Any], metadata: Mapping[str, Any]) -> Self:
+        """Copy a state.
 
         Parameters
         ----------
-        net : TrainedNet
-        about : mapping
-            Whatever JSON can hold, to tell later whether the state belongs to a fit.
+        state : mapping
+            Of what `pack` takes; its ``history``, which is long, of what JSON takes.
+        metadata : mapping
+            Whatever JSON can hold, to compare later whether the state belongs to a fit.
+
+        Raises
+        ------
+        TypeError
+            If no file can hold it.
         """
         tensors: dict[str, Tensor] = {}
-        callbacks = {}
-        for name, callback in net.callbacks_:
-            kept = dict(_kept_attributes(callback, f"callbacks/{name}", tensors))
-            callbacks[name] = {key: value for key, value in kept.items() if value is not _UNKEPT}
-        position = dict(vars(net._position))
-        if net._position.batches:
-            position["last_batch"] = digest(net._last_batch)
-        content = {
-            "format": FORMAT,
-            "about": dict(about),
-            "position": pack(position, "position", tensors),
-            "parts": {n: pack(part.state_dict(), n, tensors) for n, part in _parts(net)},
-            "frozen": [n for n, p in net.module_.named_parameters() if not p.requires_grad],
-            "callbacks": callbacks,
-            "generators": pack(net._generator_states(), "generators", tensors),
-            "history": net.history.to_list(),
-        }
-        return cls(content, tensors)
+        rest = {name: value for name, value in state.items() if name != "history"}
+        content = {"format": FORMAT, "metadata": dict(metadata), "history": state["history"]}
+        return cls(content | {"state": pack(rest, "", tensors)}, tensors)
 
-    @property
-    def about(self) -> dict[str, Any]:
-        """What `capture` was given."""
-        return self.content["about"]
-
-    def restore(self, net: Any, *, training: bool = True) -> None:
-        """Put an initialized net, its callbacks and PyTorch's generators where they stood.
-
-        Parameters
-        ----------
-        net : TrainedNet
-        training : bool
-            Whether training has begun, so that the callbacks have built what they build then.
+    def to_dict(self) -> dict[str, Any]:
+        """Return the state, with its tensors on the CPU.
 
         Raises
         ------
         ResumeError
-            If the state is not that of such a net.
+            If it is none.
         """
         try:
-            self._restore(net, training)
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            told = " ".join(str(error).split())
-            raise ResumeError(
-                f"The state of the training does not fit this {type(net).__name__}: {told}"
-            ) from error
+            state = unpack(self.content["state"], self.tensors)
+            return {**state, "history": self.content["history"]}
+        except (LookupError, TypeError, ValueError) as error:
+            raise ResumeError(f"The state of the training is incomplete: {error!r}") from error
 
-    def _restore(self, net: Any, training: bool) -> None:
-        content = self.content
-        for name, part in _parts(net):
-            part.load_state_dict(unpack(content["parts"][name], self.tensors))
-        for name, parameter in net.module_.named_parameters():
-            parameter.requires_grad_(name not in content["frozen"])
-        for name, callback in net.callbacks_:
-            for key, value in content["callbacks"].get(name, {}).items():
-                if not (isinstance(value, dict) and "state_dict" in value):
-                    vars(callback)[key] = unpack(value, self.tensors)
-                elif training:
-                    state = unpack(value["state_dict"], self.tensors)
-                    getattr(callback, key).load_state_dict(state)
-        net.history[:] = content["history"]
-        net._position = Position(**unpack(content["position"], self.tensors))
-        net._set_generators(unpack(content["generators"], self.tensors))
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What `from_dict` was given."""
+        return self.content["metadata"]
 
     def to_bytes(self) -> bytes:
         """Return the content of a safetensors file, with a checksum."""
         text = json.dumps(self.content, default=to_plain).encode()
         tensors = {**self.tensors, _CONTENT: torch.from_numpy(np.frombuffer(text, np.uint8).copy())}
-        return safetensors.torch.save(tensors, {_CHECKSUM: _checksum(tensors)})
+        return safetensors.torch.save(tensors, {_CHECKSUM: hash_tensors(tensors)})
 
     def write(self, path: Path) -> None:
         """Write a file of `to_bytes`."""
@@ -183,11 +123,11 @@ class TrainingState:
         data = path.read_bytes()
         try:
             tensors = safetensors.torch.load(data)
-            told, found = _told_checksum(data), _checksum(tensors)
+            written, found = _written_checksum(data), hash_tensors(tensors)
             content = json.loads(tensors.pop(_CONTENT).numpy().tobytes())
             is_ours = content["format"] == FORMAT
             # The first format had no checksum.
-            if told != found and (told is not None or is_ours):
+            if written != found and (written is not None or is_ours):
                 raise ValueError("what it holds is not what was written")
         except (SafetensorError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged or no state of a training: {error}.") from error
@@ -196,74 +136,16 @@ class TrainingState:
                 f"{path} is in format {content['format']}, this version of snn_estimators reads "
                 f"{FORMAT}: use the version that wrote it."
             )
-        missing = {"about", "position", "parts", "callbacks", "history"} - content.keys()
+        missing = {"metadata", "state", "history"} - content.keys()
         if missing:
             raise ValueError(f"{path} is damaged: {min(missing)!r} is missing.")
         return cls(content, tensors)
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of tensors and their names."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        total.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()
-
-
-def _told_checksum(data: bytes) -> str | None:
+def _written_checksum(data: bytes) -> str | None:
     """Return the checksum in the header of a safetensors file, if there is one."""
     end = 8 + int.from_bytes(data[:8], "little")
     return json.loads(data[8:end]).get("__metadata__", {}).get(_CHECKSUM)
-
-
-def _parts(net: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what has a state of its own, under its name."""
-    for name in (*net._modules, *net._criteria, *net._optimizers):
-        part = getattr(net, f"{name}_")
-        yield f"{name}_", getattr(part, "_orig_mod", part)  # without torch.compile's wrapper
-
-
-# Callbacks
-
-_UNKEPT = object()
-
-
-def unkept_attributes(net: Any) -> list[tuple[str, str, str]]:
-    """Return callback, attribute and type of what a state cannot hold.
-
-    A callback that knows what it may lose says so by a class attribute ``not_resumed``, names of
-    attributes.
-    """
-    return [
-        (name, key, type(vars(callback)[key]).__name__)
-        for name, callback in net.callbacks_
-        for key, value in _kept_attributes(callback, name, {})
-        if value is _UNKEPT
-    ]
-
-
-def _kept_attributes(
-    callback: Any, path: str, tensors: dict[str, Tensor]
-) -> Iterator[tuple[str, Any]]:
-    """Yield a callback's attributes beside its parameters, packed, or `_UNKEPT`.
-
-    Functions and classes are left to the callback's own beginning; so is what looks like a
-    parameter (no underscore at either end) and is nothing plain.
-    """
-    dropped = getattr(callback, "not_resumed", ())
-    parameters = constructor_parameters(callback)
-    for key, value in vars(callback).items():
-        if key in dropped or key in parameters or isclass(value) or isroutine(value):
-            continue
-        try:
-            if hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
-                yield key, {"state_dict": pack(value.state_dict(), f"{path}/{key}", tensors)}
-            else:
-                yield key, pack(value, f"{path}/{key}", tensors)
-        except TypeError:
-            if key.startswith("_") or key.endswith("_"):
-                yield key, _UNKEPT
 
 
 # Python's containers, numpy's and PyTorch's numbers as JSON and tensors
@@ -295,9 +177,10 @@ def pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         kind = "array" if isinstance(value, np.ndarray) else "scalar"
         return {kind: _add(torch.from_numpy(np.array(value)), path, tensors)}
     if isinstance(value, Mapping):
+        inside = f"{path}/" if path else ""
         return {
             "dict": [
-                [pack(k, f"{path}/key", tensors), pack(v, f"{path}/{k}", tensors)]
+                [pack(k, f"{inside}key", tensors), pack(v, f"{inside}{k}", tensors)]
                 for k, v in value.items()
             ]
         }
@@ -307,7 +190,22 @@ def pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         if isinstance(value, list):
             return items
         return {"tuple" if isinstance(value, tuple) else "set": items}
-    raise TypeError(f"{path} is a {type(value).__name__}, which cannot be kept")
+    raise TypeError(f"{path} is a {type(value).__name__}, which no file can hold")
+
+
+def is_packable(value: Any) -> bool:
+    """Return whether `pack` takes a value.
+
+    Examples
+    --------
+    >>> is_packable([1, (2.5, None)]), is_packable(iter("ab"))
+    (True, False)
+    """
+    try:
+        pack(value, "", {})
+    except TypeError:
+        return False
+    return True
 
 
 def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:

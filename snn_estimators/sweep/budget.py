@@ -1,10 +1,11 @@
-"""How much a sweep may do before it stops, to be gone on with another time."""
+"""How much a sweep may do before it stops, to be resumed later."""
 
 from __future__ import annotations
 
 import re
 import time
-from numbers import Integral
+
+from snn_estimators._validation import is_whole
 
 __all__ = ["Budget"]
 
@@ -13,7 +14,7 @@ _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)")
 
 
 class Budget:
-    """A number of fits, or a time after which none is begun.
+    """A number of fits, or a time after which none is started.
 
     Parameters
     ----------
@@ -23,7 +24,7 @@ class Budget:
     Raises
     ------
     ValueError
-        If it is none of these, or nothing.
+        If it is none of these, or 0.
 
     Examples
     --------
@@ -46,7 +47,7 @@ class Budget:
             limit = int(limit)
         if match:
             self.seconds = float(match[1]) * _UNITS[match[2]]
-        elif isinstance(limit, Integral) and not isinstance(limit, bool) and limit > 0:
+        elif is_whole(limit, 1):
             self.fits = int(limit)
         elif limit is not None:
             raise ValueError(
@@ -57,7 +58,7 @@ class Budget:
         self.spent = False
 
     def take(self) -> bool:
-        """Ask for one more fit."""
+        """Return whether one more fit may start, and count it."""
         self.spent = (self.fits is not None and self._taken >= self.fits) or (
             self.seconds is not None and time.monotonic() - self._started >= self.seconds
         )

@@ -1,4 +1,4 @@
-"""The candidates of a grid: each once, and whether a model can be made of it."""
+"""The candidates of a grid: listed without duplicates, and checked."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 
+from snn_estimators._describe import describe_assignments
 from snn_estimators.model_selection.grids import Grid
-from snn_estimators.model_selection.labels import readable
 from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.model_selection.tables import short_names
-from snn_estimators.persistence.stable_hash import identity
-from snn_estimators.sweep.score_cache import fit_key
+from snn_estimators.persistence.stable_hash import canonical
+from snn_estimators.sweep.score_cache import score_key
 from snn_estimators.text import BaseTokenizer
 
 __all__ = ["list_candidates", "try_candidates"]
@@ -25,9 +25,9 @@ Candidate = dict[str, Any]
 
 
 def list_candidates(estimator: Any, grid: Grid | Sequence[Grid]) -> list[Candidate]:
-    """List what a grid, or a list of grids, compares: each model once.
+    """List the candidates of a grid, or of a list of grids, without duplicates.
 
-    Candidates of several grids that make the same model, as one grid says what another leaves to
+    Candidates of several grids that make the same model, as one grid sets what another leaves to
     the estimator, are one, with the parameters of both.
 
     Parameters
@@ -43,7 +43,7 @@ def list_candidates(estimator: Any, grid: Grid | Sequence[Grid]) -> list[Candida
     Raises
     ------
     ValueError
-        If a grid has values that make no difference.
+        If two candidates of one grid make the same model.
 
     Examples
     --------
@@ -58,23 +58,20 @@ def list_candidates(estimator: Any, grid: Grid | Sequence[Grid]) -> list[Candida
         own: dict[str, Candidate] = {}
         for candidate in ParameterGrid(one):
             try:
-                key = fit_key(_made(estimator, candidate))
-            except Exception:  # what is wrong with it is told when it is tried
+                key = score_key(_make(estimator, candidate))
+            except Exception:  # `try_candidates` raises it with the candidate's parameters
                 key = str(next(number))
             if key in own:
-                raise ValueError(_idle(own[key], candidate))
+                raise ValueError(_same_fit(own[key], candidate))
             own[key] = candidate
         found |= {key: found.get(key, {}) | candidate for key, candidate in own.items()}
     return list(found.values())
 
 
-def _idle(one: Candidate, other: Candidate) -> str:
-    """Say what makes no difference between two candidates of a grid."""
+def _same_fit(one: Candidate, other: Candidate) -> str:
+    """Write the error about two candidates of a grid that make the same fit."""
     names = [name for name in one if one[name] is not other[name]]
-    chosen = [
-        ", ".join(map("{}={!r}".format, short_names(names), (readable(c[n]) for n in names)))
-        for c in (one, other)
-    ]
+    chosen = [_describe({name: c[name] for name in names}) for c in (one, other)]
     hint = ", or set max_steps=None" if any(n.endswith("max_epochs") for n in names) else ""
     return (
         f"the grid compares {chosen[0]} with {chosen[1]}, which make the same fit: keep one of "
@@ -87,11 +84,11 @@ def try_candidates(
     candidates: Iterable[Candidate],
     windows: Sequence[str],
     memory: str | None,
-    tell: Callable[[], object] = lambda: None,
+    on_candidate: Callable[[], object] = lambda: None,
 ) -> None:
-    """Build each candidate's module: the impossible is refused in a second, not in an hour.
+    """Build each candidate's module, so that errors come in a second, not in an hour.
 
-    Candidates that cut text into tokens alike have it cut once.
+    Candidates with the same tokenizer have it fitted once.
 
     Parameters
     ----------
@@ -99,8 +96,8 @@ def try_candidates(
     candidates : iterable of dict
     windows : list of str
     memory : str or None
-        The folder that keeps the fits.
-    tell : callable, optional
+        Folder of the cached fits.
+    on_candidate : callable, optional
         Called after each candidate.
 
     Raises
@@ -111,33 +108,36 @@ def try_candidates(
     tokens: dict[str, list[Any]] = {}
     for candidate in candidates:
         try:
-            model = _made(estimator, candidate)
+            model = _make(estimator, candidate)
             final_estimator(model).set_params(memory=memory)
             _try(model, windows, tokens)
-            fit_key(model)
+            score_key(model)
         except (ValueError, TypeError) as error:
-            values = map(readable, candidate.values())
-            chosen = ", ".join(map("{}={!r}".format, short_names(candidate), values))
             raise ValueError(
-                f"the grid holds an impossible candidate, {chosen}: {error}"
+                f"the grid holds an impossible candidate, {_describe(candidate)}: {error}"
             ) from error
-        tell()
+        on_candidate()
 
 
-def _made(estimator: Any, candidate: Mapping[str, Any]) -> Any:
+def _describe(candidate: Candidate) -> str:
+    names = short_names(candidate)
+    return describe_assignments(dict(zip(names, candidate.values(), strict=True)))
+
+
+def _make(estimator: Any, candidate: Mapping[str, Any]) -> Any:
     try:
         return clone(estimator).set_params(**clone(candidate, safe=False))
     except TypeError as error:
         raise TypeError(
-            f"each fit needs a copy of its own, and a value has none ({error}): give functions, "
-            "classes, or objects of plain attributes"
+            f"each fit needs a copy of the parameters, and one cannot be copied ({error}): give "
+            "functions, classes, or objects of plain attributes"
         ) from error
 
 
 def _try(model: Any, windows: Sequence[str], tokens: dict[str, list[Any]]) -> None:
-    """Check a model on text, or on the fewest token ids that tell the same.
+    """Check a model on text, or on the fewest token ids that give the same errors.
 
-    `tokens` has those ids by the steps that lead to them, and gets new ones.
+    `tokens` caches those ids by the steps that lead to them.
     """
     last, before = final_estimator(model), []
     if hasattr(model, "steps") and len(model.steps) > 1:
@@ -146,7 +146,7 @@ def _try(model: Any, windows: Sequence[str], tokens: dict[str, list[Any]]) -> No
         last.check(model[:-1].fit_transform(windows) if before else windows)
         return
     tokenizer = last._tokenizer_to_fit()
-    key = json.dumps([identity(step) for step in (*before, tokenizer)], sort_keys=True)
+    key = json.dumps([canonical(step) for step in (*before, tokenizer)], sort_keys=True)
     if key not in tokens:
         seen = model[:-1].fit_transform(windows) if before else windows
         is_enough = any(len(ids) > 1 for ids in tokenizer.fit(seen).transform(seen))

@@ -1,4 +1,4 @@
-"""What sweeps compare unless told otherwise: small models, their grids, and a text."""
+"""The defaults of a sweep: small models, their grids, and how text is prepared."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from snn_estimators.estimators import LanguageModel, language_model
+from snn_estimators.estimators import LanguageModel, language_model_class
 from snn_estimators.model_selection.grids import set_parameters
 from snn_estimators.text import CharTokenizer, TextCleaner, check_documents, load_corpus
 
@@ -20,7 +20,7 @@ DEFAULT_GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
     },
     "spikegpt": {"n_embd": [32, 64], "spikes": ["residual", "everywhere", "none"]},
 }
-"""What a sweep of each family compares."""
+"""What a sweep of each language model compares."""
 
 _SMALL: Mapping[str, Mapping[str, Any]] = {
     "spikedecoder": {"module__blocks": 2, "lr": 0.01},
@@ -31,22 +31,23 @@ _SMALL: Mapping[str, Mapping[str, Any]] = {
 def sweep_model(
     preset: str | None = None,
     *,
-    family: str = "spikedecoder",
+    model: str = "spikedecoder",
     length: int = 64,
     clean: bool = True,
     **parameters: Any,
 ) -> LanguageModel:
     """Make the small language model that sweeps compare by default.
 
-    Two layers and 150 small, large steps: a fit of seconds, long enough for differences to show.
+    Two layers and 150 steps of small batches at a high learning rate: a fit takes seconds, and is
+    long enough for differences to show.
 
     Parameters
     ----------
     preset : str, optional
         A recipe of the estimator's `PRESETS` to start from instead.
-    family : {"spikedecoder", "spikegpt"}, default="spikedecoder"
+    model : {"spikedecoder", "spikegpt"}, default="spikedecoder"
     length : int, default=64
-        Tokens in a window.
+        Context length in tokens.
     clean : bool, default=True
         Whether the text will be cleaned: then the alphabet is SpikeDecoder's, else it is learned.
     **parameters
@@ -60,21 +61,21 @@ def sweep_model(
     Raises
     ------
     ValueError
-        If there is no such family, preset or parameter.
+        If there is no such model, preset or parameter.
 
     Examples
     --------
     >>> sweep_model(blocks=3).get_params()["module__blocks"]
     3
     """
-    kind = language_model(family)
+    kind = language_model_class(model)
     tokenizer = CharTokenizer("spikedecoder") if clean else "char"
     base: dict[str, Any] = {"tokenizer": tokenizer, "random_state": 0}
     if preset is None:
-        model = kind(**base, **_SMALL[family], max_steps=150, batch_size=8)
+        made = kind(**base, **_SMALL[model], max_steps=150, batch_size=8)
     else:
-        model = kind.from_preset(preset, **base)
-    return set_parameters(model, {kind.WINDOW: length, **parameters})
+        made = kind.from_preset(preset, **base)
+    return set_parameters(made, {kind.WINDOW: length, **parameters})
 
 
 def prepare_text(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from snn_estimators.persistence.file_lock import lock
+from snn_estimators.persistence.file_lock import try_lock
 
 __all__ = ["claimed_gpu", "gpu_order"]
 
@@ -49,14 +49,7 @@ def claimed_gpu(number: int, n_gpus: int, folder: Path) -> Iterator[str]:
     global _last_gpu
     order = gpu_order(number if _last_gpu is None else _last_gpu, n_gpus)
     with ExitStack() as stack:
-        free = (name for name in order if stack.enter_context(_locked(folder / name)))
+        free = (name for name in order if stack.enter_context(try_lock(folder / name)))
         device = next(free, order[0])
         _last_gpu = int(device.partition(":")[2])
         yield device
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Try to lock a file for a block; tell whether that succeeded."""
-    with path.open("a") as file:
-        yield lock(file)

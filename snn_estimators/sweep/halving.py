@@ -28,7 +28,7 @@ def plan_rungs(n_candidates: int, factor: int, most: int, least: int = 1) -> lis
     most : int
         Steps (or epochs) of the last rung.
     least : int, default=1
-        Of the first one, at least; it costs rungs.
+        Of the first rung; a higher value leaves fewer rungs.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What a sweep knows so far, as tables: a row a candidate, and a row a fit."""
+"""The results of a sweep so far, as tables: a row a candidate, and a row a fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from snn_estimators.model_selection.scoring import SCORES
 from snn_estimators.model_selection.seeds import compare_with_best
-from snn_estimators.model_selection.tables import plain, results_table, short_names
+from snn_estimators.model_selection.tables import results_table, short_names, to_cell
 from snn_estimators.sweep.worker import Fit, FitResult
 
 __all__ = ["Leaderboard", "Row"]
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass
 class Leaderboard:
-    """Rows and the outcomes of their fits.
+    """Rows and the results of their fits.
 
     Attributes
     ----------
@@ -45,49 +45,49 @@ class Leaderboard:
     halving : bool
         Whether candidates are trained on several rungs.
     rows : list of Row
-    outcomes : list of dict
-        For each row its outcomes, by seed and fold.
+    results : list of dict
+        For each row its results, by seed and fold.
     """
 
     seeds: Sequence[int]
     folds: int
     halving: bool = False
     rows: list[Row] = field(default_factory=list)
-    outcomes: list[dict[tuple[int, int], FitResult]] = field(default_factory=list)
+    results: list[dict[tuple[int, int], FitResult]] = field(default_factory=list)
 
     def add_row(self, row: Row) -> int:
-        """Add a row without outcomes, and return its number."""
+        """Add a row without results, and return its number."""
         self.rows.append(row)
-        self.outcomes.append({})
+        self.results.append({})
         return len(self.rows) - 1
 
-    def note(self, fit: Fit, outcome: FitResult) -> None:
-        """Add the outcome of a fit."""
-        self.outcomes[fit.row][fit.seed, fit.fold] = outcome
+    def note(self, fit: Fit, result: FitResult) -> None:
+        """Add the result of a fit."""
+        self.results[fit.row][fit.seed, fit.fold] = result
 
     def is_done(self, number: int) -> bool:
-        """Tell whether all fits of a row came to an end."""
-        return len(self.outcomes[number]) == len(self.seeds) * self.folds
+        """Whether all fits of a row have ended."""
+        return len(self.results[number]) == len(self.seeds) * self.folds
 
     @property
     def failures(self) -> list[str]:
-        """Why fits failed, in the order of the rows."""
-        every = (outcome for outcomes in self.outcomes for outcome in outcomes.values())
-        return [outcome.failure for outcome in every if outcome.failure is not None]
+        """Reasons of failed fits, in the order of the rows."""
+        every = (result for results in self.results for result in results.values())
+        return [result.failure for result in every if result.failure is not None]
 
     @property
     def n_done(self) -> int:
-        """Number of fits that came to an end."""
-        return sum(map(len, self.outcomes))
+        """Number of fits that have ended."""
+        return sum(map(len, self.results))
 
     @property
     def n_rows_done(self) -> int:
-        """Number of rows all of whose fits came to an end."""
+        """Number of rows all of whose fits have ended."""
         return sum(map(self.is_done, range(len(self.rows))))
 
     @property
     def best_row(self) -> int | None:
-        """The best row of the first corpus's last rung, if there is any."""
+        """The best row of the first corpus's last rung; None if there is none."""
         done = [n for n, row in enumerate(self.rows) if self.is_done(n)]
         done = [n for n in done if self.rows[n].corpus == self.rows[0].corpus]
         last = max((self.rows[n].iteration for n in done), default=0)
@@ -95,7 +95,7 @@ class Leaderboard:
 
     def best(self, numbers: Sequence[int], count: int) -> list[int]:
         """Return the `count` rows of lowest perplexity, in the order given; no failed ones."""
-        losses = {number: -self._figures(number, _LOSS).mean() for number in numbers}
+        losses = {number: -self._scores(number, _LOSS).mean() for number in numbers}
         finite = [number for number in numbers if np.isfinite(losses[number])]
         chosen = set(sorted(finite, key=losses.__getitem__)[:count])
         return [number for number in numbers if number in chosen]
@@ -110,29 +110,29 @@ class Leaderboard:
         return table
 
     def fits(self) -> pd.DataFrame:
-        """Tabulate every fit there is an outcome of, in the order of the rows."""
+        """Tabulate every fit that has a result, in the order of the rows."""
         full = list(dict.fromkeys(name for row in self.rows for name in row.parameters))
         short = dict(zip(full, short_names(full, _OF_A_FIT), strict=True))
         records = [
             {
                 "corpus": row.corpus,
-                **{short[name]: plain(value) for name, value in row.parameters.items()},
+                **{short[name]: to_cell(value) for name, value in row.parameters.items()},
                 **({"n_resources": row.resources} if self.halving else {}),
                 "seed": seed,
                 "fold": fold,
-                **{name.removeprefix("neg_"): _natural(name, outcome) for name in SCORES},
-                "fit_time": outcome.fit_time,
-                "failure": np.nan if outcome.failure is None else outcome.failure,
+                **{name.removeprefix("neg_"): _natural(name, result) for name in SCORES},
+                "fit_time": result.fit_time,
+                "failure": np.nan if result.failure is None else result.failure,
             }
-            for row, outcomes in zip(self.rows, self.outcomes, strict=True)
-            for (seed, fold), outcome in sorted(outcomes.items())
+            for row, results in zip(self.rows, self.results, strict=True)
+            for (seed, fold), result in sorted(results.items())
         ]
         return pd.DataFrame(records)
 
     # Tables
 
     def _tabulate(self, numbers: Sequence[int]) -> pd.DataFrame:
-        """Rank the rows of each corpus by themselves: figures of two texts do not compare."""
+        """Rank the rows of each corpus separately: scores of two texts do not compare."""
         corpora = dict.fromkeys(row.corpus for row in self.rows)
         parts = []
         for corpus in corpora:
@@ -143,7 +143,7 @@ class Leaderboard:
                     parts[-1].insert(1, "corpus", corpus)
         if not parts:
             return pd.DataFrame()
-        # Parameters that one corpus has and the other lacks cannot be: the grid is the same.
+        # All corpora have the same parameters: the grid is the same.
         table = pd.concat(parts, ignore_index=True)
         several = ["corpus"] if len(corpora) > 1 else []
         table.attrs["parameters"] = several + parts[0].attrs["parameters"]
@@ -155,11 +155,11 @@ class Leaderboard:
             "params": [{_ROW: n} | row.parameters for n, row in zip(numbers, rows, strict=True)]
         }
         for name in (*SCORES, "fit_time"):
-            figures = np.array([self._figures(number, name) for number in numbers])
+            scores = np.array([self._scores(number, name) for number in numbers])
             key = name if name == "fit_time" else f"test_{name}"
             with np.errstate(invalid="ignore"):  # an infinite perplexity deviates by no number
-                results[f"mean_{key}"] = figures.mean(axis=1)
-                results[f"std_{key}"] = figures.std(axis=1)
+                results[f"mean_{key}"] = scores.mean(axis=1)
+                results[f"std_{key}"] = scores.std(axis=1)
         if self.halving:
             results["iter"] = np.array([row.iteration for row in rows])
             results["n_resources"] = np.array([row.resources for row in rows])
@@ -179,29 +179,29 @@ class Leaderboard:
         parts = []
         for iteration in sorted({self.rows[number].iteration for number in numbers}):
             rung = [number for number in numbers if self.rows[number].iteration == iteration]
-            losses = [-self._figures(number, _LOSS) for number in rung]
+            losses = [-self._scores(number, _LOSS) for number in rung]
             parts.append(compare_with_best(losses).set_axis(rung))
         return pd.concat(parts).loc[order].reset_index(drop=True)
 
-    def _figures(self, number: int, name: str) -> np.ndarray:
-        """Return a figure of each of a row's fits, in the order of seeds and folds."""
-        outcomes = self.outcomes[number]
+    def _scores(self, number: int, name: str) -> np.ndarray:
+        """Return a score of each of a row's fits, in the order of seeds and folds."""
+        results = self.results[number]
         pairs = [(seed, fold) for seed in self.seeds for fold in range(self.folds)]
-        return np.array([_figure(name, outcomes.get(pair)) for pair in pairs])
+        return np.array([_score(name, results.get(pair)) for pair in pairs])
 
     def _failure(self, number: int) -> str | float:
-        failures = (outcome.failure for outcome in self.outcomes[number].values())
+        failures = (result.failure for result in self.results[number].values())
         return next((failure for failure in failures if failure is not None), np.nan)
 
 
-def _figure(name: str, outcome: FitResult | None) -> float:
-    if outcome is None:
+def _score(name: str, result: FitResult | None) -> float:
+    if result is None:
         return np.nan
     if name == "fit_time":
-        return outcome.fit_time
-    return np.nan if outcome.scores is None else outcome.scores[name]
+        return result.fit_time
+    return np.nan if result.scores is None else result.scores[name]
 
 
-def _natural(name: str, outcome: FitResult) -> float:
+def _natural(name: str, result: FitResult) -> float:
     """Return a score under its natural sign; the zero takes the sign off a negative one."""
-    return (-1 if name.startswith("neg_") else 1) * _figure(name, outcome) + 0.0
+    return (-1 if name.startswith("neg_") else 1) * _score(name, result) + 0.0

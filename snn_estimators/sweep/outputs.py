@@ -1,4 +1,4 @@
-"""What a sweep found, and the files that it leaves."""
+"""The result of a sweep, and its files."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ __all__ = ["GrowingTables", "SweepResult", "TablesNotWrittenError", "write_resul
 
 
 class SweepResult(NamedTuple):
-    """What a sweep found."""
+    """The result of a sweep."""
 
     table: pd.DataFrame
     """A row a candidate (and corpus, and rung), as `results_table` makes them; ``failure`` says
-    why a candidate has no figures."""
+    why a candidate has no scores."""
     fits: pd.DataFrame
-    """A row a fit: the figures before they were averaged."""
+    """A row a fit: the scores before they are averaged."""
     best: Any
     """The estimator with the best candidate's parameters, not fitted; of the first corpus. None
     if nothing could be scored."""
     run: dict[str, Any]
     """What ``run.json`` holds: that of `describe_run`; how many ``fits`` are ``done`` and how many
     of these an earlier run did (``taken_over``); how many ``candidates`` (of all corpora and rungs)
-    were ``planned`` and are ``done``; whether the sweep is ``complete``; ``store_megabytes``, all
-    sweeps together that share the store."""
+    were ``planned`` and are ``done``; whether the sweep is ``complete``; ``memory_megabytes``, of
+    all sweeps that share the memory."""
 
     @property
     def complete(self) -> bool:
-        """Whether everything is done, rather than the budget spent."""
+        """Whether all fits are done; False if the budget is spent."""
         return self.run["complete"]
 
 
 class TablesNotWrittenError(RuntimeError):
-    """A sweep is done, but its files could not be written; nothing is lost.
+    """Raised if a sweep is done, but its files cannot be written; nothing is lost.
 
     Attributes
     ----------
     result : SweepResult
-        What the sweep found, for another try with `write_tables`.
+        For another try with `write_tables`.
     """
 
     def __init__(self, message: str, result: SweepResult) -> None:
@@ -53,7 +53,7 @@ class TablesNotWrittenError(RuntimeError):
 
 
 class GrowingTables:
-    """The files that grow while a sweep runs; a reader never sees half a file.
+    """The files that are rewritten whole while a sweep runs.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class GrowingTables:
         self._warned = False
 
     def write(self, leaderboard: Leaderboard) -> None:
-        """Write what is known so far; a disk that is full costs a warning, not the sweep."""
+        """Write the rows so far; a full disk costs a warning, not the sweep."""
         if self._folder is None:
             return
         try:
@@ -75,8 +75,8 @@ class GrowingTables:
             if not self._warned:
                 self._warned = True
                 warnings.warn(
-                    f"the tables in {self._folder} cannot be written ({error}): the sweep goes on, "
-                    "and tries again with each candidate",
+                    f"the tables in {self._folder} cannot be written ({error}): the sweep "
+                    "continues, and tries again with each candidate",
                     stacklevel=2,
                 )
 
@@ -87,7 +87,7 @@ def write_result(result: SweepResult, folder: Path) -> None:
     Raises
     ------
     TablesNotWrittenError
-        If that is impossible.
+        If they cannot be written.
     """
     try:
         _write(folder, fits=result.fits)

@@ -1,4 +1,4 @@
-"""What a sweep is about to do; whatever can be refused is refused here, before the first fit."""
+"""The plan of a sweep: its fits, all of them checked before the first one starts."""
 
 from __future__ import annotations
 
@@ -13,52 +13,53 @@ from typing import Any
 from sklearn.base import clone
 from tqdm import tqdm
 
+from snn_estimators._describe import describe_value
+from snn_estimators._validation import check_whole
 from snn_estimators.estimators import LanguageModel
 from snn_estimators.model_selection.grids import Grid, check_grid, resolve_parameters
-from snn_estimators.model_selection.labels import text_of
 from snn_estimators.model_selection.provenance import describe_corpus
 from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.model_selection.seeds import check_seeds
-from snn_estimators.model_selection.tables import plain, short_names
-from snn_estimators.persistence.description import HARMLESS
+from snn_estimators.model_selection.tables import short_names
+from snn_estimators.persistence.cache_key import WITHOUT_EFFECT
 from snn_estimators.sweep.candidates import list_candidates, try_candidates
 from snn_estimators.sweep.defaults import prepare_text
 from snn_estimators.sweep.halving import Rung, plan_rungs
 from snn_estimators.sweep.leaderboard import Row
-from snn_estimators.sweep.score_cache import fit_key
-from snn_estimators.sweep.tracking import follow
+from snn_estimators.sweep.score_cache import score_key
 from snn_estimators.sweep.worker import Fit, final_stem, set_final
 from snn_estimators.text import WindowKFold, split_windows
 
-__all__ = ["Plan", "check_model", "load_texts", "resolve_grid"]
+__all__ = ["Plan", "check_estimator", "load_texts", "resolve_grid"]
 
 _RESOURCES = ("max_steps", "max_epochs")
 
 
 @dataclass
 class Plan:
-    """Estimator, candidates, texts, seeds, folds and rungs that fit together.
+    """Estimator, candidates, texts, seeds, folds and rungs of a sweep.
 
     Attributes
     ----------
     estimator : estimator
-        That `check_model` lets pass.
+        Checked by `check_estimator`.
     grid : dict or list of dicts
         From `resolve_grid`.
     texts : dict of str to str
         By the names of the corpora.
-    length, folds : int
-        Tokens that a model sees; parts of each text.
+    length : int
+        Context length in tokens; windows are one token longer.
+    folds : int
     seeds : int, list of int, or None
         Turned into a list.
     halving : int or None
         The factor.
     resource : str or None
-        What the rungs have more and more of.
+        What grows from rung to rung.
     memory : str or None
-        The folder that keeps the fits.
+        Folder of the cached fits.
     progress : bool
-        Whether to show how far the checks are.
+        Whether to show a progress bar over the checks.
     """
 
     estimator: Any
@@ -84,12 +85,12 @@ class Plan:
 
     @property
     def n_fits(self) -> int:
-        """How many fits there are, all rungs together."""
+        """Number of fits, all rungs together."""
         return self.n_rows * len(self.seeds) * self.folds
 
     @property
     def n_rows(self) -> int:
-        """How many rows the table will have."""
+        """Number of rows that the table will have."""
         return sum(rung.candidates for rung in self.rungs) * len(self.texts)
 
     def row(self, corpus: str, candidate: int, rung: int) -> Row:
@@ -110,50 +111,41 @@ class Plan:
                 text = self.descriptions[row.corpus]["sha256"]
                 place = {"text": text, "length": self.length, "folds": self.folds, "fold": fold}
                 name = f"{self._name(row)},seed={seed},fold={fold}"
-                key = fit_key(model, **place)
+                key = score_key(model, **place)
                 fits.append(Fit(name, number, row.corpus, seed, fold, model, key))
         return fits
 
-    def keys(self, track: str | None = None) -> Iterator[tuple[str, str | None]]:
-        """Yield the keys of every fit that there may be: of its figures, and of its model.
-
-        Parameters
-        ----------
-        track : str, optional
-            As `follow` takes it.
-        """
+    def keys(self) -> Iterator[tuple[str, str | None]]:
+        """Yield the keys of every possible fit: that of its scores, and that of its model."""
         for corpus, text in self.texts.items():
-            windows = split_windows(text, self.length + 1)
-            cv = WindowKFold(self.folds, length=self.length + 1)
+            windows, cv = self._windows(text)
             training = [[windows[i] for i in train] for train, _ in cv.split(windows)]
             for rung, candidate in product(range(len(self.rungs)), range(len(self.candidates))):
                 for fit in self.fits(0, self.row(corpus, candidate, rung)):
-                    yield fit.key, self._key_of_model(fit, training[fit.fold], track)
+                    yield fit.key, self._key_of_model(fit, training[fit.fold])
 
-    def _key_of_model(self, fit: Fit, windows: list[str], track: str | None) -> str | None:
+    def _key_of_model(self, fit: Fit, windows: list[str]) -> str | None:
         model, seen = clone(fit.model), windows
-        if track is not None:
-            follow(model, track, None, fit.name)  # a callback is part of what a fit is
         if hasattr(model, "steps") and len(model.steps) > 1:
             seen = model[:-1].fit_transform(windows)
         return final_estimator(model).set_params(memory=self.memory)._key_of_fit(seen, None, {})
 
     def _name(self, row: Row) -> str:
         names = short_names(row.parameters)
-        values = [text_of(plain(v), 40) for v in row.parameters.values()]
+        values = [describe_value(value, 40) for value in row.parameters.values()]
         words = [row.corpus, *map("{}={}".format, names, values)]
         if row.resources is not None:
             words.append(f"{self.resource}={row.resources}")
         return re.sub(r"[^\w.,=+-]+", "_", ",".join(words))
 
-    def model(self, row: Row) -> Any:
-        """Return the estimator of a row, with the first seed, so that it can be fitted."""
+    def estimator_of(self, row: Row) -> Any:
+        """Return the estimator of a row, with the first seed, not fitted."""
         model = self.fits(0, row)[0].model
         if _saves_in_between(model) and final_estimator(model).memory is None:
             set_final(model, memory=self.memory)
         return model
 
-    # Refusals
+    # Checks
 
     def _check_seeds(self) -> None:
         if self.seeds is not None and any(self._seed in one for one in self.candidates):
@@ -164,10 +156,9 @@ class Plan:
     def _plan_rungs(self) -> list[Rung]:
         if self.halving is None:
             if self.resource is not None:
-                raise ValueError("resource is what halving has more of: set halving, too")
+                raise ValueError("resource is for halving alone: set halving, too")
             return [Rung(len(self.candidates), 0)]
-        if not isinstance(self.halving, int) or isinstance(self.halving, bool) or self.halving < 2:
-            raise ValueError(f"halving must be a whole number from 2 on, got {self.halving!r}")
+        check_whole("halving", self.halving, 2)
         model = final_estimator(self.estimator)
         if self.resource is None:
             self.resource = "max_epochs" if model.max_steps is None else "max_steps"
@@ -182,6 +173,11 @@ class Plan:
                 raise ValueError(f"halving decides on {name} itself: take it out of the grid")
         return plan_rungs(len(self.candidates), self.halving, getattr(model, self.resource))
 
+    def _windows(self, text: str) -> tuple[list[str], WindowKFold]:
+        """Cut a text into windows, and make what divides them into folds."""
+        window_length = self.length + 1
+        return split_windows(text, window_length), WindowKFold(self.folds, length=window_length)
+
     def _limit(self, model: Any, resources: int) -> None:
         steps = {"max_steps": None} if self.resource == "max_epochs" else {}
         set_final(model, **{str(self.resource): resources}, **steps)
@@ -192,8 +188,8 @@ class Plan:
             leave=False, disable=not self.progress,
         ) as bar:  # fmt: skip
             for name, text in self.texts.items():
-                windows = split_windows(text, self.length + 1)
-                list(WindowKFold(self.folds, length=self.length + 1).split(windows))
+                windows, cv = self._windows(text)
+                list(cv.split(windows))  # raises an error if there are too few
                 try:
                     try_candidates(
                         self.estimator, self.candidates, windows, self.memory, bar.update
@@ -204,8 +200,8 @@ class Plan:
                     raise ValueError(f"with the corpus {name}, {error}") from error
 
 
-def check_model(estimator: Any, memory: str | None) -> None:
-    """Refuse an estimator that is no language model, or that saves itself elsewhere.
+def check_estimator(estimator: Any, memory: str | None) -> None:
+    """Check that an estimator is a language model, and saves itself in the memory alone.
 
     Raises
     ------
@@ -220,13 +216,13 @@ def check_model(estimator: Any, memory: str | None) -> None:
     if model.name is not None or model.resume:
         given = "resume=True" if model.name is None else f"name={model.name!r}"
         raise ValueError(
-            f"the estimator has {given}, but a sweep keeps its many fits in its store=, and goes "
-            "on by itself: leave name=None and resume=False"
+            f"the estimator has {given}, but a sweep keeps its many fits in its memory=, and "
+            "resumes by itself: leave name=None and resume=False"
         )
     if _saves_in_between(model) and memory is None:
         raise ValueError(
             f"save_every_n_steps={model.save_every_n_steps!r} needs a folder to save in: give the "
-            "sweep an output= or a store="
+            "sweep an output= or a memory="
         )
 
 
@@ -234,22 +230,22 @@ def _saves_in_between(estimator: Any) -> bool:
     return final_estimator(estimator).save_every_n_steps is not None
 
 
-def _refuse_own_parameters(estimator: Any, grid: Grid | Sequence[Grid]) -> None:
+def _check_comparable(estimator: Any, grid: Grid | Sequence[Grid]) -> None:
     stem = final_stem(estimator)
     for name in {name: None for one in _listed(grid) for name in one}:
         short = name.removeprefix(stem)
         if short == "memory":
             raise ValueError(
-                f"{name!r} is no parameter to compare: store= says where fits are kept"
+                f"{name!r} is no parameter to compare: memory= says where fits are kept"
             )
         if short in ("name", "resume", "keep_checkpoints"):
             raise ValueError(
-                f"{name!r} is no parameter to compare: a sweep keeps its fits in its store=, under "
-                "no names, and goes on by itself"
+                f"{name!r} is no parameter to compare: a sweep keeps its fits in its memory=, "
+                "without names, and resumes by itself"
             )
-        if short in HARMLESS:
+        if short in WITHOUT_EFFECT:
             raise ValueError(
-                f"{name!r} changes no figure, so there is nothing to compare: set it in the "
+                f"{name!r} changes no score, so there is nothing to compare: set it in the "
                 "estimator"
             )
 
@@ -259,12 +255,12 @@ def _listed(grid: Grid | Sequence[Grid]) -> Sequence[Grid]:
 
 
 def resolve_grid(estimator: Any, grid: Grid | Sequence[Grid]) -> Any:
-    """Replace short names by full ones in a grid or a list of grids, and refuse what cannot be.
+    """Replace short names by full ones in a grid or a list of grids, and check the grid.
 
     Raises
     ------
     TypeError, ValueError
-        As `resolve_parameters` and `check_grid`; if a parameter changes no figure, or is one that
+        As `resolve_parameters` and `check_grid`; if a parameter changes no score, or is one that
         a sweep sets itself.
     """
     given: Any = grid  # of any type
@@ -273,7 +269,7 @@ def resolve_grid(estimator: Any, grid: Grid | Sequence[Grid]) -> Any:
     else:
         resolved = resolve_parameters(estimator, given)
     check_grid(estimator, resolved)
-    _refuse_own_parameters(estimator, resolved)
+    _check_comparable(estimator, resolved)
     return resolved
 
 

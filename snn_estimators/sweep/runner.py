@@ -1,11 +1,12 @@
-"""The loop of a sweep: fits out to workers, outcomes back into store and leaderboard."""
+"""The loop of a sweep: fits out to workers, results back into memory and leaderboard."""
 
 from __future__ import annotations
 
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,57 +14,63 @@ from typing import Any
 
 import joblib
 import torch
-from joblib import delayed
-from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from snn_estimators._torch import resolve_device
+from snn_estimators._torch_settings import changed_switch, torch_settings
 from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.sweep.budget import Budget
-from snn_estimators.sweep.executors.base import open_engine, threads_per_worker
-from snn_estimators.sweep.executors.cluster import WorkersGoneError
+from snn_estimators.sweep.executors import open_executor
+from snn_estimators.sweep.executors.base import (
+    Executor,
+    Task,
+    TaskNotStartedError,
+    WorkerDiedError,
+    WorkersLostError,
+    pull,
+    threads_per_worker,
+)
 from snn_estimators.sweep.leaderboard import Leaderboard
 from snn_estimators.sweep.plan import Plan
 from snn_estimators.sweep.score_cache import ScoreCache
-from snn_estimators.sweep.torch_settings import process_settings
-from snn_estimators.sweep.tracking import Place, begin, run_of_fit
+from snn_estimators.sweep.tracking import MlflowTracker, TrainingLog
 from snn_estimators.sweep.worker import (
-    Bytes,
     Fit,
     FitResult,
     WorkerContext,
     fit_and_score,
+    reason,
     to_bytes,
 )
 
 __all__ = ["Runner"]
 
-Work = Callable[[Iterable[Any]], Iterator[Any]]
-_HERE = ("loky", "dask")  # engines that start one process a core, or GPU, of this machine
+_LOCAL = ("loky", "dask")  # engines that start one process a core, or GPU, of this machine
 _DIED = "the process of this fit died, as it does when the system is out of memory"
 
 
 class Runner:
-    """Does what a plan asks for, and tells whoever wants to know.
+    """Runs the fits of a plan, and reports each.
 
-    scikit-learn's searches tell nothing before their last fit, take a failing score for their own
+    scikit-learn's searches report nothing before their last fit, take a failing score for their own
     failure, and know neither corpora nor seeds: hence a loop of our own over its smallest part.
 
     Parameters
     ----------
     plan : Plan
     leaderboard : Leaderboard
-        Where outcomes go.
+        Where results go.
     score_cache : ScoreCache
         Where they are kept.
     budget : Budget
     report : callable
-        Called with the fit after each outcome; with None when a rung begins, after what earlier
+        Called with the fit after each result; with None when a rung begins, after what earlier
         runs have done was taken over.
     track : str, optional
+        As in `Sweep`.
     folder : Path, optional
-        Both as `follow` takes them.
-    again : str, default="run the same again to go on"
-        How the sweep goes on if the engine fails.
+        The sweep's output folder.
+    resume_hint : str, default="run the same again to resume"
+        How to resume the sweep if the engine fails.
 
     Attributes
     ----------
@@ -82,7 +89,7 @@ class Runner:
         report: Callable[[Fit | None], None],
         track: str | None = None,
         folder: Path | None = None,
-        again: str = "run the same again to go on",
+        resume_hint: str = "run the same again to resume",
     ) -> None:
         self.plan = plan
         self.leaderboard = leaderboard
@@ -91,12 +98,12 @@ class Runner:
         self.report = report
         self.track = track
         self.folder = folder
-        self.again = again
+        self.resume_hint = resume_hint
         self.taken_over = 0
         self.complete = False
-        self._place: Place | None = None
-        self._told: set[str] = set()
-        self._texts = {name: to_bytes(text) for name, text in plan.texts.items()}
+        self._tracker: MlflowTracker | None = None
+        self._warned: set[str] = set()
+        self._texts: dict[str, Any] = {}
 
     def run(self, engine: str, n_jobs: int | None) -> None:
         """Climb the rungs, of which there is one without halving, as far as the budget goes.
@@ -144,137 +151,157 @@ class Runner:
         """Take over what earlier runs have done, and return the fits that are left."""
         left = []
         for fit in fits:
-            outcome = self.score_cache.recall(fit.key)
-            if outcome is None:
+            result = self.score_cache.recall(fit.key)
+            if result is None:
                 left.append(fit)
             else:
                 self.taken_over += 1
-                self.leaderboard.note(fit, outcome)
+                self.leaderboard.note(fit, result)
         return left
 
     def _start(
         self, engine: str, n_jobs: int | None, stack: ExitStack
-    ) -> tuple[Work, WorkerContext]:
-        """Start or reach the engine, until the stack ends, and say what fits find there."""
-        self._place = begin(self.track)
+    ) -> tuple[Executor, WorkerContext]:
+        """Start or connect to the engine until the stack closes, and describe what fits share."""
+        self._tracker = MlflowTracker() if self.track == "mlflow" else None
         device = resolve_device(final_estimator(self.plan.estimator).device).type
+        switch = changed_switch(device)
+        if switch is not None:
+            self._warn(
+                "switch",
+                f"{switch}: other processes of the sweep compute with PyTorch's default, and no "
+                "fit is kept; set it back, or set n_jobs=1 to compute with it",
+            )
+            self.score_cache = ScoreCache(None)
         context = WorkerContext(
             self.plan.length + 1, self.plan.folds, self.score_cache.folder, self.track, self.folder,
-            settings=process_settings(device), device=device,
+            settings=torch_settings(device), device=device, switch=switch,
         )  # fmt: skip
-        if engine in _HERE:
+        if engine in _LOCAL:
             gpus, on_gpu = _gpus(self.plan.estimator)
             if n_jobs is None:
                 left = self.plan.n_fits - self.leaderboard.n_done
                 n_jobs = min(gpus if on_gpu else joblib.cpu_count(), left)
-            alone = engine == "loky" and n_jobs == 1  # in this process
-            threads = None if alone else threads_per_worker(n_jobs)
-            notes = stack.enter_context(tempfile.TemporaryDirectory(prefix="snn-estimators-"))
-            context = replace(context, threads=threads, gpus=gpus, notes=Path(notes))
-        texts = list(self._texts.values())
-        may_use_gpus = _may_use_gpus(self.plan.estimator)
-        return stack.enter_context(open_engine(engine, n_jobs, texts, may_use_gpus)), context
+            in_process = engine == "loky" and joblib.effective_n_jobs(n_jobs) == 1
+            threads = None if in_process else threads_per_worker(n_jobs)
+            locks = stack.enter_context(tempfile.TemporaryDirectory(prefix="snn-estimators-"))
+            context = replace(context, threads=threads, gpus=gpus, gpu_locks=Path(locks))
+        texts = {name: to_bytes(text) for name, text in self.plan.texts.items()}
+        executor = stack.enter_context(
+            open_executor(
+                engine,
+                n_jobs,
+                shared_bytes=sum(text.nbytes for text in texts.values()),
+                gpus=_may_use_gpus(self.plan.estimator),
+            )
+        )
+        self._texts = {name: executor.share(text) for name, text in texts.items()}
+        return executor, context
 
-    def _work(self, fits: Sequence[Fit], engine: str, work: Work, context: WorkerContext) -> None:
-        """Do the fits.
+    def _work(
+        self, fits: Sequence[Fit], engine: str, executor: Executor, context: WorkerContext
+    ) -> None:
+        """Run fits, as far as the budget goes."""
+        started: dict[int, float] = {}
+        try:
+            with closing(pull(executor, self._tasks(fits, context, started))) as results:
+                for number, result, error in results:
+                    since = started.pop(number)
+                    if error is not None:
+                        result = self._failed(fits[number], error, since)
+                    self._note(fits[number], result)
+        except WorkersLostError as error:
+            pending = [fits[number].name for number in error.numbers[:3]]
+            raise ConnectionError(self._lost(engine, pending)) from error
+        except KeyboardInterrupt:
+            for number, since in started.items():
+                self._log_interrupted(fits[number], since)
+            raise
 
-        A worker that is killed takes the others of its pool with it. The fits that were running
-        are then done one by one: the one that dies again has failed. If none was running, as no
-        process can read what it is sent, it is no use to go on.
-        """
-        waiting = dict(enumerate(fits))
-        in_vain: list[BrokenProcessPool] = []
-        while waiting and not self.budget.spent:
-            n_waiting = len(waiting)
-            try:
-                self._collect(waiting, work(self._calls(waiting, context)))
-            except BrokenProcessPool as error:
-                in_vain.append(error)
-                assert context.notes is not None
-                for number in _unfinished(context.notes):
-                    if number in waiting:
-                        self._try_alone(waiting, number, work, context)
-            except WorkersGoneError as error:
-                names = [waiting[number].name for number in error.numbers[:3]]
-                raise ConnectionError(self._stranded(engine, names)) from error
-            if len(waiting) < n_waiting:
-                in_vain.clear()
-            if len(in_vain) > 1:
-                break
-        if in_vain:
-            fit = next(iter(waiting.values()))
-            raise RuntimeError(self._not_begun(fit, in_vain[-1])) from in_vain[-1]
-
-    def _calls(self, fits: dict[int, Fit], context: WorkerContext) -> Iterator[Any]:
-        for number, fit in list(fits.items()):
+    def _tasks(
+        self, fits: Sequence[Fit], context: WorkerContext, started: dict[int, float]
+    ) -> Iterator[Task]:
+        """Yield a task for each fit that the budget allows, and note when."""
+        for number, fit in enumerate(fits):
             if not self.budget.take():
                 return
-            yield delayed(_follow)(number, fit, self._texts[fit.corpus], context, self._place)
+            started[number] = time.time()
+            yield Task(number, fit_and_score, (number, fit, self._texts[fit.corpus], context))
 
-    def _try_alone(
-        self, waiting: dict[int, Fit], number: int, work: Work, context: WorkerContext
-    ) -> None:
+    def _failed(self, fit: Fit, error: BaseException, since: float) -> FitResult:
+        """Return the result of a fit that has none."""
+        if isinstance(error, TaskNotStartedError):
+            raise RuntimeError(self._not_started(fit, error)) from error.__cause__
+        if not isinstance(error, Exception):  # Ctrl-C, which a worker noticed first
+            raise error
+        failure = _DIED if isinstance(error, WorkerDiedError) else reason(error)
+        return FitResult(float("nan"), failure=failure, log=TrainingLog(since, time.time(), []))
+
+    def _note(self, fit: Fit, result: FitResult) -> None:
         try:
-            self._collect(waiting, work(self._calls({number: waiting[number]}, context)))
-        except BrokenProcessPool:
-            self._note(waiting.pop(number), FitResult(float("nan"), failure=_DIED))
+            self.score_cache.note(fit.key, result)
+        except OSError as error:
+            self._warn(
+                "memory",
+                f"the memory {self.score_cache.folder} cannot be written ({error}): the sweep "
+                f"continues, but {fit.name}, maybe others, will be trained again if it is run "
+                "again",
+            )
+        if self._tracker is not None and result.log is not None:
+            self._tracker.log(
+                fit.name,
+                _parameters(fit),
+                result.log,
+                scores=result.scores,
+                failure=result.failure,
+            )
+        self.leaderboard.note(fit, result)
+        self.report(fit)
 
-    def _stranded(self, engine: str, names: Sequence[str]) -> str:
-        """Say what became of a sweep whose cluster left it."""
-        hand = f" with {' and '.join(names)} in hand" if names else ""
+    def _warn(self, subject: str, message: str) -> None:
+        """Warn once a sweep."""
+        if subject not in self._warned:
+            self._warned.add(subject)
+            warnings.warn(message, stacklevel=3)
+
+    def _log_interrupted(self, fit: Fit, since: float) -> None:
+        if self._tracker is not None:
+            log = TrainingLog(since, time.time(), [])
+            self._tracker.log(
+                fit.name, _parameters(fit), log, failure="interrupted", interrupted=True
+            )
+
+    # Messages
+
+    def _lost(self, engine: str, names: Sequence[str]) -> str:
+        """Describe a sweep that has lost its cluster."""
+        pending = f" with {' and '.join(names)} pending" if names else ""
         return (
-            f"the engine {engine} has no workers, or its scheduler is gone{hand}; "
-            f"{self._so_far()}: start them, and {self.again}"
+            f"the engine {engine} has no workers, or its scheduler was lost{pending}; "
+            f"{self._so_far()}: start them, and {self.resume_hint}"
         )
 
-    def _not_begun(self, fit: Fit, error: BrokenProcessPool) -> str:
-        """Say what became of a sweep whose processes end before they begin a fit."""
-        cause = str(error.__cause__ or error).strip().strip('"').strip()
+    def _not_started(self, fit: Fit, error: TaskNotStartedError) -> str:
+        """Describe a sweep whose processes end before they start a fit."""
+        broken = error.__cause__
+        assert broken is not None
+        cause = str(broken.__cause__ or broken).strip().strip('"').strip()
         return (
-            f"the processes of the engine loky end before they begin {fit.name} "
-            f"({cause.splitlines()[-1].strip()}); {self._so_far()}: put classes and functions of "
-            f"your own into a module that other processes can import, or set n_jobs=1, and "
-            f"{self.again}"
+            f"the processes of the engine loky end before they start {fit.name} "
+            f"({cause.splitlines()[-1].strip()}); {self._so_far()}: move user-defined classes and "
+            f"functions to a module that other processes can import, or set n_jobs=1, and "
+            f"{self.resume_hint}"
         )
 
     def _so_far(self) -> str:
-        kept = "kept" if self.score_cache.folder is not None else "lost, as there is no store"
+        kept = "kept" if self.score_cache.folder is not None else "lost, as there is no memory"
         return f"{self.leaderboard.n_done} of {self.plan.n_fits} fits are done and {kept}"
 
-    def _collect(self, waiting: dict[int, Fit], outcomes: Iterator[tuple[int, FitResult]]) -> None:
-        for number, outcome in outcomes:
-            fit = waiting.pop(number)
-            if outcome.missing is not None:
-                self._warn("tracker", f"{outcome.missing} ({fit.name}, maybe others)")
-            try:
-                self.score_cache.note(fit.key, outcome)
-            except OSError as error:
-                self._warn(
-                    "store",
-                    f"the store {self.score_cache.folder} cannot be written ({error}): the sweep "
-                    f"goes on, but {fit.name}, maybe others, will be done again if it is run again",
-                )
-            self._note(fit, outcome)
 
-    def _warn(self, of: str, told: str) -> None:
-        """Warn of a trouble once a sweep."""
-        if of not in self._told:
-            self._told.add(of)
-            warnings.warn(told, stacklevel=3)
-
-    def _note(self, fit: Fit, outcome: FitResult) -> None:
-        self.leaderboard.note(fit, outcome)
-        self.report(fit)
-
-
-def _follow(
-    number: int, fit: Fit, text: Bytes, context: WorkerContext, place: Place | None
-) -> tuple[int, FitResult]:
-    """Do a fit, and tell its tracker what came of it."""
-    with run_of_fit(place, {"corpus": fit.corpus, "seed": fit.seed, "fold": fit.fold}) as end:
-        number, outcome = fit_and_score(number, fit, text, context)
-        missing = end(outcome.scores, outcome.failure)
-    return number, outcome._replace(missing=missing)
+def _parameters(fit: Fit) -> dict[str, Any]:
+    """Return what MLflow shows of a fit."""
+    own = final_estimator(fit.model).get_params(deep=False)
+    return own | {"corpus": fit.corpus, "seed": fit.seed, "fold": fit.fold}
 
 
 def _gpus(estimator: Any) -> tuple[int, bool]:
@@ -286,14 +313,5 @@ def _gpus(estimator: Any) -> tuple[int, bool]:
 
 
 def _may_use_gpus(estimator: Any) -> bool:
-    """Tell whether the model would run on a GPU of a machine that has one."""
+    """Return whether the model would run on a GPU of a machine that has one."""
     return str(final_estimator(estimator).device).startswith(("auto", "cuda"))
-
-
-def _unfinished(folder: Path) -> list[int]:
-    """Return the numbers of the fits whose workers never got to strike them out."""
-    notes = sorted(folder.glob("running-*"))
-    numbers = [int(note.name.rpartition("-")[2]) for note in notes]
-    for note in notes:
-        note.unlink()
-    return numbers

@@ -1,30 +1,28 @@
-"""The store of a sweep: what became of each fit, kept from one run to the next."""
+"""The scores of fits by key, kept from one run of a sweep to the next."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from snn_estimators._files import check_writable, replace_file
 from snn_estimators.model_selection.scoring import SCORES, final_estimator
-from snn_estimators.persistence.fit_cache import FitCache, MemoryLike
-from snn_estimators.persistence.fit_cache import fit_key as key_of_model
-from snn_estimators.persistence.stable_hash import identity
+from snn_estimators.persistence.fit_cache import FitCache, MemoryLike, fit_key
+from snn_estimators.persistence.hashing import hash_json
+from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.sweep.worker import FitResult
 
-__all__ = ["ScoreCache", "fit_key", "folder_of"]
-
+__all__ = ["ScoreCache", "folder_of", "score_key"]
 
 _SCORES = "scores"
 _FOLDERS = "fits", _SCORES
 
 
 class ScoreCache:
-    """Outcomes by key, one small file each, in the folder that is the estimators' memory, too.
+    """Scores of fits by key, one small file each, in the folder of the estimators' memory.
 
     Any number of sweeps may share it.
 
@@ -36,7 +34,7 @@ class ScoreCache:
     Raises
     ------
     TypeError, ValueError
-        If the folder is no memory, or that of a newer version.
+        If the folder is no memory, or of another version.
 
     Examples
     --------
@@ -51,30 +49,30 @@ class ScoreCache:
         self.folder = folder_of(memory)
 
     def open(self) -> None:
-        """Make the folder, unless it is there, and try whether it takes files.
+        """Make the folder, unless it is there, and check that it is writable.
 
         Raises
         ------
         OSError
-            If that is impossible, or it takes none.
+            If it cannot be made or written to.
         """
         if self._memory is None or self.folder is None:
             return
-        check_writable(self.folder, "store")
+        check_writable(self.folder, "memory")
         self._memory.open()
         for name in _FOLDERS:
-            check_writable(self.folder / name, "store's folder")
+            check_writable(self.folder / name, "memory's folder")
         ignore = self.folder / ".gitignore"
-        if not ignore.exists():  # models and figures are nothing to commit beside the tables
+        if not ignore.exists():  # models and scores are not to be committed beside the tables
             replace_file(ignore, b"*\n")
 
     def forget(self, keys: Iterable[tuple[str, str | None]]) -> None:
-        """Delete what there is of fits, and nothing else.
+        """Delete the scores and models of fits, and nothing else.
 
         Parameters
         ----------
         keys : iterable of (str, str or None)
-            Of their figures and of their models.
+            Of the scores and of the model of each.
         """
         if self._memory is None:
             return
@@ -88,34 +86,34 @@ class ScoreCache:
         return self.folder / _SCORES / f"{key}.json"
 
     def megabytes(self) -> float | None:
-        """Return how much room the fits and their figures take; None if nothing is kept."""
+        """Return the size of all fits and scores; None if nothing is kept."""
         if self.folder is None:
             return None
         files = (path for name in _FOLDERS for path in (self.folder / name).glob("*"))
         return sum(map(_size, files)) / 1e6
 
-    def note(self, key: str, outcome: FitResult) -> None:
-        """Keep the outcome of a fit that was scored; one that failed may be tried again.
+    def note(self, key: str, result: FitResult) -> None:
+        """Keep the result of a fit that was scored; one that failed may be tried again.
 
         Raises
         ------
         OSError
             If its file cannot be written.
         """
-        if self.folder is None or outcome.scores is None:
+        if self.folder is None or result.scores is None:
             return
-        content = {"fit_time": outcome.fit_time, "scores": outcome.scores}
-        text = json.dumps({"content": content, "sha256": _digest(content)})
+        content = {"fit_time": result.fit_time, "scores": result.scores}
+        text = json.dumps({"content": content, "sha256": hash_json(content)})
         replace_file(self._path(key), text.encode())
 
     def recall(self, key: str) -> FitResult | None:
-        """Return what was noted under a key; None, with a warning, if its file is damaged."""
+        """Return the result of a key, if any; None, with a warning, if its file is damaged."""
         if self.folder is None:
             return None
         path = self._path(key)
         try:
             record = json.loads(path.read_text("utf-8"))
-            if record["sha256"] != _digest(record["content"]):
+            if record["sha256"] != hash_json(record["content"]):
                 raise ValueError("its checksum is wrong")
             return FitResult.of(record["content"]["fit_time"], record["content"]["scores"])
         except FileNotFoundError:
@@ -126,26 +124,26 @@ class ScoreCache:
 
 
 def folder_of(memory: MemoryLike) -> Path | None:
-    """Return the folder that a memory means, wherever the workers stand; None keeps nothing.
+    """Return the absolute folder of a memory; None keeps nothing.
 
     Raises
     ------
     TypeError, ValueError
-        If it is no memory, or that of a newer version.
+        If it is no memory, or of another version.
     """
     meant = FitCache.of(memory)
     return None if meant is None else meant.folder.absolute()
 
 
-def fit_key(model: Any, **data: Any) -> str:
-    """Return what finds a fit again: equal for equal models, data and versions.
+def score_key(model: Any, **data: Any) -> str:
+    """Return the key of a fit's scores: equal for equal models, data and versions.
 
     Parameters
     ----------
     model : language model, or Pipeline that ends in one
         Not fitted.
     **data
-        What else the fit depends on, as JSON has it.
+        What else the fit depends on, such as its fold; must be JSON.
 
     Returns
     -------
@@ -154,26 +152,22 @@ def fit_key(model: Any, **data: Any) -> str:
     Raises
     ------
     TypeError
-        If a parameter's value cannot be told from others.
+        If a parameter's value cannot be hashed.
 
     Examples
     --------
     >>> from snn_estimators.sweep.defaults import sweep_model
-    >>> fit_key(sweep_model(heads=1), fold=0) == fit_key(sweep_model(heads=1), fold=0)
+    >>> score_key(sweep_model(heads=1), fold=0) == score_key(sweep_model(heads=1), fold=0)
     True
-    >>> fit_key(sweep_model(heads=1), fold=0) == fit_key(sweep_model(heads=5), fold=0)
+    >>> score_key(sweep_model(heads=1), fold=0) == score_key(sweep_model(heads=5), fold=0)
     False
     """
-    before = [identity(step) for step in model[:-1]] if hasattr(model, "steps") else []
-    return key_of_model(final_estimator(model), data | {"scores": SCORES, "before": before}, {})
-
-
-def _digest(value: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    before = [canonical(step) for step in model[:-1]] if hasattr(model, "steps") else []
+    return fit_key(final_estimator(model), data | {"scores": SCORES, "before": before}, {})
 
 
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:  # another sweep has forgotten it
+    except FileNotFoundError:  # another sweep has deleted it
         return 0

@@ -1,40 +1,44 @@
-"""The loss curves of a sweep's fits in TensorBoard or MLflow, through skorch's own callbacks."""
+"""What a sweep logs to TensorBoard or MLflow.
+
+TensorBoard's files are written by a callback in the worker, epoch by epoch. MLflow's runs are
+written where the sweep runs, when a fit ends: workers need no server, and a fit never waits for
+one. So there is no curve in MLflow before its fit has ended.
+
+Neither changes a fit, nor its key: the callbacks only observe.
+"""
 
 from __future__ import annotations
 
 import importlib
 import os
 import re
-import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skorch.callbacks import MlflowLogger, TensorBoard
+from skorch.callbacks import Callback, TensorBoard
 
-from snn_estimators.model_selection.scoring import final_estimator
-
-__all__ = ["Place", "begin", "check_tracker", "follow", "run_of_fit"]
+__all__ = [
+    "MlflowTracker",
+    "TrainingLog",
+    "TrainingRecorder",
+    "check_tracker",
+    "tensorboard_callback",
+]
 
 ANSWER_WITHIN = 5  # seconds
 _PACKAGES = {"tensorboard": "torch.utils.tensorboard", "mlflow": "mlflow"}
 _EXPERIMENT = "snn-estimators sweep"
 _PLAIN = (bool, int, float, str, type(None))
-# What this thread's fit is followed by: `context` before it, `end` while it has an open run, and
-# `missing` if not all of it could be written.
-_here = threading.local()
-
-
-class Place(NamedTuple):
-    """Where MLflow's runs go, as it is known where the sweep was asked for."""
-
-    uri: str
-    experiment: str
+_AT_ONCE = 500  # metrics; MLflow's servers take 1000 in a request
 
 
 def check_tracker(kind: str) -> None:
-    """Refuse a tracker that is unknown, not installed, or cannot be written to.
+    """Raise an error if a tracker is unknown, not installed, or cannot be written to.
 
     Raises
     ------
@@ -62,132 +66,66 @@ def check_tracker(kind: str) -> None:
             "pip install 'snn-estimators[track]'"
         ) from error
     if kind == "mlflow":
-        with _in_a_hurry(), _refusals(module.get_tracking_uri()):
+        with _few_retries(0), _short_errors(module.get_tracking_uri()):
             module.MlflowClient().search_experiments(max_results=1)
 
 
-def begin(kind: str | None) -> Place | None:
-    """Make what the runs of a sweep have in common, before workers do it all at once.
-
-    Parameters
-    ----------
-    kind : {"tensorboard", "mlflow"} or None
-
-    Returns
-    -------
-    Place or None
-        For `run_of_fit`; MLflow has one.
-
-    Raises
-    ------
-    ConnectionError
-        If MLflow cannot make its experiment.
-    """
-    if kind != "mlflow":
-        return None
-    mlflow = importlib.import_module("mlflow")
-    uri = _absolute(mlflow.get_tracking_uri())
-    with _refusals(uri):
-        client = mlflow.MlflowClient(uri)
-        known = client.get_experiment_by_name(_EXPERIMENT)
-        if known is None:
-            try:
-                return Place(uri, client.create_experiment(_EXPERIMENT))
-            except mlflow.MlflowException:  # another sweep was faster
-                known = client.get_experiment_by_name(_EXPERIMENT)
-                if known is None:
-                    raise
-        if known.lifecycle_stage != "active":
-            raise ValueError(f"its experiment {_EXPERIMENT!r} was deleted")
-        return Place(uri, known.experiment_id)
+# In the worker
 
 
-def _absolute(uri: str) -> str:
-    """Name the store of relative files so that workers who stand elsewhere find it, too.
+class TrainingLog(NamedTuple):
+    """How a model was trained."""
 
-    Examples
-    --------
-    >>> _absolute("https://example.org"), _absolute("sqlite:////runs.db"), _absolute("databricks")
-    ('https://example.org', 'sqlite:////runs.db', 'databricks')
-    >>> _absolute("sqlite:///runs.db") == f"sqlite:///{Path.cwd() / 'runs.db'}"
-    True
-    >>> _absolute("runs") == _absolute("file:runs") == _absolute("file:./runs")
-    True
-    """
-    scheme, has_scheme, path = uri.partition(":///")
-    if has_scheme and scheme.startswith("sqlite") and not path.startswith((":", "file:")):
-        return f"{scheme}:///{Path(path).absolute()}"
-    path = uri.removeprefix("file:")
-    relative = path and ":" not in path and not Path(path).is_absolute()
-    if relative and path not in ("databricks", "databricks-uc", "uc"):
-        return Path(path).absolute().as_uri()
-    return uri
+    started: float
+    """In seconds since 1970, as `time.time` has them."""
+    ended: float
+    epochs: list[dict[str, float]]
+    """Of each epoch what MLflow can plot: losses, its duration."""
 
 
-@contextmanager
-def run_of_fit(
-    place: Place | None, parameters: Mapping[str, Any]
-) -> Iterator[Callable[[Mapping[str, float] | None, str | None], str | None]]:
-    """Surround one fit, in the thread that does it: its run ends as it does.
+class TrainingRecorder(Callback):
+    """Keeps when a model was trained, and its losses; nothing if it was loaded instead."""
 
-    Parameters
-    ----------
-    place : Place or None
-        From `begin`, elsewhere.
-    parameters : mapping
-        What the run has beside the model's own.
+    observes_only = True
+    not_resumed = ("_started", "_epochs")
 
-    Yields
-    ------
-    callable
-        To be told the scores, or why there are none; returns what the tracker misses of the run,
-        if anything. A fit that was read back has no run, and nothing is told.
-    """
-    _here.context, _here.end, _here.missing = (place, parameters), None, None
+    def __init__(self) -> None:
+        self._started: float | None = None
+        self._epochs: list[dict[str, float]] = []
 
-    def end(scores: Mapping[str, float] | None, failure: str | None) -> str | None:
-        finish, _here.end = _here.end, None
-        if finish is not None:
-            finish(scores or {}, failure, "FINISHED" if failure is None else "FAILED")
-        missing: str | None = _here.missing
-        return missing
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Note the time."""
+        self._started = time.time()
 
-    try:
-        yield end
-    finally:
-        if _here.end is not None:
-            _here.end({}, "interrupted", "KILLED")
-        _here.context = _here.end = None
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Keep the losses."""
+        self._epochs = [_numbers(epoch) for epoch in net.history]
+
+    def log(self) -> TrainingLog | None:
+        """Return what was recorded; None if nothing was trained."""
+        if self._started is None:
+            return None
+        return TrainingLog(self._started, time.time(), self._epochs)
 
 
-def follow(estimator: Any, kind: str, folder: Path | None, name: str) -> None:
-    """Add the callback that follows one fit to a language model, or to the one of a `Pipeline`.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Not fitted, and not to be cloned any more.
-    kind : {"tensorboard", "mlflow"}
-    folder : Path or None
-        TensorBoard's runs go below it, each into a folder of its own. MLflow's go where
-        `run_of_fit` says.
-    name : str
-        Of the run.
-    """
-    tracker: Any = _TensorBoardRun() if kind == "tensorboard" else _MlflowRun()
-    tracker.folder_ = "." if folder is None else str(folder / kind)
-    tracker.name_ = name
-    model = final_estimator(estimator)
-    model.set_params(callbacks=[*(model.callbacks or ()), (kind, tracker)])
-
-
-# What a run writes to is made when training begins: nothing is left of a fit that is only read
-# back. Where it goes is no parameter, so that two runs of one fit are one to its memory.
+def _numbers(epoch: Mapping[str, Any]) -> dict[str, float]:
+    """Return what can be plotted of an epoch; skorch's own loggers choose the same."""
+    return {
+        name: float(value)
+        for name, value in epoch.items()
+        if isinstance(value, Real)
+        and not (name == "epoch" or name.startswith("event_"))
+        and not name.endswith(("_best", "_batch_count"))
+    }
 
 
 class _TensorBoardRun(TensorBoard):
-    not_resumed = ("writer", "folder_", "name_")
+    """Opens its files when training begins: a fit that is loaded leaves none."""
+
+    observes_only = True
+    not_resumed = ("writer", "folder_")
     writer: Any
+    folder_: Path
 
     def __init__(self) -> None:
         super().__init__(writer=None)
@@ -195,8 +133,7 @@ class _TensorBoardRun(TensorBoard):
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(Path(self.folder_, self.name_)))
-        _here.end = lambda *_: self.on_train_end(net)  # of a fit that fails
+        self.writer = SummaryWriter(str(self.folder_))
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         if self.writer is not None:
@@ -204,74 +141,122 @@ class _TensorBoardRun(TensorBoard):
             self.writer = None  # it has threads: a fitted model is to be copied and saved
 
 
-class _MlflowRun(MlflowLogger):
-    not_resumed = ("run", "client", "run_", "client_", "folder_", "name_")
+def tensorboard_callback(output: Path | None, name: str) -> Callback:
+    """Return the callback that logs one fit to ``output/tensorboard/name``."""
+    callback = _TensorBoardRun()
+    callback.folder_ = Path("." if output is None else output, "tensorboard", name)
+    return callback
+
+
+# Where the sweep runs
+
+
+class MlflowTracker:
+    """Writes a run for each fit that was trained.
+
+    A run that cannot be written costs a warning, once a sweep: hours of training are worth more.
+
+    Raises
+    ------
+    ConnectionError
+        If MLflow cannot make its experiment.
+    """
 
     def __init__(self) -> None:
-        super().__init__(create_artifact=False, terminate_after_train=False)
+        self._mlflow = mlflow = importlib.import_module("mlflow")
+        uri = mlflow.get_tracking_uri()
+        self._client = mlflow.MlflowClient(uri)
+        with _short_errors(uri):
+            self._experiment = self._open_experiment()
+        self._has_warned = False
 
-    def initialize(self) -> _MlflowRun:
-        return self
+    def _open_experiment(self) -> str:
+        known = self._client.get_experiment_by_name(_EXPERIMENT)
+        if known is None:
+            try:
+                experiment: str = self._client.create_experiment(_EXPERIMENT)
+                return experiment
+            except self._mlflow.MlflowException:  # another sweep was faster
+                known = self._client.get_experiment_by_name(_EXPERIMENT)
+                if known is None:
+                    raise
+        if known.lifecycle_stage != "active":
+            raise ValueError(f"its experiment {_EXPERIMENT!r} was deleted")
+        return str(known.experiment_id)
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        place, parameters = _here.context
-        with self._suppress_errors():
-            mlflow = importlib.import_module("mlflow")
-            self.client = client = mlflow.MlflowClient(place.uri)
-            self.run = client.create_run(place.experiment, run_name=self.name_)
-            super().initialize()
-            super().on_train_begin(net, **kwargs)
-            run_id = self.run.info.run_id
-            _here.end = lambda *told: _end(client, run_id, *told)
-            own = {k: v for k, v in net.get_params(deep=False).items() if isinstance(v, _PLAIN)}
-            pairs = {**own, **parameters}.items()
-            params = [mlflow.entities.Param(key, str(value)) for key, value in pairs]
-            client.log_batch(run_id, params=params)
+    def log(
+        self,
+        name: str,
+        parameters: Mapping[str, Any],
+        log: TrainingLog,
+        *,
+        scores: Mapping[str, float] | None = None,
+        failure: str | None = None,
+        interrupted: bool = False,
+    ) -> None:
+        """Write the run of a fit.
 
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        if self.run is not None:
-            with self._suppress_errors():
-                super().on_epoch_end(net, **kwargs)
-
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        self._detach()
-
-    def _detach(self) -> None:
-        self.run = self.run_ = self.client = self.client_ = None
-
-    @contextmanager
-    def _suppress_errors(self) -> Iterator[None]:
-        """Go on without the run where it cannot be written: hours of training are worth more."""
+        Parameters
+        ----------
+        name : str
+        parameters : mapping
+            Those that are no plain values are left out.
+        log : TrainingLog
+        scores : mapping, optional
+            From `language_model_scores`; written under natural signs.
+        failure : str, optional
+            Why there are no scores, or none that compare.
+        interrupted : bool, default=False
+        """
         try:
-            yield
+            with _few_retries(2):
+                run = self._client.create_run(
+                    self._experiment, start_time=_milliseconds(log.started), run_name=name
+                )
+                self._write(run.info.run_id, parameters, log, scores or {})
+                if failure is not None:
+                    self._client.set_tag(run.info.run_id, "failure", failure)
+                ended = "KILLED" if interrupted else "FINISHED" if failure is None else "FAILED"
+                self._client.set_terminated(run.info.run_id, ended, _milliseconds(log.ended))
         except Exception as error:
-            self._detach()
-            _miss(error)
+            if not self._has_warned:
+                self._has_warned = True
+                warnings.warn(
+                    f"MLflow misses (part of) the run of {name}, maybe of others: {_brief(error)}",
+                    stacklevel=3,
+                )
 
-
-def _end(
-    client: Any, run_id: str, scores: Mapping[str, float], failure: str | None, status: str
-) -> None:
-    """Write what came of a fit, under natural signs, and close its run."""
-    try:
+    def _write(
+        self,
+        run: str,
+        parameters: Mapping[str, Any],
+        log: TrainingLog,
+        scores: Mapping[str, float],
+    ) -> None:
+        entities = self._mlflow.entities
+        plain = {name: value for name, value in parameters.items() if isinstance(value, _PLAIN)}
+        params = [entities.Param(name, str(value)) for name, value in plain.items()]
+        self._client.log_batch(run, params=params)
+        at = log.started
+        metrics = []
+        for step, epoch in enumerate(log.epochs, 1):
+            at = min(at + epoch.get("dur", 0.0), log.ended)  # not of one that was resumed
+            metrics += [entities.Metric(k, v, _milliseconds(at), step) for k, v in epoch.items()]
         for name, value in scores.items():
-            sign = -1 if name.startswith("neg_") else 1
-            client.log_metric(run_id, name.removeprefix("neg_"), sign * value)
-        if failure is not None:
-            client.set_tag(run_id, "failure", failure)
-        client.set_terminated(run_id, status)
-    except Exception as error:
-        _miss(error)
+            natural = -value if name.startswith("neg_") else value
+            name = name.removeprefix("neg_")
+            metrics.append(entities.Metric(name, natural, _milliseconds(log.ended), 0))
+        for first in range(0, len(metrics), _AT_ONCE):
+            self._client.log_batch(run, metrics=metrics[first : first + _AT_ONCE])
 
 
-def _miss(error: Exception) -> None:
-    """Note an error for whoever asked for the sweep: a worker's own words may go nowhere."""
-    _here.missing = _here.missing or f"MLflow misses (part of) a run: {_brief(error)}"
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
 
 
 @contextmanager
-def _refusals(uri: str) -> Iterator[None]:
-    """Turn what MLflow raises into one sentence."""
+def _short_errors(uri: str) -> Iterator[None]:
+    """Turn errors of MLflow into one sentence."""
     try:
         yield
     except Exception as error:
@@ -298,14 +283,14 @@ def _public(words: str) -> str:
 
 
 @contextmanager
-def _in_a_hurry() -> Iterator[None]:
-    """Let MLflow ask a server once, where it would ask for minutes."""
-    hurry = {
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+def _few_retries(count: int) -> Iterator[None]:
+    """Have MLflow retry a few times, where it would for minutes."""
+    settings = {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(count),
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_WITHIN),
     }
-    before = {name: os.environ.get(name) for name in hurry}
-    os.environ.update(hurry)
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
     try:
         yield
     finally:

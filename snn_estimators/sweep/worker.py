@@ -1,4 +1,4 @@
-"""One fit of a sweep: what it is, and how a worker does it."""
+"""One fit of a sweep: what it is, and how a worker runs it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import numpy.typing as npt
 import torch
 from sklearn.base import clone
 
+from snn_estimators._torch_settings import Settings, changed_switch, use_torch_settings
 from snn_estimators.model_selection.scoring import final_estimator, language_model_scores
 from snn_estimators.sweep.gpus import claimed_gpu
-from snn_estimators.sweep.torch_settings import Settings, like_process
-from snn_estimators.sweep.tracking import follow
+from snn_estimators.sweep.tracking import TrainingLog, TrainingRecorder, tensorboard_callback
 from snn_estimators.text import WindowKFold, split_windows
 
 __all__ = ["Bytes", "Fit", "FitResult", "WorkerContext", "fit_and_score", "to_bytes"]
@@ -49,7 +49,7 @@ class Fit:
 
 
 class FitResult(NamedTuple):
-    """What came of a fit."""
+    """What a fit came to."""
 
     fit_time: float
     """Seconds."""
@@ -57,12 +57,12 @@ class FitResult(NamedTuple):
     """From `language_model_scores`; None if the fit or the scoring failed."""
     failure: str | None = None
     """Why there are no scores, or none that compare."""
-    missing: str | None = None
-    """What the tracker could not write down."""
+    log: TrainingLog | None = None
+    """For MLflow; None if nothing was trained, or nobody asks."""
 
     @classmethod
     def of(cls, fit_time: float, scores: dict[str, float]) -> Self:
-        """Return the outcome of a fit that was scored.
+        """Return the result of a fit that was scored.
 
         Examples
         --------
@@ -78,28 +78,31 @@ class FitResult(NamedTuple):
 class WorkerContext:
     """What all fits of a sweep have in common."""
 
-    length: int
-    """Characters in a window."""
+    window_length: int
+    """Characters in a window: one more than the model's `length`."""
     folds: int
     memory: Path | None = None
     """Where models are kept."""
     track: str | None = None
-    runs: Path | None = None
-    """Both for `follow`."""
+    """As in `Sweep`."""
+    output: Path | None = None
+    """Of the sweep; TensorBoard's files go below it."""
     threads: int | None = None
     """What PyTorch may use in a worker; None leaves it alone."""
     gpus: int = 0
     """GPUs to choose from, one a process; below 2 the model's own device stays."""
-    notes: Path | None = None
-    """Where the workers of one machine note what they are doing."""
+    gpu_locks: Path | None = None
+    """Where the workers of one machine lock their GPUs."""
     settings: Settings = field(default_factory=dict)
     """PyTorch's where the sweep runs."""
     device: str = "cpu"
-    """The kind that those settings are of."""
+    """The type of device that those settings are of."""
+    switch: str | None = None
+    """The `changed_switch` where the sweep runs."""
 
 
 def to_bytes(text: str) -> Bytes:
-    """Return text as an array: joblib hands arrays to each worker once, not with every task.
+    """Return text as an array, which executors share: workers get it once, not with every task.
 
     Examples
     --------
@@ -109,62 +112,53 @@ def to_bytes(text: str) -> Bytes:
     return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
 
 
-def fit_and_score(
-    number: int, fit: Fit, text: Bytes, context: WorkerContext
-) -> tuple[int, FitResult]:
+def fit_and_score(number: int, fit: Fit, text: Bytes, context: WorkerContext) -> FitResult:
     """Train one model on the other folds, and score it on its own.
 
-    A failure is an outcome like any other; Ctrl-C is not.
+    A failure is a result like any other; Ctrl-C is not.
 
     Parameters
     ----------
     number : int
-        Comes back with the outcome.
+        Of the task, from which processes count GPUs.
     fit : Fit
     text : ndarray of bytes
         From `to_bytes`.
-    around : WorkerContext
+    context : WorkerContext
 
     Returns
     -------
-    int, Outcome
+    FitResult
 
     Raises
     ------
     KeyboardInterrupt
         If the fit was interrupted.
     """
-    note = None if context.notes is None else context.notes / f"running-{number}"
-    if note is not None:
-        note.touch()
     with _TURN:
         if context.threads is not None:
             torch.set_num_threads(context.threads)
-        outcome = _outcome(number, fit, text, context)
-    if note is not None:
-        note.unlink(missing_ok=True)
-    return number, outcome
+        recorder = TrainingRecorder() if context.track == "mlflow" else None
+        result = _fit_and_score(number, fit, text, context, recorder)
+    return result if recorder is None else result._replace(log=recorder.log())
 
 
-def _outcome(number: int, fit: Fit, text: Bytes, context: WorkerContext) -> FitResult:
-    windows = split_windows(text.tobytes().decode("utf-8", "surrogatepass"), context.length)
-    cv = WindowKFold(context.folds, length=context.length)
+def _fit_and_score(
+    number: int, fit: Fit, text: Bytes, context: WorkerContext, recorder: TrainingRecorder | None
+) -> FitResult:
+    windows = split_windows(text.tobytes().decode("utf-8", "surrogatepass"), context.window_length)
+    cv = WindowKFold(context.folds, length=context.window_length)
     train, test = list(cv.split(windows))[fit.fold]
     gpu: AbstractContextManager[str | None] = nullcontext()
-    if context.gpus > 1 and context.notes is not None:
-        gpu = claimed_gpu(number, context.gpus, context.notes)
+    if context.gpus > 1 and context.gpu_locks is not None:
+        gpu = claimed_gpu(number, context.gpus, context.gpu_locks)
     started, fit_time = time.perf_counter(), None
     with gpu as device, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Training was interrupted")  # the sweep says so itself
+        warnings.filterwarnings("ignore", "Training was interrupted")  # the sweep warns itself
         try:
-            model = clone(fit.model)
-            if device is not None:
-                set_final(model, device=device)
-            if context.memory is not None:
-                set_final(model, memory=str(context.memory))
-            if context.track is not None:
-                follow(model, context.track, context.runs, fit.name)
-            with like_process(context.settings, context.device):
+            model = _prepare(fit, device, context, recorder)
+            _check_switches(context)
+            with use_torch_settings(context.settings, context.device):
                 model.fit([windows[i] for i in train])
                 # Epochs from before the fit was cut off count, and all of them if it was loaded.
                 before = sum(epoch.get("dur", 0.0) for epoch in final_estimator(model).history)
@@ -176,8 +170,35 @@ def _outcome(number: int, fit: Fit, text: Bytes, context: WorkerContext) -> FitR
     return FitResult.of(fit_time, scores)
 
 
+def _prepare(
+    fit: Fit, device: str | None, context: WorkerContext, recorder: TrainingRecorder | None
+) -> Any:
+    """Return the model of a fit, with what a worker adds."""
+    model = clone(fit.model)
+    added: list[tuple[str, Any]] = []
+    if recorder is not None:
+        added.append(("recorder", recorder))
+    if context.track == "tensorboard":
+        added.append(("tensorboard", tensorboard_callback(context.output, fit.name)))
+    callbacks = final_estimator(model).callbacks
+    if added and callbacks != "disable":
+        set_final(model, callbacks=[*(callbacks or ()), *added])
+    if device is not None:
+        set_final(model, device=device)
+    if context.memory is not None:
+        set_final(model, memory=str(context.memory))
+    return model
+
+
+def _check_switches(context: WorkerContext) -> None:
+    """Raise RuntimeError if a switch is changed here, and not where the sweep runs."""
+    switch = changed_switch(context.device)
+    if switch is not None and switch != context.switch:
+        raise RuntimeError(f"In the worker of the sweep, {switch}: set it back there")
+
+
 def reason(error: BaseException) -> str:
-    """Tell an error in one line."""
+    """Describe an error in one line."""
     words = " ".join(str(error).split())
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 

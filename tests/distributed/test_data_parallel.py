@@ -25,7 +25,7 @@ from two_processes import KINDS, model_of
 
 from snn_estimators import DataParallel, SpikeDecoderClassifier, SpikeDecoderLM
 from snn_estimators.distributed.data_parallel import _check_accelerator
-from snn_estimators.persistence.file_lock import passing_lock
+from snn_estimators.persistence.file_lock import hold_lock
 
 accelerate = pytest.importorskip("accelerate")
 
@@ -75,7 +75,7 @@ def launches(tmp_path_factory):
     folder = folder / "launches"
     folder.mkdir(exist_ok=True)
     ended = folder / "ended.pickle"
-    with passing_lock(folder / "lock"):
+    with hold_lock(folder / "lock"):
         if not ended.exists():
             asked = (TORCHRUN,), (ACCELERATE, "decoder", "in the backward pass")
             processes = []

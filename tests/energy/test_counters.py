@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from snn_estimators.energy import HOROWITZ_45NM, measure, summarize
 from snn_estimators.nn import LIF
 from snn_estimators.nn.attention import SoftmaxCore, SpikingCore
-from snn_estimators.nn.head import Head
+from snn_estimators.nn.head import READOUTS, Head
 from snn_estimators.nn.norms import BatchNorm, LayerNorm, PowerNorm
 
 TIMESTEPS, WIDTH = 2, 4
@@ -165,7 +165,7 @@ class TestHead:
     CURRENTS = tuple([3.0 * value for value in row] for row in VALUES)  # LIF fires at once
 
     def row(self, readout: str, neuron: type[nn.Module] = LIF, **options: object) -> pd.Series:
-        head = Head(WIDTH, 5, TIMESTEPS, readout, neuron, **options)
+        head = Head(WIDTH, 5, TIMESTEPS, READOUTS[readout], neuron, **options)
         table = measure(Spell(head, list(self.CURRENTS)), torch.arange(3)[None])
         row = table[table["kind"] == "head"].iloc[0].copy()
         for column in ("accumulates", "macs", "ann_pj"):

@@ -232,9 +232,9 @@ class Pooled(nn.Module):
         return self.linear(tokens.sum(1, keepdim=True).float())
 
 
-def test_padding_must_be_telling() -> None:
+def test_padding_must_be_recognisable() -> None:
     assert len(measure(Pooled(), torch.ones(2, 3, dtype=torch.long))) == 1
-    with pytest.raises(ValueError, match="padding cannot be told"):
+    with pytest.raises(ValueError, match="padding cannot be"):
         measure(Pooled(), torch.tensor([[1, 2, -1]]))
 
 

@@ -201,7 +201,7 @@ def test_a_reader_among_hasty_writers(tmp_path, monkeypatch):
                 (draft / name).write_text(who)
 
         while True:
-            with atomic_folder.alone_at(folder):
+            with atomic_folder.locked_folder(folder):
                 atomic_folder.write_folder(folder, fill)
             if enough.is_set():
                 return

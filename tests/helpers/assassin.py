@@ -13,7 +13,7 @@ from skorch.callbacks import Callback
 class Assassin(Callback):
     """Kills the process that trains a model with two heads, once.
 
-    With `table`, not before this file has a row: a cluster tells that a fit is done before its
+    With `table`, not before this file has a row: a cluster reports a fit as done before its
     result is fetched, and a result that dies with its worker does not count.
     """
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from snn_estimators.persistence.stable_hash import identity
+from snn_estimators.persistence.stable_hash import canonical
 
 PRELUDE = """
 import enum, functools, types
@@ -140,7 +140,7 @@ def defined(source: str, main: str = "__main__") -> Any:
 
 
 def told(value: Any) -> str:
-    return hashlib.sha256(json.dumps(identity(value), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(canonical(value), sort_keys=True).encode()).hexdigest()
 
 
 def all_told() -> dict[str, str]:

@@ -6,12 +6,15 @@ from threading import Lock
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetRegressor
 
 from snn_estimators.model_selection.grids import (
+    _WORDS,
     check_grid,
     parse_grid,
     parse_values,
@@ -126,6 +129,21 @@ def test_a_component_that_is_set_brings_its_parameters():
 )
 def test_values(text, values):
     parsed = parse_values(text)
+    assert parsed == values
+    assert list(map(type, parsed)) == list(map(type, values))
+
+
+NAMES = st.from_regex(r"[a-z]+(-[a-z]+)?", fullmatch=True)
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False),
+    st.lists(st.integers()), NAMES.filter(lambda name: name not in _WORDS),
+)  # fmt: skip
+
+
+@settings(derandomize=True, max_examples=50, deadline=None)
+@given(st.lists(VALUES, min_size=1, unique_by=lambda value: (type(value), repr(value))))
+def test_values_that_are_written_out_are_read_back(values):
+    parsed = parse_values(",".join(map(str, values)))
     assert parsed == values
     assert list(map(type, parsed)) == list(map(type, values))
 

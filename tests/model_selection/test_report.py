@@ -5,6 +5,7 @@ import os
 
 import pandas as pd
 import pytest
+from no_plots import skip_plots
 
 from snn_estimators.model_selection import (
     check_writable,
@@ -17,6 +18,11 @@ from snn_estimators.model_selection import (
 )
 
 FILES = ["effects.png", "pareto.png", "results.csv", "results.md", "results.tex", "run.json"]
+
+
+@pytest.fixture
+def no_plots(monkeypatch):
+    skip_plots(monkeypatch)
 
 
 def test_all_files_are_written_whole(search, tmp_path):
@@ -39,7 +45,7 @@ def test_the_csv_reads_back_equal(kind, request, tmp_path):
         assert (folder / name).read_bytes() == (again_folder / name).read_bytes(), name
 
 
-def test_markdown_and_latex_hold_each_candidate(search, tmp_path):
+def test_markdown_and_latex_hold_each_candidate(no_plots, search, tmp_path):
     folder = write_tables(results_table(search), tmp_path)
     markdown = (folder / "results.md").read_text().splitlines()
     assert len(markdown) == 2 + 6
@@ -60,7 +66,7 @@ def test_a_table_without_a_single_success_is_written_too(big_results, tmp_path):
     assert sorted(os.listdir(folder)) == FILES
 
 
-def test_older_results_survive_a_failing_replacement(search, tmp_path, monkeypatch):
+def test_older_results_survive_a_failing_replacement(no_plots, search, tmp_path, monkeypatch):
     table = results_table(search)
     write_tables(table, tmp_path)
     before = {name: (tmp_path / name).read_bytes() for name in FILES}
@@ -74,7 +80,7 @@ def test_older_results_survive_a_failing_replacement(search, tmp_path, monkeypat
     assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
 
 
-def test_a_full_disk_leaves_no_temporary_file(search, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_temporary_file(no_plots, search, tmp_path, monkeypatch):
     def fail(source, target):
         raise OSError("no space left")
 
@@ -111,7 +117,7 @@ def test_presentation_rounds_to_the_column_and_marks_gaps(failing_search):
     assert "fit (s)" not in brief
 
 
-def test_gaps_are_dashes_for_people_and_empty_for_machines(one_at_a_time, tmp_path):
+def test_gaps_are_dashes_for_people_and_empty_for_machines(no_plots, one_at_a_time, tmp_path):
     folder = write_tables(results_table(one_at_a_time), tmp_path)
     rows = [line.split(",")[1:6] for line in (folder / "results.csv").read_text().splitlines()]
     assert rows == [

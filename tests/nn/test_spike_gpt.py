@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snn_estimators.nn import SpikeGPT, TokenLIF
-from snn_estimators.nn.rwkv import Synapses
+from snn_estimators.nn.spiking_linear import PreSpikingLinear
 
 VOCABULARY = 11
 VARIANTS = [
@@ -125,22 +125,11 @@ def test_which_initialisation_fires():
     assert all(rate > 0.01 for rate in rates(build(n_embd=64, initialization="firing")).values())
 
 
-def test_rwkv_initialisation():
-    module = build(initialization="rwkv", n_embd=16).float()
-    block = module.blocks[0]
-    for name in ("key", "receptance", "output"):
-        assert not getattr(block.mixing, name).linear.weight.any()
-    weight = block.channel_mixing.key.linear.weight  # 64 x 16, widening by 4: gain 2
-    torch.testing.assert_close(weight.mT @ weight, 4 * torch.eye(16), atol=1e-4, rtol=0)
-    embedding = module.embedding.weight
-    assert embedding.abs().max() < 1e-3 and embedding.any()
-
-
 def test_where_spikes_are():
     everywhere = build(spikes="everywhere", initialization="firing", n_embd=64)
     binary = []
     for part in everywhere.modules():
-        if isinstance(part, Synapses):
+        if isinstance(part, PreSpikingLinear):
             part.linear.register_forward_pre_hook(
                 lambda _, args: binary.append(bool(((args[0] == 0) | (args[0] == 1)).all()))
             )

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snn_estimators.ops import spiking_attention, spiking_attention_reference
+from snn_estimators.ops import (
+    AttentionParameters,
+    spiking_attention,
+    spiking_attention_reference,
+)
+from snn_estimators.ops.attention import spiking_attention_chunked
 
 DECAY = torch.tensor([0.5, 0.9])
 
@@ -18,7 +23,7 @@ def spikes(*shape):
 def test_any_chunking_is_exact_on_spikes(chunk_size):
     q, k, v = (spikes(3, 2, 13, 5) for _ in range(3))
     expected = spiking_attention_reference(q, k, v)
-    found = spiking_attention(q, k, v, chunk_size=chunk_size)
+    found = spiking_attention_chunked(q, k, v, chunk_size=chunk_size)
     assert torch.equal(found.out, expected.out)
     assert torch.equal(found.state, expected.state)
 
@@ -31,11 +36,11 @@ def test_forward_and_backward_equal_the_recurrence(chunk_size, decay):
     start = torch.randn(2, 3, 3, dtype=torch.float64)
     for attend in (
         spiking_attention_reference,
-        lambda *a, **k: spiking_attention(*a, chunk_size=chunk_size, **k),
+        lambda *a: spiking_attention_chunked(*a, chunk_size=chunk_size),
     ):
         leaves = [t.clone().requires_grad_() for t in (*inputs, start)]
         rate = None if decay is None else decay.double().requires_grad_()
-        out = attend(*leaves[:3], decay=rate, state=leaves[3])
+        out = attend(*leaves[:3], AttentionParameters(rate), leaves[3])
         (out.out.square().sum() + out.state.square().sum()).backward()
         extra = [] if rate is None else [rate.grad.clone()]
         results.append([out.out, out.state, *(t.grad for t in leaves), *extra])
@@ -54,9 +59,10 @@ def test_quadratic_form_agrees():
 @pytest.mark.parametrize("decay", [None, DECAY])
 def test_a_sequence_can_be_continued(decay):
     q, k, v = (spikes(2, 12, 4) for _ in range(3))
-    whole = spiking_attention(q, k, v, decay=decay)
-    first = spiking_attention(q[:, :5], k[:, :5], v[:, :5], decay=decay)
-    rest = spiking_attention(q[:, 5:], k[:, 5:], v[:, 5:], decay=decay, state=first.state)
+    parameters = AttentionParameters(decay)
+    whole = spiking_attention(q, k, v, parameters)
+    first = spiking_attention(q[:, :5], k[:, :5], v[:, :5], parameters)
+    rest = spiking_attention(q[:, 5:], k[:, 5:], v[:, 5:], parameters, first.state)
     torch.testing.assert_close(torch.cat([first.out, rest.out], 1), whole.out)
     torch.testing.assert_close(rest.state, whole.state)
 
@@ -64,6 +70,15 @@ def test_a_sequence_can_be_continued(decay):
 def test_bad_arguments_are_named():
     empty = torch.zeros(1, 0, 2)
     with pytest.raises(ValueError, match="chunk_size=0"):
-        spiking_attention(empty, empty, empty, chunk_size=0)
+        spiking_attention_chunked(empty, empty, empty, chunk_size=0)
     with pytest.raises(ValueError, match="no token"):
         spiking_attention(empty, empty, empty)
+    with pytest.raises(ValueError, match=r"backend='numba'.*'auto', 'chunked', 'reference'"):
+        spiking_attention(*torch.ones(3, 1, 2, 2), backend="numba")
+
+
+@pytest.mark.parametrize("backend", ["auto", "chunked", "reference"])
+def test_backends_agree(backend):
+    q, k, v = (spikes(2, 40, 4) for _ in range(3))
+    found = spiking_attention(q, k, v, backend=backend)
+    assert torch.equal(found.out, (q @ k.mT).tril() @ v)

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from snn_estimators.ops import WKVState, wkv
+from snn_estimators.ops import WKVParameters, WKVState, wkv
 
 BACKENDS = ["reference", "chunked", "numba"]
 NAMES = ["time_decay", "time_first", "key", "value", "numerator", "denominator"]
@@ -27,11 +27,21 @@ def case(batch, tokens, channels, *, scale=1.0, slowest=-5.0):
     }
 
 
+def state_of(inputs):
+    return WKVState(inputs["numerator"], inputs["denominator"], inputs["exponent"])
+
+
+def average(inputs, state, backend, part=slice(None)):
+    """Average some of the tokens."""
+    parameters = WKVParameters(inputs["time_decay"], inputs["time_first"])
+    key, value = inputs["key"][:, part], inputs["value"][:, part]
+    return wkv(key, value, parameters, state, backend=backend)
+
+
 def run(inputs, backend, *, empty=False):
     """Average, with the state's invariants: the mean so far and the logarithm of the weights."""
-    *rest, numerator, denominator, exponent = inputs.values()
-    state = None if empty else WKVState(numerator, denominator, exponent)
-    out, end = wkv(*rest, state, backend=backend)
+    state = None if empty else state_of(inputs)
+    out, end = average(inputs, state, backend)
     return out, end.numerator / end.denominator, end.denominator.log() + end.exponent
 
 
@@ -112,25 +122,22 @@ def test_large_keys_neither_overflow_nor_lose_the_gradient(backend):
 def test_gradients_are_those_of_finite_differences(backend):
     inputs = double(case(1, 18, 2))
 
-    def average(*tensors):
+    def results(*tensors):
         return run(dict(zip(inputs, (*tensors, inputs["exponent"]), strict=True)), backend)
 
     leaves = [inputs[n].requires_grad_() for n in NAMES]
-    torch.autograd.gradcheck(average, leaves)
+    torch.autograd.gradcheck(results, leaves)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("cuts", [[1, 40], [16, 25], [20, 1, 19, 1], [1] * 41], ids=str)
 def test_a_sequence_can_be_cut_anywhere(backend, cuts):
     inputs = case(2, 41, 10)
-    *rest, numerator, denominator, exponent = inputs.values()
-    state = WKVState(numerator, denominator, exponent)
-    whole = wkv(*rest, state, backend=backend)
+    state = state_of(inputs)
+    whole = average(inputs, state, backend)
     outs = []
-    for key, value in zip(
-        inputs["key"].split(cuts, 1), inputs["value"].split(cuts, 1), strict=True
-    ):
-        out, state = wkv(*rest[:2], key, value, state, backend=backend)
+    for part in torch.arange(41).split(cuts):
+        out, state = average(inputs, state, backend, part)
         outs.append(out)
     if backend == "chunked":  # sums in another order
         torch.testing.assert_close(torch.cat(outs, 1), whole.out, rtol=1e-5, atol=1e-6)
@@ -144,13 +151,9 @@ def test_gradients_flow_through_a_cut(backend):
     inputs = case(2, 40, 6)
     exact = differentiate(double(inputs), "reference")
     leaves = {n: t.clone().requires_grad_() for n, t in inputs.items()}
-    *rest, numerator, denominator, exponent = leaves.values()
-    state = WKVState(numerator, denominator, exponent)
-    outs = []
+    state, outs = state_of(leaves), []
     for part in (slice(0, 19), slice(19, 40)):
-        out, state = wkv(
-            *rest[:2], leaves["key"][:, part], leaves["value"][:, part], state, backend=backend
-        )
+        out, state = average(leaves, state, backend, part)
         outs.append(out)
     mean, log_weight = state.numerator / state.denominator, state.denominator.log() + state.exponent
     results = [torch.cat(outs, 1), mean, log_weight]
@@ -163,9 +166,7 @@ def test_gradients_flow_through_a_cut(backend):
 @pytest.mark.parametrize("backend", ["chunked", "numba"])
 def test_all_bodies_divide_a_sum_alike_between_factor_and_exponent(backend):
     inputs = case(2, 70, 10)
-    *rest, numerator, denominator, exponent = inputs.values()
-    state = WKVState(numerator, denominator, exponent)
-    found, expected = (wkv(*rest, state, backend=b).state for b in (backend, "reference"))
+    found, expected = (average(inputs, state_of(inputs), b).state for b in (backend, "reference"))
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
@@ -216,15 +217,16 @@ def test_without_numba_the_chunked_form_serves():
 import sys
 sys.modules["numba"] = None  # as if it were not installed
 import torch
-from snn_estimators.ops import wkv
-inputs = torch.zeros(2), torch.zeros(2), torch.randn(1, 40, 2), torch.randn(1, 40, 2)
+from snn_estimators.ops import WKVParameters, wkv
+parameters = WKVParameters(torch.zeros(2), torch.zeros(2))
+inputs = torch.randn(1, 40, 2), torch.randn(1, 40, 2), parameters
 assert torch.equal(wkv(*inputs).out, wkv(*inputs, backend="chunked").out)
 try:
     wkv(*inputs, backend="numba")
 except ValueError as error:
     assert "numba" in str(error)
 else:
-    raise SystemExit("a missing backend was not refused")
+    raise SystemExit("no error was raised")
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 

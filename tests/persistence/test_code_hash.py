@@ -16,8 +16,8 @@ from joblib.externals.loky.backend.reduction import dumps
 from own_code import DIFFERENT, OWN_MODULE, SAME, all_told, defined, told
 from torch import nn
 
-from snn_estimators.persistence.code_hash import name_in_library, origin
-from snn_estimators.persistence.stable_hash import identity
+from snn_estimators.persistence.code_hash import library_name, library_of
+from snn_estimators.persistence.stable_hash import canonical
 
 
 @pytest.fixture
@@ -86,9 +86,9 @@ def test_workers_tell_the_same_of_what_they_are_sent():
     things = [*filter(can_be_sent, things)]
     assert len(things) > 30
     theirs = joblib.Parallel(n_jobs=2, backend="loky")(
-        joblib.delayed(lambda thing: repr(identity(thing)))(thing) for thing in things
+        joblib.delayed(lambda thing: repr(canonical(thing)))(thing) for thing in things
     )
-    assert theirs == [repr(identity(thing)) for thing in things]
+    assert theirs == [repr(canonical(thing)) for thing in things]
 
 
 PACKAGE = {
@@ -133,7 +133,7 @@ def test_a_file_of_ones_own_is_not_pythons(name, module):
     source = "class A:\n    a = {}"
     found = [told(module(name, source.format(v)).A) for v in (2, 3)]
     assert found[0] != found[1]
-    assert origin(name) is None
+    assert library_of(name) is None
 
 
 def test_what_no_distribution_installed_is_ones_own(module):
@@ -150,7 +150,7 @@ def test_what_was_installed_is_known_by_version_and_content(content, version, mo
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     (about / "RECORD").write_text(f"{name}.py,{content}\n{about.name}/RECORD,,\n")
     module(name, "class A:\n    pass", "site-packages")
-    (library,) = identity(sys.modules[name].A).values()
+    (library,) = canonical(sys.modules[name].A).values()
     assert library[0] == f"{name}.A"
     assert library[1].startswith(f"{name} {version} ")
     assert len(library[1].split()) == 3
@@ -160,15 +160,15 @@ def test_libraries_are_known_by_name():
     from sklearn.metrics import f1_score
 
     for value in (nn.Linear, nn.functional.relu, f1_score, json.dumps, Path, int, OSError):
-        assert name_in_library(value) is not None
-        assert list(identity(value)) == ["library"]
-    assert name_in_library(f1_score)[1].startswith("scikit-learn ")
+        assert library_name(value) is not None
+        assert list(canonical(value)) == ["library"]
+    assert library_name(f1_score)[1].startswith("scikit-learn ")
 
 
 def test_what_cannot_be_told_is_named():
     thing = defined("import threading\nA = threading.Lock()\ndef thing(x):\n    A.acquire()")
-    with pytest.raises(TypeError, match=r"nobody can tell a lock .* \(it is used as __main__:A\)"):
-        identity(thing)
+    with pytest.raises(TypeError, match=r"a lock cannot be hashed .* \(it is used as __main__:A\)"):
+        canonical(thing)
 
 
 def test_many_things_that_use_each_other_take_no_time():
@@ -176,4 +176,4 @@ def test_many_things_that_use_each_other_take_no_time():
     names = ", ".join(f"f{i}" for i in range(n))
     lines = [f"def f{i}(x):\n    return [{names}, {i}]" for i in range(n)]
     thing = defined("\n".join(lines) + "\nthing = f0")
-    assert len(json.dumps(identity(thing))) < 1_000_000
+    assert len(json.dumps(canonical(thing))) < 1_000_000

@@ -152,7 +152,7 @@ def test_a_loaded_fit_is_the_one_that_was_trained(case, folder):
     assert outcome(trained) == outcome(loaded)
     assert trained.generate("the", random_state=0) == loaded.generate("the", random_state=0)
     assert len(finished(folder)) == 1
-    assert {path.name for path in folder.iterdir()} == {"fits", "store.json"}
+    assert {path.name for path in folder.iterdir()} == {"fits", "memory.json"}
     assert len(list((folder / "fits").iterdir())) == 1
 
 
@@ -394,20 +394,20 @@ def test_saving_needs_a_place(folder):
 
 def test_a_store_of_a_newer_version(folder, notes):
     tiny_model(memory=folder).fit(TEXTS)
-    (folder / "store.json").write_text(json.dumps({"format": 99}))
+    (folder / "memory.json").write_text(json.dumps({"format": 99}))
     model = tiny_model(memory=folder, callbacks=[Noted(str(notes))])
     for method in (model.fit, model.check):
-        with pytest.raises(ValueError, match=r"store from a newer version .*format 99.* upgrade"):
+        with pytest.raises(ValueError, match=r"from a newer version .*format 99.* upgrade"):
             method(TEXTS)
     assert trainings(notes) == []
 
 
 def test_a_damaged_store_says_what_to_do(folder):
     tiny_model(memory=folder).fit(TEXTS)
-    (folder / "store.json").write_text("")
-    with pytest.raises(ValueError, match=r"store\.json is damaged: .*Delete it: the fits are"):
+    (folder / "memory.json").write_text("")
+    with pytest.raises(ValueError, match=r"memory\.json is damaged: .*Delete it: the fits are"):
         tiny_model(memory=folder).fit(TEXTS)
-    (folder / "store.json").unlink()
+    (folder / "memory.json").unlink()
     tiny_model(memory=folder).fit(TEXTS)
     assert len(finished(folder)) == 1
 
@@ -478,7 +478,7 @@ def test_what_did_not_end_is_not_finished_and_goes_on(error, folder, tmp_path):
     model = make()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Training was interrupted")
-        with pytest.raises(error, match="goes on from" if error is KeyboardInterrupt else ""):
+        with pytest.raises(error, match="resumes from" if error is KeyboardInterrupt else ""):
             model.fit(TEXTS)
     assert model.interrupted_ == (error is KeyboardInterrupt)
     assert np.isfinite(model.score(TEXTS))  # usable as it stands
@@ -527,10 +527,8 @@ def test_a_split_that_changes_begins_anew(folder, tmp_path, monkeypatch):
     )
     with pytest.raises(RuntimeError):
         make().fit(TEXTS)
-    monkeypatch.setattr(
-        "snn_estimators.persistence.checkpointing.digest_of_split", lambda _: "other"
-    )
-    with pytest.warns(UserWarning, match="the fit begins anew.*random_state"):
+    monkeypatch.setattr("snn_estimators.persistence.checkpointing.hash_split", lambda _: "other")
+    with pytest.warns(UserWarning, match="the fit starts from scratch.*random_state"):
         model = make().fit(TEXTS)
     assert model.n_steps_ == model.planned_steps_
 
@@ -544,7 +542,7 @@ class Sparse(SpikingDecoder):
 
 
 def test_a_module_that_cannot_be_saved_costs_a_warning_and_not_the_fit(folder):
-    with pytest.warns(UserWarning, match="could not be saved, and goes on without"):
+    with pytest.warns(UserWarning, match="could not be saved, and continues without"):
         assert tiny_model(module=Sparse, memory=folder).fit(TEXTS).n_steps_ == 6
     assert not finished(folder)
 
@@ -576,7 +574,7 @@ def test_a_memory_that_may_only_be_read(folder, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("snn_estimators.persistence.fit_cache.passing_lock", refuse)
+    monkeypatch.setattr("snn_estimators.persistence.fit_cache.hold_lock", refuse)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert outcome(tiny_model(memory=folder).fit(TEXTS)) == outcome(first)

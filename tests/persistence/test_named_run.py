@@ -247,7 +247,7 @@ def test_resuming_with_other_parameters(run, model, texts):
         resume=True, lr=0.5, max_epochs=9, module__mlp_dropout=0.1, optimizer=torch.optim.Adam,
         train_split=ValidSplit(4), verbose=0, save_every_n_steps=2, keep_checkpoints=1,
     )  # fmt: skip
-    with pytest.raises(ValueError, match="cannot go on with other parameters") as caught:
+    with pytest.raises(ValueError, match="cannot be resumed with other parameters") as caught:
         model.fit(texts)
     for told in (
         "lr (saved 0.01, given 0.5)",
@@ -308,7 +308,9 @@ def test_resuming_on_another_split(home, texts):
 
 
 def test_resuming_as_another_class(run, texts):
-    told = r"cannot go on here: .*holds a SpikeDecoderLM, no SpikeGPTLM: use the class SpikeDec"
+    told = (
+        r"cannot be resumed here: .*holds a SpikeDecoderLM, no SpikeGPTLM: use the class SpikeDec"
+    )
     with pytest.raises(ValueError, match=told):
         SpikeGPTLM(name="GPT-1", resume=True).fit(texts)
 
@@ -347,10 +349,10 @@ def test_a_checkpoint_deleted_while_it_is_read(run, monkeypatch):
 
 def test_other_versions_are_told(run, model, texts, monkeypatch):
     monkeypatch.setattr("snn_estimators.persistence.checkpointing.__version__", "99")
-    with pytest.warns(UserWarning, match="goes on with .*99.*may not equal"):
+    with pytest.warns(UserWarning, match="resumes with .*99.*may not equal"):
         model.fit(texts, resume=True)
     monkeypatch.setattr("snn_estimators.persistence.training_state.FORMAT", 99)
-    with pytest.raises(ValueError, match=r"cannot go on here: .* in format 3"):
+    with pytest.raises(ValueError, match=r"cannot be resumed here: .* in format 4"):
         model.fit(texts, resume=True)
 
 
@@ -424,7 +426,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     monkeypatch.chdir(tmp_path)
     cut_at(run, 5)
     DAMAGES[damage](run.checkpoint(5) / name)
-    with pytest.warns(UserWarning, match=f"goes on from step 4.*{name}"):
+    with pytest.warns(UserWarning, match=f"resumes from step 4.*{name}"):
         model.fit(texts, resume=True)
     assert weights(model) == weights(whole[1])
     assert run.steps() == [1, 2, 3, 4, 5, 6]
@@ -438,7 +440,7 @@ def test_a_damaged_checkpoint_is_passed_over(
 def test_resuming_repairs_a_finished_fit(run, whole, model, texts, name):
     sound = (run.checkpoint(6) / name).read_bytes()
     DAMAGES["cut short"](run.checkpoint(6) / name)
-    with pytest.warns(UserWarning, match=f"goes on from step 5.*{name} is damaged"):
+    with pytest.warns(UserWarning, match=f"resumes from step 5.*{name} is damaged"):
         model.fit(texts, resume=True)
     assert weights(SpikeDecoderLM.from_pretrained("GPT-1")) == weights(whole[1])
     if name == "model.safetensors":  # the other one has times
@@ -468,17 +470,17 @@ def test_a_single_bit_is_damage_to_whoever_loads(run, whole, tmp_path):
 def test_weights_and_history_are_stored_once(run):
     state = TrainingState.read(run.checkpoint(6) / STATE)
     assert state.content["history"] == []
-    assert not [name for name in state.tensors if name.startswith("module_")]
+    assert not [name for name in state.tensors if name.startswith("parts/module_")]
     whole = read_state(run.checkpoint(6))
     assert len(whole.content["history"]) == 2
-    assert [name for name in whole.tensors if name.startswith("module_")]
+    assert [name for name in whole.tensors if name.startswith("parts/module_")]
 
 
 def test_damaged_checkpoints_do_not_displace_sound_ones(run, model, texts):
     for step in (4, 5, 6):
         DAMAGES["cut short"](run.checkpoint(step) / STATE)
     model.set_params(max_epochs=2, save_every_n_steps=5, keep_checkpoints=1)
-    with pytest.warns(UserWarning, match="goes on from step 3"):
+    with pytest.warns(UserWarning, match="resumes from step 3"):
         model.fit(texts, resume=True)
     assert set(run.steps()) == {run.best()[1], 6}
 
@@ -505,7 +507,7 @@ def test_damaged_weights_are_refused(run, texts, tmp_path, monkeypatch, damage):
 def test_a_state_that_says_nothing_of_itself(run, model, texts):
     cut_at(run, 5)
     state = TrainingState.read(run.checkpoint(5) / STATE)
-    state.content["about"] = {"parameters": []}
+    state.content["metadata"] = {"parameters": []}
     state.write(run.checkpoint(5) / STATE)
     with pytest.warns(UserWarning, match=r"from step 4.*training.safetensors is damaged"):
         model.fit(texts, resume=True)
@@ -564,7 +566,7 @@ def test_older_formats_are_told_from_damage(run, model, texts):
     path.write_bytes(safetensors.torch.save(tensors))  # it had no checksum
     with pytest.raises(ValueError, match=r"in format 1, .*use the version that wrote it"):
         model.fit(texts, resume=True)
-    state.content["format"] = 3
+    state.content["format"] = 4
     path.write_bytes(safetensors.torch.save(safetensors.torch.load(state.to_bytes())))
     with pytest.warns(UserWarning, match="damaged or no state of a training"):
         model.fit(texts, resume=True)

@@ -200,7 +200,7 @@ def test_ctrl_c_waits_for_the_end_of_a_step(texts, monkeypatch):
     whole = tiny_model(name="whole", **settings).fit(texts)
     monkeypatch.setattr(CtrlC, "times", 1)
     model = tiny_model(name="cut", **settings)
-    with pytest.warns(ConvergenceWarning, match=r"resume=True\) goes on .* from step 5"):
+    with pytest.warns(ConvergenceWarning, match=r"resume=True\) resumes .* from step 5"):
         model.fit(texts)
     assert model.interrupted_
     assert model.n_steps_ == 5
@@ -231,7 +231,7 @@ def test_ctrl_c_in_the_last_step_of_an_epoch_leaves_its_validation_to_come(
 def test_a_second_ctrl_c_does_not_wait(texts, monkeypatch):
     monkeypatch.setattr(CtrlC, "times", 2)
     model = tiny_model(name="cut", callbacks=[CtrlC])
-    with pytest.warns(ConvergenceWarning, match="goes on with 'cut' from step 3"):
+    with pytest.warns(ConvergenceWarning, match="resumes 'cut' from step 3"):
         model.fit(texts)
     assert RunFolder(models_home() / "cut").steps() == [3]
 

@@ -1,6 +1,6 @@
 """Sweeps on real Dask clusters of this machine, some of whose workers die.
 
-Tasks that import no torch keep the tests of the engine alone fast.
+Tasks that import no torch keep the tests of the executor alone fast.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from assassin import Assassin
-from joblib import delayed
 from skorch.callbacks import Callback
+from tiny_sweep import TALE, TINY, timeless
 
 distributed = pytest.importorskip("distributed")
 
 from snn_estimators.sweep import Sweep, sweep_model  # noqa: E402
-from snn_estimators.sweep.executors import base, cluster  # noqa: E402
-from snn_estimators.sweep.executors.base import check_engine, open_engine  # noqa: E402
+from snn_estimators.sweep.executors import base, check_engine, open_executor  # noqa: E402
+from snn_estimators.sweep.executors.base import Task, WorkersLostError, pull  # noqa: E402
+from snn_estimators.sweep.executors.dask import DaskExecutor  # noqa: E402
 
-TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
-TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 4}
+pytestmark = pytest.mark.cluster
 
 
 def address(local):
@@ -38,28 +38,30 @@ def local():
     """A cluster of one worker, which comes back once when a task kills it."""
     import dask
 
-    patience = {"distributed.scheduler.allowed-failures": 1}
+    patience = {
+        "distributed.scheduler.allowed-failures": 1,
+        "distributed.deploy.lost-worker-timeout": "120s",  # a busy machine restarts slowly
+    }
     options = {"threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": 0}
     with dask.config.set(patience), distributed.LocalCluster(n_workers=1, **options) as local:
         yield local
 
 
 def test_data_goes_to_each_worker_once_and_those_that_join_late_get_work(local, tmp_path):
-    text = np.arange(100, dtype=np.uint8)
-
-    def look(number, text, folder):
+    def look(text, folder):
         worker = distributed.get_worker()
         (folder / str(os.getpid())).touch()
         deadline = time.monotonic() + 60
         while len(list(folder.iterdir())) < 3 and time.monotonic() < deadline:
             time.sleep(0.05)
         texts = [value for value in worker.data.values() if isinstance(value, np.ndarray)]
-        return number, (os.getpid(), len(texts))
+        return os.getpid(), len(texts)
 
-    with open_engine(address(local), None, [text]) as work:
-        results = work(delayed(look)(number, text, tmp_path) for number in range(8))
+    with open_executor(address(local), None) as executor:
+        text = executor.share(np.arange(100, dtype=np.uint8))
+        results = pull(executor, [Task(number, look, (text, tmp_path)) for number in range(8)])
         local.scale(3)
-        seen = dict(results)
+        seen = {one.number: one.result for one in results}
     local.scale(1)
     assert sorted(seen) == list(range(8))
     assert len({process for process, _ in seen.values()}) == 3
@@ -67,38 +69,35 @@ def test_data_goes_to_each_worker_once_and_those_that_join_late_get_work(local, 
 
 
 def test_tasks_that_kill_their_workers_or_cannot_be_sent_cost_themselves_alone(local):
-    def fine(number):
-        return number, "fine"
-
-    def hopeless(number, what):
-        return number, what
-
-    calls = [delayed(os._exit)(0), *(delayed(hopeless)(n, threading.Lock()) for n in (1, 2, 3))]
-    with open_engine(address(local), None, []) as work:
-        seen = dict(work([*calls, delayed(fine)(4)]))
-    assert seen.pop(4) == "fine"
-    assert seen.pop(0).failure.startswith("KilledWorker")
-    assert sorted(seen) == [1, 2, 3]
-    assert all(outcome.failure.startswith("TypeError") for outcome in seen.values())
+    tasks = [
+        Task(0, os._exit, (1,)),
+        *(Task(number, repr, (threading.Lock(),)) for number in (1, 2, 3)),
+        Task(4, repr, ("fine",)),
+    ]
+    with open_executor(address(local), None) as executor:
+        done = {one.number: one for one in pull(executor, tasks)}
+    assert sorted(done) == [0, 1, 2, 3, 4]
+    assert done[4].result == "'fine'"
+    assert type(done[0].error).__name__ == "KilledWorker"
+    assert all(isinstance(done[number].error, TypeError) for number in (1, 2, 3))
 
 
 def test_a_sweep_that_is_given_up_takes_its_tasks_back(local, tmp_path):
     def wait(number, folder):
-        (folder / f"begun-{number}").touch()
+        (folder / f"started-{number}").touch()
         while number and not (folder / "end").exists():
             time.sleep(0.05)
-        return number, None
 
-    with open_engine(address(local), None, []) as work:
-        results = work(delayed(wait)(number, tmp_path) for number in range(9))
-        assert next(results) == (0, None)
+    with open_executor(address(local), None) as executor:
+        results = pull(executor, [Task(number, wait, (number, tmp_path)) for number in range(9)])
+        assert next(results) == (0, None, None)
         results.close()
         deadline = time.monotonic() + 10
         while local.scheduler.tasks and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not local.scheduler.tasks
     (tmp_path / "end").touch()
-    assert len(list(tmp_path.glob("begun-*"))) <= 2
+    assert len(list(tmp_path.glob("started-*"))) <= 2
 
 
 def test_fits_are_kept_although_the_workers_own_thread_draws_random_numbers(local, tmp_path):
@@ -124,7 +123,7 @@ from pathlib import Path
 
 import pandas as pd
 from skorch.callbacks import Callback
-from snn_estimators.model_selection import Sweep, sweep_model
+from snn_estimators.sweep import Sweep, sweep_model
 
 
 class Assassin(Callback):
@@ -189,33 +188,30 @@ def test_a_sweep_without_workers_ends_and_can_go_on(bare, tmp_path, monkeypatch)
 
     def run(**where):
         table = Sweep({"heads": [1, 2]}, TALE, **options, **where).run().table
-        return table.drop(columns=["fit_time", "fit_time_std"])
+        return timeless(table)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cluster, "PATIENCE", 1.0)
+        patch.setattr(base, "PATIENCE", 1.0)
         with pytest.raises(ConnectionError, match=r"has no workers.* 0 of 4 fits are done"):
             run(engine=engine)
         start()
-        with pytest.raises(ConnectionError, match="2 of 4 fits are done and kept") as told:
+        with pytest.raises(ConnectionError, match="2 of 4 fits are done and kept") as error:
             run(engine=engine, output=tmp_path / "out")
-    assert "tale,heads=2,seed=0,fold=0" in str(told.value)
+    assert "tale,heads=2,seed=0,fold=0" in str(error.value)
     local.adapt(minimum=0, maximum=1, interval="100ms")
     table = run(engine=engine, output=tmp_path / "out")
     pd.testing.assert_frame_equal(table, run(n_jobs=1))
 
 
-def test_a_lost_scheduler_leaves_the_names_of_all_that_was_in_hand(monkeypatch):
-    def wait(number):
-        time.sleep(60)
-        return number, None
-
+def test_a_lost_scheduler_leaves_the_names_of_all_that_was_pending(monkeypatch):
     monkeypatch.setattr(base, "ANSWER_WITHIN", 1.0)
+    monkeypatch.setattr(DaskExecutor, "slots", lambda self: 2)
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=":0") as local,
-        open_engine(address(local), None, []) as work,
+        open_executor(address(local), None) as executor,
     ):
-        results = work(delayed(wait)(number) for number in range(9))
+        results = pull(executor, [Task(number, time.sleep, (60,)) for number in range(9)])
         threading.Timer(1.0, local.close).start()
-        with pytest.raises(cluster.WorkersGoneError) as told:
+        with pytest.raises(WorkersLostError) as error:
             next(results)
-    assert told.value.numbers == [0, 1]
+    assert error.value.numbers == [0, 1]

@@ -1,38 +1,146 @@
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from concurrent.futures import Future
 
 import joblib
 import numpy as np
+import psutil
 import pytest
 import torch
-from joblib import delayed
+from joblib.externals.loky import BrokenProcessPool
 
-from snn_estimators.sweep import Sweep, runner, sweep_model
-from snn_estimators.sweep.executors import base
-from snn_estimators.sweep.executors.base import check_engine, open_engine, threads_per_worker
+from snn_estimators.sweep.executors import base, check_engine, loky, open_executor
+from snn_estimators.sweep.executors.base import (
+    Task,
+    TaskNotStartedError,
+    WorkerDiedError,
+    pull,
+    threads_per_worker,
+)
 from snn_estimators.sweep.gpus import claimed_gpu
-from snn_estimators.sweep.worker import FitResult
-
-
-def look(number, text):
-    """Return what a worker sees."""
-    return number, (type(text).__name__, text.filename, os.environ["OMP_NUM_THREADS"])
 
 
 def test_loky_maps_data_and_pins_threads(monkeypatch):
+    def look(text):
+        return type(text).__name__, text.filename, os.environ["OMP_NUM_THREADS"]
+
     monkeypatch.setenv("OMP_NUM_THREADS", "7")  # of this process, not of the workers
-    text = np.arange(50, dtype=np.uint8)
-    with open_engine("loky", 2, [text]) as work:
-        seen = dict(work(delayed(look)(number, text) for number in range(3)))
+    with open_executor("loky", 2) as executor:
+        text = executor.share(np.arange(50, dtype=np.uint8))
+        done = list(pull(executor, [Task(number, look, (text,)) for number in range(3)]))
+    assert sorted(one.number for one in done) == [0, 1, 2]
     threads = str(threads_per_worker(2))
-    ((kind, _, pinned),) = set(seen.values())  # one file for all of them
+    ((kind, _, pinned),) = {one.result for one in done}  # one file for all of them
     assert (kind, pinned) == ("memmap", threads)
+
+
+def test_tasks_of_a_pool_that_breaks_are_retried_one_by_one(tmp_path):
+    def die_once():
+        mark = tmp_path / "mark"
+        if not mark.exists():
+            mark.touch()
+            os._exit(1)
+        return "survived"
+
+    tasks = [
+        Task(0, os._exit, (1,)),
+        Task(1, die_once, ()),
+        *(Task(number, abs, (-number,)) for number in (2, 3, 4)),
+        Task(5, abs, ("a",)),
+        Task(6, abs, (threading.Lock(),)),  # cannot be pickled
+    ]
+    with open_executor("loky", 2) as executor:
+        done = {one.number: one for one in pull(executor, tasks)}
+    assert sorted(done) == list(range(7))
+    assert isinstance(done[0].error, WorkerDiedError)
+    assert done[1].result == "survived"
+    assert [done[number].result for number in (2, 3, 4)] == [2, 3, 4]
+    assert isinstance(done[5].error, TypeError)
+    assert "pickle" in str(done[6].error)
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """Return a class that only this process knows, by reference."""
+    (tmp_path / "mine_alone.py").write_text("class Mine:\n    pass\n")
+    spec = importlib.util.spec_from_file_location("mine_alone", tmp_path / "mine_alone.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "mine_alone", module)
+    spec.loader.exec_module(module)
+    return module.Mine
+
+
+def test_a_task_that_no_process_can_import_ends_with_the_reason(mine):
+    with open_executor("loky", 2) as executor:
+        first = next(pull(executor, [Task(number, repr, (mine(),)) for number in range(9)]))
+    assert isinstance(first.error, TaskNotStartedError)
+    reason = str(first.error.__cause__.__cause__)
+    assert "No module named 'mine_alone'" in reason.strip().strip('"').strip().splitlines()[-1]
+
+
+class Pool:
+    """Breaks so many times before it starts a task."""
+
+    def __init__(self, times):
+        self.times = times
+
+    def submit(self, function, *args):
+        future = Future()
+        if self.times:
+            self.times -= 1
+            raise BrokenProcessPool("the pool broke")
+        future.set_result(function(*args))
+        return future
+
+    def shutdown(self, kill_workers):
+        pass
+
+
+@pytest.fixture
+def pool(monkeypatch):
+    def pool(times):
+        pool = Pool(times)
+        monkeypatch.setattr(loky, "get_reusable_executor", lambda *_, **__: pool)
+        return pool
+
+    return pool
+
+
+def test_a_pool_that_breaks_once_before_a_task_is_forgiven(pool, tmp_path):
+    pool(1)
+    executor = loky.LokyExecutor(2, 1, tmp_path)
+    tasks = [Task(number, abs, (-number,)) for number in range(4)]
+    assert sorted(one.result for one in pull(executor, tasks)) == [0, 1, 2, 3]
+
+
+def test_a_pool_that_breaks_again_before_a_task_is_given_up(pool, tmp_path):
+    pool(9)
+    executor = loky.LokyExecutor(2, 1, tmp_path)
+    first = next(pull(executor, [Task(number, abs, (-number,)) for number in range(4)]))
+    assert isinstance(first.error, TaskNotStartedError)
+    assert str(first.error.__cause__) == "the pool broke"
+
+
+def test_whatever_is_running_is_killed_when_a_sweep_is_aborted(tmp_path):
+    def wait(number):
+        (tmp_path / f"pid-{os.getpid()}").touch()
+        if number:
+            time.sleep(60)
+
+    with open_executor("loky", 2) as executor:
+        results = pull(executor, [Task(number, wait, (number,)) for number in (0, 1)])
+        assert next(results).number == 0
+        results.close()
+    pids = [int(path.name.removeprefix("pid-")) for path in tmp_path.iterdir()]
+    assert pids
+    assert not any(map(psutil.pid_exists, pids))
 
 
 @pytest.mark.parametrize("cores", [1, 2, 6, 64])
@@ -44,12 +152,16 @@ def test_cores_are_never_crowded_by_threads(cores, jobs):
     assert processes * threads <= max(cores, processes)
 
 
+@pytest.mark.slow
 def test_processes_share_gpus_round_robin(tmp_path, monkeypatch):
     """Two at a time on two GPUs never get the same one."""
     monkeypatch.setattr("snn_estimators.sweep.gpus._last_gpu", None)
     with claimed_gpu(0, 2, tmp_path) as first:
         other = subprocess.run(
-            [sys.executable, "-c", CLAIM, str(tmp_path)], capture_output=True, text=True, check=True
+            [sys.executable, "-c", CLAIM, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert {first, other.stdout.strip()} == {"cuda:0", "cuda:1"}
     with claimed_gpu(1, 2, tmp_path) as again:
@@ -71,7 +183,7 @@ with claimed_gpu(0, 2, Path(sys.argv[1])) as gpu:
 
 @pytest.mark.parametrize("kind", ["dask", "ray"])
 @pytest.mark.parametrize("place", ["127.0.0.1:{port}", "no-such-host.invalid:8786"])
-def test_an_address_that_does_not_answer_is_told_at_once(kind, place):
+def test_an_address_that_does_not_answer_is_reported_at_once(kind, place):
     pytest.importorskip("distributed" if kind == "dask" else kind)
     engine = f"{kind}://{place}"
     with socket.socket() as free:
@@ -84,7 +196,7 @@ def test_an_address_that_does_not_answer_is_told_at_once(kind, place):
 
 
 @pytest.mark.parametrize("place", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}"])
-def test_a_dead_ray_address_of_the_environment_is_told_at_once(place, monkeypatch):
+def test_a_dead_ray_address_of_the_environment_is_reported_at_once(place, monkeypatch):
     pytest.importorskip("ray")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -101,7 +213,7 @@ def test_ray_finds_by_itself_what_is_no_address(place, monkeypatch):
     check_engine("ray")
 
 
-def test_something_else_that_answers_is_told_within_seconds(monkeypatch):
+def test_something_else_that_answers_is_reported_within_seconds(monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr(base, "ANSWER_WITHIN", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -127,46 +239,6 @@ def test_packages_that_are_not_installed_are_named(engine, module, monkeypatch):
 def test_a_gpu_is_used_by_one_process_at_a_time(tmp_path):
     with claimed_gpu(0, 1, tmp_path) as gpu:
         assert torch.zeros(1, device=gpu).device.type == "cuda"
-
-
-TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
-TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 4}
-
-
-def test_all_rungs_of_a_sweep_share_one_engine(monkeypatch):
-    opened = []
-
-    def counted(*args):
-        opened.append(args)
-        return open_engine(*args)
-
-    monkeypatch.setattr(runner, "open_engine", counted)
-    options = {"estimator": sweep_model(**TINY), "length": 16, "n_jobs": 1}
-    swept = Sweep({"heads": [1, 2]}, TALE, halving=2, **options).run()
-    assert len(opened) == 1
-    assert len(set(swept.fits["heads"])) == 2
-
-
-@pytest.mark.parametrize("engine", ["loky", "dask"])
-def test_engines_of_this_machine_start_one_process_a_gpu(engine, monkeypatch):
-    pytest.importorskip("distributed")
-    seen = []
-
-    @contextmanager
-    def none(engine, n_jobs, shared, gpus):
-        def work(calls):
-            for _, (number, _, _, around, _), _ in calls:
-                seen.append((n_jobs, around.gpus, around.notes.is_dir()))
-                yield number, FitResult(1.0, failure="no GPU")
-
-        yield work
-
-    monkeypatch.setattr(runner, "open_engine", none)
-    monkeypatch.setattr(runner, "_gpus", lambda estimator: (3, True))
-    options = {"estimator": sweep_model(**TINY), "length": 16, "engine": engine}
-    with pytest.raises(ValueError, match="every fit of the sweep failed: no GPU"):
-        Sweep({"heads": [1, 2]}, TALE, **options).run()
-    assert seen == [(3, 3, True)] * 4
 
 
 def test_cores_are_those_of_joblib():

@@ -12,16 +12,15 @@ import pandas as pd
 import psutil
 import pytest
 from assassin import Assassin
-from joblib import delayed
+from tiny_sweep import TALE, TINY, timeless
 
 ray = pytest.importorskip("ray")
 
 from snn_estimators.sweep import Sweep, sweep_model  # noqa: E402
-from snn_estimators.sweep.executors import base  # noqa: E402
-from snn_estimators.sweep.executors.base import check_engine, open_engine  # noqa: E402
+from snn_estimators.sweep.executors import base, check_engine, open_executor  # noqa: E402
+from snn_estimators.sweep.executors.base import Task, pull  # noqa: E402
 
-TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
-TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 4}
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,7 +44,7 @@ def processes():
 @pytest.fixture(scope="module")
 def cluster(no_usage_reports):
     """A cluster that stays for several sweeps, which find it by themselves."""
-    with pytest.MonkeyPatch.context() as patch, open_engine("ray", 2, []):
+    with pytest.MonkeyPatch.context() as patch, open_executor("ray", 2):
         patch.setattr("snn_estimators.sweep.executors.ray.RETRIES", 1)
         assert processes()
         yield
@@ -58,7 +57,7 @@ def test_a_process_killed_in_mid_sweep_changes_nothing(cluster, tmp_path):
 
     def run(**where):
         sweep = Sweep({"heads": [1, 2]}, TALE, estimator=model, length=16, **where)
-        return sweep.run().table.drop(columns=["fit_time", "fit_time_std"])
+        return timeless(sweep.run().table)
 
     table = run(engine="ray", output=tmp_path / "out")
     assert mark.exists()
@@ -75,25 +74,25 @@ def test_results_come_as_they_are_and_data_is_shared(cluster, tmp_path):
             time.sleep(0.05)
         if number == 5:
             mark.touch()
-        return number, (text.flags.writeable, os.getpid(), text.sum())
+        return text.flags.writeable, os.getpid(), text.sum()
 
-    def hopeless(number, what):
-        return number, what
-
-    calls = [delayed(look)(number, text, tmp_path / "mark") for number in range(6)]
-    calls += [delayed(os._exit)(6), delayed(hopeless)(7, threading.Lock())]
-    with open_engine("ray", 2, [text]) as work:
-        results = list(work(calls))
-    numbers, seen = [number for number, _ in results], dict(results)
+    with open_executor("ray", 2) as executor:
+        shared = executor.share(text)
+        tasks = [Task(n, look, (n, shared, tmp_path / "mark")) for n in range(6)]
+        tasks += [Task(6, os._exit, (1,)), Task(7, repr, (threading.Lock(),))]
+        done = list(pull(executor, tasks))
+    numbers = [one.number for one in done]
     assert sorted(numbers) == list(range(8))
     assert numbers.index(0) > max(numbers.index(number) for number in (1, 2, 3, 4))
-    assert seen.pop(6).failure.startswith("WorkerCrashedError")
-    assert seen.pop(7).failure.startswith("TypeError")
-    assert {(writeable, total) for writeable, _, total in seen.values()} == {(False, text.sum())}
-    assert os.getpid() not in {process for _, process, _ in seen.values()}
+    by_number = {one.number: one for one in done}
+    assert type(by_number.pop(6).error).__name__ == "WorkerCrashedError"
+    assert isinstance(by_number.pop(7).error, TypeError)
+    seen = [one.result for one in by_number.values()]
+    assert {(writeable, total) for writeable, _, total in seen} == {(False, text.sum())}
+    assert os.getpid() not in {process for _, process, _ in seen}
 
 
-def test_something_else_that_answers_is_told_within_seconds(monkeypatch):
+def test_something_else_that_answers_is_reported_within_seconds(monkeypatch):
     monkeypatch.setattr(base, "ANSWER_WITHIN", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         engine = f"ray://127.0.0.1:{server.getsockname()[1]}"

@@ -14,7 +14,7 @@ UNWRITABLE = Path("/proc/sys/kernel")
 
 @pytest.fixture
 def score_cache(tmp_path):
-    score_cache = ScoreCache(tmp_path / "store")
+    score_cache = ScoreCache(tmp_path / "memory")
     score_cache.open()
     return score_cache
 
@@ -37,17 +37,18 @@ def test_processes_of_one_number_do_not_spoil_each_others_records(score_cache, m
 
 
 @pytest.mark.parametrize("name", ["fits", "scores"])
-def test_a_store_with_a_file_for_a_folder_is_refused(score_cache, name):
+def test_a_memory_with_a_file_for_a_folder_is_an_error(score_cache, name):
     (score_cache.folder / name).rmdir()
     (score_cache.folder / name).touch()
-    with pytest.raises(OSError, match=f"cannot write into the store.*{name}.*it is a file.*choose"):
+    message = f"cannot write into the memory.*{name}.*it is a file.*choose"
+    with pytest.raises(OSError, match=message):
         score_cache.open()
 
 
 @pytest.mark.skipif(not UNWRITABLE.is_dir(), reason="no folder that root cannot write to")
 @pytest.mark.parametrize("name", ["fits", "scores"])
-def test_a_store_that_takes_no_more_files_is_refused(score_cache, name):
+def test_a_memory_that_takes_no_more_files_is_an_error(score_cache, name):
     (score_cache.folder / name).rmdir()
     (score_cache.folder / name).symlink_to(UNWRITABLE)
-    with pytest.raises(OSError, match=f"cannot write into the store.*{name}.*choose"):
+    with pytest.raises(OSError, match=f"cannot write into the memory.*{name}.*choose"):
         score_cache.open()

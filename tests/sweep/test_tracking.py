@@ -10,11 +10,9 @@ import pandas as pd
 import pytest
 from sklearn.exceptions import FitFailedWarning
 from skorch.callbacks import Callback
+from tiny_sweep import TALE, TINY, timeless
 
-from snn_estimators.sweep import Sweep, sweep_model, tracking
-
-TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
-TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "batch_size": 4}
+from snn_estimators.sweep import Sweep, SweepInterrupted, sweep_model, tracking
 
 
 def run(output, callback=None, max_steps=2, max_epochs=2, **options):
@@ -28,8 +26,12 @@ def run(output, callback=None, max_steps=2, max_epochs=2, **options):
 
 
 def assert_same(one, other):
-    timed = ["fit_time", "fit_time_std"]
-    pd.testing.assert_frame_equal(one.table.drop(columns=timed), other.table.drop(columns=timed))
+    pd.testing.assert_frame_equal(timeless(one.table), timeless(other.table))
+
+
+def kept(output):
+    """Return the keys of the fits in a sweep's memory."""
+    return sorted(path.name for path in (output / ".memory" / "fits").iterdir())
 
 
 NAMES = [f"tale,heads={heads},seed=0,fold={fold}" for heads in (1, 2) for fold in (0, 1)]
@@ -45,8 +47,9 @@ def test_tensorboard_follows_each_fit_and_changes_nothing(tmp_path):
     events = EventAccumulator(str(runs[0])).Reload()
     assert len(events.Scalars("Loss/train_loss")) == 1
     assert_same(tracked, run(tmp_path / "plain"))
-    # A fit is the same with and without: nothing is trained, and no run is begun, twice.
-    again = run(tmp_path / "again", track="tensorboard", store=tmp_path / "plain" / ".store")
+    assert kept(tmp_path / "tracked") == kept(tmp_path / "plain")
+    # A fit is the same with and without: nothing is trained, and no run is started, twice.
+    again = run(tmp_path / "again", track="tensorboard", memory=tmp_path / "plain" / ".memory")
     assert again.run["fits"]["taken_over"] == 4
     assert not (tmp_path / "again" / "tensorboard").exists()
 
@@ -80,6 +83,9 @@ def at(mlflow, tmp_path, monkeypatch):
     return at
 
 
+FIGURES = {"accuracy": 0.5, "neg_perplexity": -3.0}
+
+
 def runs_of(client):
     """Return MLflow's runs by name."""
     ids = [one.experiment_id for one in client.search_experiments() if "sweep" in one.name]
@@ -88,11 +94,11 @@ def runs_of(client):
     return {one.info.run_name: one for one in runs}
 
 
-@pytest.mark.parametrize(("kind", "n_jobs"), [("file", 1), ("sqlite", 2)])
-def test_mlflow_has_a_run_of_each_fit(at, kind, n_jobs, tmp_path):
-    client = at(kind)
-    options = {"max_steps": None, "track": "mlflow", "n_jobs": n_jobs}
-    tracked = run(tmp_path / "tracked", **options)
+@pytest.mark.slow
+def test_mlflow_has_a_run_of_each_fit(at, tmp_path):
+    client, started = at("file"), time.time()
+    options = {"max_steps": None, "track": "mlflow"}
+    tracked = run(tmp_path / "tracked", **options, n_jobs=2)
     runs = runs_of(client)
     assert sorted(runs) == NAMES
     assert {one.info.status for one in runs.values()} == {"FINISHED"}
@@ -105,19 +111,39 @@ def test_mlflow_has_a_run_of_each_fit(at, kind, n_jobs, tmp_path):
         losses = client.get_metric_history(one.info.run_id, "train_loss")
         assert [loss.step for loss in losses] == [1, 2]
         assert all(math.isfinite(loss.value) for loss in losses)
+        times = [one.info.start_time, *(loss.timestamp for loss in losses), one.info.end_time]
+        assert times == sorted(times)
+        assert times[-1] > times[0] > 1000 * started - 1
     # What is known is read back, and leaves no run.
-    again = run(tmp_path / "again", store=tmp_path / "tracked" / ".store", **options)
+    again = run(tmp_path / "again", memory=tmp_path / "tracked" / ".memory", **options)
     assert again.run["fits"]["taken_over"] == 4
-    (tmp_path / "tracked" / ".store" / "scores").rename(tmp_path / "scores")
+    (tmp_path / "tracked" / ".memory" / "scores").rename(tmp_path / "scores")
     run(tmp_path / "tracked", **options)  # the models are known, their scores are not
     assert len(runs_of(client)) == 4
-    # Workers that are there already hear of another address.
-    other = at(kind, "others")
-    assert_same(tracked, run(None, **options))
+    # Neither the model nor its key is another one than without.
+    plain = run(tmp_path / "plain", max_steps=None)
+    assert_same(tracked, plain)
+    assert kept(tmp_path / "tracked") == kept(tmp_path / "plain")
+    # Another address is another place at once.
+    other = at("file", "others")
+    run(None, **options)
     assert sorted(runs_of(other)) == NAMES
 
 
-def test_mlflow_is_told_of_fits_that_fail(at, tmp_path):
+@pytest.mark.slow
+def test_mlflow_may_be_a_database(at):
+    client = at("sqlite")
+    tracker = tracking.MlflowTracker()
+    epochs = [{"train_loss": 1 / step, "dur": 0.0} for step in range(1, 700)]
+    tracker.log("a fit", {"lr": 0.5}, tracking.TrainingLog(1.0, 2.5, epochs), scores=FIGURES)
+    (one,) = runs_of(client).values()
+    assert (one.info.start_time, one.info.end_time, one.info.status) == (1000, 2500, "FINISHED")
+    assert one.data.params == {"lr": "0.5"}
+    assert one.data.metrics["perplexity"] == 3.0
+    assert len(client.get_metric_history(one.info.run_id, "train_loss")) == 699
+
+
+def test_mlflow_has_the_reasons_of_fits_that_fail(at, tmp_path):
     client = at("file")
     with pytest.warns(FitFailedWarning):
         run(tmp_path, Breaker(), max_steps=None, track="mlflow")
@@ -147,16 +173,39 @@ def test_a_fit_outlives_mlflow(at, tmp_path):
 
 
 @pytest.mark.parametrize("uri", ["runs", "./runs", "file:runs"])
-def test_workers_that_stand_elsewhere_write_to_the_same_files(mlflow, uri, tmp_path, monkeypatch):
+def test_relative_files_are_those_of_where_the_sweep_runs(mlflow, uri, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.chdir(tmp_path)
-    assert tracking.begin("mlflow").uri == (tmp_path / "runs").as_uri()
-    assert (tmp_path / "runs").is_dir()
+    tracker = tracking.MlflowTracker()
+    tracker.log("a fit", {}, tracking.TrainingLog(1.0, 2.5, [{"train_loss": 3.0}]))
+    (run,) = runs_of(mlflow.MlflowClient((tmp_path / "runs").as_uri())).values()
+    assert (run.info.start_time, run.info.end_time) == (1000, 2500)
+
+
+class Interrupter(Callback):
+    """Presses Ctrl-C in the training of a model with two heads."""
+
+    def on_epoch_end(self, net, **kwargs):
+        if net.module__heads == 2:
+            raise KeyboardInterrupt
+
+
+def test_the_run_of_a_fit_that_is_interrupted_is_killed(at, tmp_path):
+    client = at("file")
+    before = time.time()
+    with pytest.raises(SweepInterrupted):
+        run(tmp_path, Interrupter(), track="mlflow")
+    runs = runs_of(client)
+    assert sorted(runs) == NAMES[:3]
+    assert [runs[name].info.status for name in NAMES[:3]] == ["FINISHED", "FINISHED", "KILLED"]
+    killed = runs[NAMES[2]]
+    assert killed.data.tags["failure"] == "interrupted"
+    assert before <= killed.info.start_time / 1000 + 0.001 <= killed.info.end_time / 1000 + 0.001
 
 
 @pytest.mark.parametrize("kind", ["nobody", "mute", "unknown", "closed"])
-def test_an_mlflow_that_does_not_answer_is_told_before_the_first_fit(
+def test_an_mlflow_that_does_not_answer_is_reported_before_the_first_fit(
     at, mlflow, kind, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(tracking, "ANSWER_WITHIN", 1)
@@ -171,12 +220,12 @@ def test_an_mlflow_that_does_not_answer_is_told_before_the_first_fit(
         monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         started = time.monotonic()
-        with pytest.raises(ConnectionError, match="MLflow does not answer at") as told:
+        with pytest.raises(ConnectionError, match="MLflow does not answer at") as error:
             run(tmp_path / "out", track="mlflow")
     assert time.monotonic() - started < 10
-    assert "MLFLOW_TRACKING_URI" in str(told.value)
-    assert "secret" not in str(told.value)
-    assert len(str(told.value)) < 400
+    assert "MLFLOW_TRACKING_URI" in str(error.value)
+    assert "secret" not in str(error.value)
+    assert len(str(error.value)) < 400
     assert not (tmp_path / "out").exists()
 
 

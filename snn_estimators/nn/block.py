@@ -1,0 +1,58 @@
+"""A block of a decoder: attention and feed-forward, with residuals around them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from snn_estimators.nn.attention import AttentionState, SelfAttention
+from snn_estimators.nn.neurons import NeuronFactory
+
+
+class BlockState(NamedTuple):
+    """What a block remembers of the tokens so far."""
+
+    attention: AttentionState
+    past: Tensor | None
+    """Inputs of the feed-forward at the last tokens, for its token shift."""
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each with a residual around it.
+
+    The three neurons are ``nn.Identity`` unless residuals are to carry spikes alone.
+
+    Parameters
+    ----------
+    attention : SelfAttention
+    feed_forward : SpikingFeedForward or FeedForward
+    input_neuron, attended_neuron, middle_neuron : callable
+        In front of the block, behind attention before it is added, and between the two halves.
+    """
+
+    def __init__(
+        self,
+        attention: SelfAttention,
+        feed_forward: nn.Module,
+        input_neuron: NeuronFactory = nn.Identity,
+        attended_neuron: NeuronFactory = nn.Identity,
+        middle_neuron: NeuronFactory = nn.Identity,
+    ) -> None:
+        super().__init__()
+        self.input_neuron = input_neuron()
+        self.attention = attention
+        self.attended_neuron = attended_neuron()
+        self.middle_neuron = middle_neuron()
+        self.feed_forward = feed_forward
+
+    def forward(
+        self, x: Tensor, state: BlockState | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, BlockState]:
+        """Map x, shape [time, batch, sequence, width], and the state of the tokens before it."""
+        before, past = (None, None) if state is None else state
+        x = self.input_neuron(x)
+        attended, after = self.attention(x, before, valid)
+        x = self.middle_neuron(x + self.attended_neuron(attended))
+        fed_forward, past = self.feed_forward(x, past, valid)
+        return x + fed_forward, BlockState(after, past)

@@ -1,0 +1,287 @@
+"""The command ``sweep``."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+TINY_SWEEP = [
+    "--timesteps=1,2", "--heads=1", "--encoding=learned", "--set=blocks=1", "--steps=2",
+    "--length=16", "--jobs=1",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_sweep_from_another_process(tale, tmp_path):
+    """The real thing: entry point, progress bar, two processes, files."""
+    command = [sys.executable, "-m", "snn_estimators.cli", "sweep", tale, "--output"]
+    options = [option for option in TINY_SWEEP if option != "--jobs=1"]
+    done = subprocess.run(
+        [*command, tmp_path / "out", *options, "--jobs=2", "--grid", "lr=0.01,0.001"],
+        capture_output=True, text=True, encoding="utf-8", timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "8/8" in done.stderr
+    assert "perplexity" in done.stdout
+    table = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert len(table) == 4
+    assert table["perplexity"].notna().all()
+    assert {"timesteps", "heads", "encoding", "lr", "pareto"} <= set(table.columns)
+    written = (tmp_path / "out" / "run.json").read_text()
+    assert json.loads(written)["corpus"]["name"] == "tale.txt"
+    assert str(tmp_path) not in written
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("results.csv", "results.md", "results.tex", "pareto.png", "effects.png", "run.json"),
+        *("fits.csv", ".memory"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--grid", "lrr=1"], "unknown parameter 'lrr' of SpikeDecoderLM: did you mean 'lr'"),
+        (["--grid", "lr"], "write NAME=V1,V2"),
+        (["--grid", "lr="], "empty value"),
+        (["--heads", "3"], "heads=3"),
+        (["--set", "block=1"], "did you mean 'module__blocks'"),
+        (["--set", "lr=1,2"], "takes one value"),
+        (["--preset", "nonsense"], "nonsense"),
+        (["--length", "4000"], "long enough"),
+        (["--jobs", "0"], "n_jobs must be a whole number but 0"),
+        (["--grid", "heads=5"], "'heads' is given twice"),
+        (["--grid", "module__heads=5"], "'module__heads' twice"),
+        (["--set", "heads=5"], "'module__heads' is fixed and has values to try"),
+        (["--set", "module__heads=5"], "'module__heads' is fixed and has values to try"),
+        (["--grid", "max_steps=5,6"], "'max_steps' is fixed and has values to try"),
+        (["--model", "spikegpt"], "--timesteps, --heads and --encoding are SpikeDecoder's"),
+        (["--engine", "spark"], "no engine 'spark'"),
+        (["--engine", "dask://127.0.0.1:9"], "does not answer"),
+        (["--budget", "much"], "budget must be a number of fits"),
+        (
+            ["--fresh", "--resume"],
+            "--fresh starts from scratch, --resume does not: give one of the two",
+        ),
+        (["--set", "name=mine"], "leave name=None"),
+        (["--track", "paper"], "choose tensorboard or mlflow"),
+    ],
+)
+def test_mistakes_in_a_sweep_are_one_sentence(no_fit, run, tale, tmp_path, arguments, message):
+    code, _, errors = run("sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP, *arguments)
+    assert code == 2
+    assert message in errors
+    seen = errors.rpartition("\r")[2]  # of a bar that was taken away
+    assert seen.startswith("error: ")
+    assert len(seen.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Keep what a sweep is asked to do, and stop there."""
+    from snn_estimators import sweep as sweep_room
+
+    calls = []
+
+    class Asked(sweep_room.Sweep):
+        def run(self):
+            calls.append((self.grid, self.estimator.get_params()))
+            raise ValueError("enough")
+
+    monkeypatch.setattr(sweep_room, "Sweep", Asked)
+    return calls
+
+
+def test_what_is_set_is_no_longer_compared(run, tale, asked):
+    run(
+        "sweep", tale, "--set=timesteps=8", "--set=module__encoding=two-hot", "--set=random_state=7"
+    )
+    run("sweep", tale, "--heads=1,2", "--grid=module__timesteps=3", "--grid=random_state=1,2")
+    (fixed, parameters), (listed, _) = asked
+    assert fixed == {"module__heads": [1, 5]}
+    assert parameters["module__timesteps"] == 8
+    assert parameters["module__encoding"] == "two-hot"
+    assert parameters["random_state"] == 7
+    assert listed == {
+        "module__timesteps": [3],
+        "module__heads": [1, 2],
+        "module__encoding": ["learned", "two-hot"],
+        "random_state": [1, 2],
+    }
+
+
+def test_the_default_axes_are_those_that_help_shows(run, tale, asked):
+    from snn_estimators.sweep.defaults import DEFAULT_GRIDS
+
+    grid = DEFAULT_GRIDS["spikedecoder"]
+
+    run("sweep", tale)
+    assert asked[0][0] == {f"module__{name}": values for name, values in grid.items()}
+    _, text, _ = run("sweep", "--help")
+    for values in grid.values():
+        assert f"({','.join(map(str, values))})" in text
+
+
+def test_a_sweep_stops_at_its_budget_and_is_resumed(run, tale, tmp_path):
+    command = ["sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP]
+    code, output, errors = run(*command, "--budget=3")
+    assert code == 0, errors
+    assert "1 of 2 candidates are done: run the same command again" in output
+    assert "MB" not in output
+    code, output, errors = run(*command)
+    assert code == 0, errors
+    assert "3 of 4 fits are those of earlier runs" in output
+    last = output.splitlines()[-1]
+    assert re.fullmatch(
+        r"The fits take \d+\.\d MB in .*\.memory, which may be deleted when .*", last
+    )
+    assert len(pd.read_csv(tmp_path / "out" / "results.csv")) == 2
+    code, output, errors = run(*command, "--fresh")
+    assert "earlier runs" not in output
+
+
+def test_a_budget_for_no_candidate_says_so(run, tale, tmp_path):
+    code, output, errors = run(
+        "sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP, "--budget=1"
+    )
+    assert code == 0, errors
+    assert output.splitlines() == [
+        f"Tables, plots and run.json are in {tmp_path / 'out'}",
+        "The budget is spent, and 0 of 2 candidates are done: run the same command again to resume",
+    ]
+
+
+def test_a_fresh_sweep_is_resumed_without_fresh(run, tale, tmp_path):
+    command = ["sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP, "--budget=2"]
+    _, output, _ = run(*command, "--fresh")
+    way = "run the same command again without --fresh to resume"
+    assert output.splitlines()[-1].endswith(f"1 of 2 candidates are done: {way}")
+    _, output, _ = run(*command)
+    assert "2 of 4 fits are those of earlier runs" in output
+
+
+def test_ctrl_c_among_the_last_files_counts_the_fits(run, tale, tmp_path, monkeypatch):
+    from snn_estimators.sweep import outputs
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(outputs, "write_tables", interrupted)
+    code, _, errors = run("sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP, "--fresh")
+    assert code == 130
+    assert errors.splitlines()[-1].startswith("interrupted with 4 of 4 fits done")
+    assert errors.splitlines()[-1].endswith("run the same again without fresh to resume from there")
+
+
+def test_ctrl_c_says_how_to_resume(run, tale, tmp_path, monkeypatch):
+    from snn_estimators import SpikeDecoderLM
+
+    def train_step(self, *args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SpikeDecoderLM, "train_step", train_step)
+    code, _, errors = run("sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP)
+    assert code == 130
+    assert errors.splitlines()[-1].startswith("interrupted with 0 of 4 fits done")
+    assert errors.splitlines()[-1].endswith("run the same again to resume from there")
+
+
+def test_ctrl_c_while_planning_says_that_nothing_was_started(
+    no_fit, run, tale, tmp_path, monkeypatch
+):
+    from snn_estimators.sweep import sweep
+
+    def load_texts(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "load_texts", load_texts)
+    code, _, errors = run("sweep", tale, "--output", tmp_path / "out")
+    assert code == 130
+    assert errors == "interrupted before the first fit: nothing was started\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_spikegpt_is_swept_with_seeds_and_halving(run, tale, tmp_path):
+    code, _, errors = run(
+        "sweep", tale, tale.parent / "song.txt", "--model=spikegpt", "--set=n_layer=1",
+        "--set=n_embd=8", "--steps=2", "--length=16", "--jobs=1", "--seeds=2", "--halving=2",
+        "--output", tmp_path / "out",
+    )  # fmt: skip
+    assert code == 0, errors
+    table = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert set(table["spikes"]) == {"residual", "everywhere", "none"}
+    assert set(table["corpus"]) == {"tale.txt", "song.txt"}
+    assert table["n_resources"].value_counts().to_dict() == {1: 6, 2: 4}
+    assert "Δ perplexity" in (tmp_path / "out" / "results.md").read_text()
+
+
+def test_a_table_that_cannot_be_written_is_printed_all_the_same(run, tale, tmp_path, monkeypatch):
+    from snn_estimators.sweep import outputs
+
+    def full(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(outputs, "write_tables", full)
+    code, output, errors = run("sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP)
+    assert code == 2
+    assert "perplexity" in output
+    assert "the sweep is done" in errors
+    assert "no space left" in errors
+
+
+def test_bad_corpora_are_errors(no_fit, run, tmp_path):
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "digits.txt").write_text("123 456")
+    for corpus in ("empty.txt", "digits.txt", "missing.txt"):
+        code, _, errors = run("sweep", tmp_path / corpus, "--output", tmp_path / "out")
+        assert code == 2
+        assert errors.startswith("error: ")
+        assert corpus in errors
+    code, _, errors = run("sweep", "alphabet", "alphabet", "--output", tmp_path / "out")
+    assert code == 2
+    assert errors == "error: the corpus 'alphabet' is listed twice: name it once\n"
+    code, _, errors = run("sweep", "pyhton-docs", "--output", tmp_path / "out")
+    assert code == 2
+    assert "pyhton-docs" in errors
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(no_fit, run, tale):
+    code, _, errors = run("sweep", tale, "--output", tale)
+    assert code == 2
+    assert "cannot write into the output folder" in errors
+
+
+def test_debug_shows_the_traceback(run, tale):
+    for arguments in (["--debug", "sweep"], ["sweep", "--debug"]):
+        code, _, errors = run(*arguments, "no-such-corpus", "--output", tale.parent / "out")
+        assert code == 2
+        assert "Traceback" in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_terminated_sweep_says_how_to_resume_and_leaves_no_worker(tale, tmp_path, jobs):
+    """As schedulers and containers do: SIGTERM to the command alone, with its output in a pipe."""
+    command = [
+        sys.executable, "-m", "snn_estimators.cli", "sweep", tale, *TINY_SWEEP,
+        "--output", tmp_path / "out", f"--jobs={jobs}", "--steps=100", "--seeds=3",
+    ]  # fmt: skip
+    scores = tmp_path / "out" / ".memory" / "scores"
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        deadline = time.monotonic() + 200
+        while not list(scores.glob("*.json")) and time.monotonic() < deadline:
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.02)
+        process.terminate()
+        output = process.communicate(timeout=30)[0]  # until no worker holds the pipe any more
+    assert process.returncode == 143
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("interrupted with ")
+    assert last.endswith("run the same again to resume from there")

@@ -1,0 +1,57 @@
+"""Fixtures of tiny sweeps."""
+
+from __future__ import annotations
+
+import pytest
+from no_plots import skip_plots
+from tiny_sweep import TALE, TINY
+
+from snn_estimators.sweep import Sweep, sweep, sweep_model
+
+
+@pytest.fixture(autouse=True)
+def _no_plots(request, monkeypatch):
+    """Draw nothing, but in tests that ask for `real_plots`."""
+    if "real_plots" not in request.fixturenames:
+        skip_plots(monkeypatch)
+
+
+@pytest.fixture
+def real_plots():
+    """Draw the plots in this test."""
+
+
+@pytest.fixture
+def tiny():
+    return sweep_model(**TINY)
+
+
+@pytest.fixture
+def make(tiny):
+    """Make a sweep of tiny models over a tale, in this process."""
+
+    def make(grid, corpora=TALE, **options):
+        options = {"estimator": tiny, "length": 16, "n_jobs": 1} | options
+        return Sweep(grid, corpora, **options)
+
+    return make
+
+
+@pytest.fixture
+def no_fit(monkeypatch):
+    """Fail the test if a fit is started: errors have to come first."""
+    monkeypatch.setattr(sweep.Runner, "run", lambda *_: pytest.fail("a fit was started"))
+
+
+@pytest.fixture
+def steps(monkeypatch, tiny):
+    """Count the training steps of this process."""
+    taken = []
+    real = type(tiny).train_step
+
+    def train_step(self, *args, **kwargs):
+        taken.append(self.random_state)
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(tiny), "train_step", train_step)
+    return taken
