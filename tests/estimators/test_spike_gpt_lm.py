@@ -159,7 +159,7 @@ def test_clone_pickle_and_files(fitted, tmp_path):
         ({"logit_penalty": "1"}, "logit_penalty must be a finite number"),
         ({"lr_final": 1.0}, "lr_final=1.0 is above lr=0.01"),
         ({"lr_final": 0}, "lr_final must be a positive number"),
-        ({"warmup_tokens": -1}, "warmup_tokens must be a whole number from 0 on"),
+        ({"warmup_tokens": -1}, "warmup_tokens must be None or a whole number from 0 on"),
         ({"warmup_tokens": 8, "warmup_steps": 1}, "give one of them"),
         ({"module__spikes": "some"}, "spikes='some' is unknown"),
     ],
