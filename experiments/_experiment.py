@@ -44,8 +44,9 @@ def sweep(
     """Cross-validate a grid as the command line asks, print the table and write it."""
     options = parse_arguments(file, description)
     if options.quick:
-        characters = min(characters, 1000)
-        parameters |= {"max_steps": 2, "steps_per_epoch": 2, "batch_size": 2, "blocks": 1}
+        characters = 10 * (length + 1)
+        parameters |= {"max_steps": 2, "steps_per_epoch": 2, "batch_size": 2}
+        parameters |= {"blocks": 1, "timesteps": 1}
     result = Sweep(
         grid,
         options.corpus,

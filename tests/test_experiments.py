@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 RESULTS = EXPERIMENTS.with_name("results")
@@ -80,7 +81,15 @@ def gpu_check(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_gpu_check_compares_the_cpu_with_itself(gpu_check, tmp_path):
+def test_gpu_check_compares_the_cpu_with_itself(gpu_check, tmp_path, monkeypatch):
+    for name, value in {"LENGTH": 16, "TRAINING": 40, "HELD_OUT": 6}.items():
+        monkeypatch.setattr(gpu_check.module, name, value)
+    sizes = ("module__max_len", "module__ctx_len")
+    small = [
+        clone(model).set_params(**{size: 16 for size in sizes if size in model.get_params()})
+        for model in gpu_check.module.MODELS
+    ]
+    monkeypatch.setattr(gpu_check.module, "MODELS", small)
     assert gpu_check("--device", "cpu", "--steps", "2") == 0
     table = pd.read_csv(tmp_path / "results.csv")
     assert table["outcome"].eq("ok").all()
