@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and JSON that names its file when it is damaged."""
+"""Files that are written whole or not at all, and JSON errors that name the damaged file."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ __all__ = [
 
 
 class OtherKindError(ValueError):
-    """What is in a file is whole, but of another class, format or size than is asked for."""
+    """A file is whole, but of another class, format or size than is asked for."""
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put a whole file in place of the old one, or leave the old one.
+    """Replace a file as a whole, or leave the old one.
 
     Examples
     --------
@@ -39,17 +39,17 @@ def replace_file(path: Path, content: bytes) -> None:
     ...     [(file.name, file.read_text()) for file in Path(folder).iterdir()]
     [('a.txt', 'whole')]
     """
-    # Nobody else's name: processes of two containers may have one number.
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    # A unique name: processes of two containers may have the same id.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        draft.write_bytes(content)
-        draft.replace(path)
+        temporary.write_bytes(content)
+        temporary.replace(path)
     finally:
-        draft.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def check_writable(folder: str | os.PathLike[str], what: str = "output folder") -> Path:
-    """Make a folder and try it, so that a refusal comes before the work, not after.
+    """Make a folder and try to write there, so that an error comes before the work, not after.
 
     Parameters
     ----------
@@ -87,14 +87,14 @@ def check_writable(folder: str | os.PathLike[str], what: str = "output folder") 
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Put a whole file in place of the old one, and have it on the disk."""
+    """Replace a file as a whole, and flush it to the disk."""
     replace_file(path, content)
     for changed in (path, path.parent):
         sync(changed)
 
 
 def sync(path: Path) -> None:
-    """Have a file or a folder on the disk, so that not even a power cut leaves half of it."""
+    """Flush a file or a folder to the disk, so that not even a power cut leaves half of it."""
     if os.name != "posix":
         return
     handle = os.open(path, os.O_RDONLY)
@@ -105,18 +105,16 @@ def sync(path: Path) -> None:
 
 
 def write_json(path: Path, content: Any, *, indent: int | None = 1) -> None:
-    """Write what JSON knows, and numpy's and PyTorch's counterparts of it."""
+    """Write a value as JSON, with the scalars and arrays of numpy and PyTorch."""
     path.write_text(json.dumps(content, indent=indent, default=to_plain) + "\n", encoding="utf-8")
 
 
 def to_plain(value: Any) -> Any:
-    """Turn numpy's and PyTorch's scalars and arrays into what JSON knows."""
-    is_tensor = hasattr(
-        value, "detach"
-    )  # text has no business with PyTorch, which is slow to import
+    """Convert the scalars and arrays of numpy and PyTorch for JSON."""
+    is_tensor = hasattr(value, "detach")  # without PyTorch, which is slow to import
     if isinstance(value, np.generic | np.ndarray) or is_tensor:
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} is nothing that JSON can hold")
+    raise TypeError(f"JSON cannot hold a {type(value).__name__}")
 
 
 def read_json(path: Path) -> Any:

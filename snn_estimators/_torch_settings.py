@@ -48,19 +48,13 @@ def torch_settings(device: str) -> dict[str, str | None]:
         _DTYPE: torch.get_default_dtype,
         _DEVICE: torch.get_default_device,
         _PRECISION: torch.get_float32_matmul_precision,
-        _DETERMINISTIC: _deterministic,
+        _DETERMINISTIC: torch.get_deterministic_debug_mode,
     }
     for place in sorted({"cpu", device}):
         queries[_AUTOCAST + place] = lambda place=place: (  # type: ignore[misc]
             torch.is_autocast_enabled(place) and torch.get_autocast_dtype(place)
         )
     return {name: _answer(query) for name, query in queries.items()}
-
-
-def _deterministic() -> str:
-    enabled = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    return "warn only" if enabled and warn_only else str(enabled)
 
 
 def _answer(query: Callable[[], Any]) -> str | None:
@@ -100,7 +94,8 @@ def use_torch_settings(wanted: Settings, device: str) -> Iterator[None]:
         stack.callback(_set, before, device)
         _set(wanted, device)
         for name, value in wanted.items():
-            if value is not None and torch_settings(device).get(name) != value:
+            is_block = name == _DEVICE or name.startswith(_AUTOCAST)
+            if is_block and value is not None and torch_settings(device).get(name) != value:
                 with suppress(AttributeError, RuntimeError):
                     stack.enter_context(_block(name, value))
         now = torch_settings(device)
@@ -120,7 +115,7 @@ def _set(wanted: Settings, device: str) -> None:
         _DTYPE: lambda value: torch.set_default_dtype(_dtype(value)),
         _PRECISION: torch.set_float32_matmul_precision,
         _DETERMINISTIC: lambda value: torch.use_deterministic_algorithms(
-            value != "False", warn_only=value == "warn only"
+            value != "0", warn_only=value == "1"
         ),
     }
     now = torch_settings(device)
@@ -170,6 +165,7 @@ _BY_PRECISION: dict[str | None, tuple[tuple[object, ...], ...]] = {
     "medium": (("bf16",), ("tf32",), (True,)),
 }
 """What `torch.set_float32_matmul_precision` sets these three to."""
+_OTHERWISE = "not as torch.set_float32_matmul_precision sets it"
 _MATMUL = ("mkldnn.matmul.fp32_precision", "cuda.matmul.fp32_precision", "cuda.matmul.allow_tf32")
 
 
@@ -199,12 +195,8 @@ def changed_switch(device: str) -> str | None:
         value = _answer(lambda name=name: _switch(name))  # type: ignore[misc]
         if value is not None and value not in map(str, defaults):
             call = "()" if name.endswith(("_enabled", "_library")) else ""
-            default = (
-                "not as torch.set_float32_matmul_precision sets it"
-                if name in _MATMUL
-                else f"PyTorch's default is {defaults[0]}"
-            )
-            return f"torch.backends.{name}{call}={value} ({default})"
+            reason = f"PyTorch's default is {defaults[0]}" if name not in _MATMUL else _OTHERWISE
+            return f"torch.backends.{name}{call}={value} ({reason})"
     return None
 
 

@@ -65,8 +65,7 @@ def check_choices(allowed: Mapping[str, Collection[Any]], **options: Any) -> Non
 def check_sizes(**options: Any) -> None:
     """Raise ValueError for a value that is no whole number from 1 on."""
     for name, value in options.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}={value!r} must be a whole number of at least 1.")
+        check_whole(name, value, 1)
 
 
 def check_shares(**options: Any) -> None:
@@ -106,12 +105,12 @@ def check_whole(
     >>> check_whole("folds", True, 2, hint="give 2 or more")
     Traceback (most recent call last):
     ...
-    ValueError: folds must be a whole number from 2 on, got True: give 2 or more
+    ValueError: folds must be a whole number from 2 on, got True: give 2 or more.
     """
     if not (value is None and optional) and not is_whole(value, least):
         what = "None or a whole number" if optional and not hint else "a whole number"
         hint = hint and f": {hint}"
-        raise ValueError(f"{name} must be {what} from {least} on, got {value!r}{hint}")
+        raise ValueError(f"{name} must be {what} from {least} on, got {value!r}{hint}.")
 
 
 def is_whole(value: Any, least: int | None = None) -> TypeGuard[int]:

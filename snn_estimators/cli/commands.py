@@ -225,11 +225,11 @@ def corpora() -> None:
 def _check_output(output: str) -> None:
     """Raise an error if no model can be saved there."""
     from snn_estimators.model_selection import check_writable
-    from snn_estimators.persistence.model_files import refuse_other_content
+    from snn_estimators.persistence.model_files import check_replaceable
     from snn_estimators.persistence.names import resolve_name
 
     folder = resolve_name(output)
-    refuse_other_content(folder)
+    check_replaceable(folder)
     check_writable(folder.parent)
 
 

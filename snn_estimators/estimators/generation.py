@@ -13,7 +13,7 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor
 
-from snn_estimators._validation import is_number, is_whole
+from snn_estimators._validation import check_whole, is_number
 from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.text import Ids, check_documents
 
@@ -55,8 +55,7 @@ class Sampler:
     ) -> None:
         if not is_number(temperature) or not 0 <= temperature < np.inf:
             raise ValueError(f"temperature must be a finite number from 0 on, got {temperature!r}.")
-        if top_k is not None and not is_whole(top_k, 1):
-            raise ValueError(f"top_k must be None or a whole number from 1 on, got {top_k!r}.")
+        check_whole("top_k", top_k, 1, optional=True)
         if top_p is not None and not (is_number(top_p) and 0 < top_p <= 1):
             raise ValueError(f"top_p must be None or in (0, 1], got {top_p!r}.")
         self.temperature = temperature
@@ -222,10 +221,7 @@ class Generation(TrainedNet):
         never drawn.
         """
         self.check_is_fitted()
-        if not is_whole(max_new_tokens, 0):
-            raise ValueError(
-                f"max_new_tokens must be a whole number from 0 on, got {max_new_tokens!r}."
-            )
+        check_whole("max_new_tokens", max_new_tokens, 0)
         tokens, is_single = self._prompt_ids(prompts)
         if stream and not is_single:
             raise ValueError("stream=True takes a single prompt: call generate once for each.")

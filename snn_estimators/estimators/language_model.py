@@ -12,7 +12,7 @@ from sklearn.base import clone
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from snn_estimators._validation import is_whole
+from snn_estimators._validation import check_whole
 from snn_estimators.estimators.generation import Generation
 from snn_estimators.estimators.lm_scoring import LanguageModelScoring
 from snn_estimators.estimators.pretrained_io import PretrainedIO
@@ -23,9 +23,8 @@ from snn_estimators.estimators.token_windows import (
     equal_length_batches,
     window_lengths,
 )
-from snn_estimators.persistence.cache_key import why_not_cacheable
+from snn_estimators.persistence.cache_key import fit_key, why_not_cacheable
 from snn_estimators.persistence.checkpointing import Checkpointer
-from snn_estimators.persistence.fit_cache import fit_key
 from snn_estimators.persistence.hashing import hash_documents
 from snn_estimators.persistence.named_run import NamedRun, check_name_is_free
 from snn_estimators.persistence.names import models_home
@@ -254,17 +253,12 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
     def _check_parameters(self, fit_params: Mapping[str, Any]) -> None:
         super()._check_parameters(fit_params)
         for name in ("steps_per_epoch", "stride"):
-            value = getattr(self, name)
-            if value is not None and not is_whole(value, 1):
-                raise ValueError(f"{name} must be None or a whole number from 1 on, got {value!r}.")
+            check_whole(name, getattr(self, name), 1, optional=True)
 
     def _check_saving(self) -> None:
         """Refuse names that are none, and parameters that mean nothing without a name."""
         super()._check_saving()
-        if not is_whole(self.keep_checkpoints, 1):
-            raise ValueError(
-                f"keep_checkpoints must be a whole number from 1 on, got {self.keep_checkpoints!r}."
-            )
+        check_whole("keep_checkpoints", self.keep_checkpoints, 1)
         if self.name is None and self.resume:
             raise ValueError("resume=True needs a name to save under: set name.")
         if self.name is not None:

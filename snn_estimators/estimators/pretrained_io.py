@@ -23,13 +23,13 @@ from snn_estimators.persistence.model_files import (
     CONFIG,
     HISTORY,
     check_keys,
+    check_replaceable,
     load_weights,
     plain,
     read_classes,
     read_config,
     read_history,
     read_tokenizer,
-    refuse_other_content,
     untuple,
     write_model,
 )
@@ -83,7 +83,7 @@ class PretrainedIO(TrainedNet):
             )
         title, argument = folder.resolve().name, load_argument(name_or_path)
         with locked_folder(folder):
-            refuse_other_content(folder)
+            check_replaceable(folder)
             write_folder(folder, lambda draft: write_model(self, draft, title, argument))
         return folder
 

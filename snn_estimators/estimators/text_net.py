@@ -10,12 +10,12 @@ from typing import Any, Self
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from snn_estimators._validation import is_whole
+from snn_estimators._validation import check_whole
 from snn_estimators.estimators.token_windows import check_token_ids
 from snn_estimators.estimators.training import TrainedNet
-from snn_estimators.persistence.cache_key import why_not_cacheable
+from snn_estimators.persistence.cache_key import fit_key, why_not_cacheable
 from snn_estimators.persistence.checkpointing import Checkpointer, Role
-from snn_estimators.persistence.fit_cache import CachedFit, FitCache, MemoryLike, fit_key
+from snn_estimators.persistence.fit_cache import CachedFit, FitCache, MemoryLike
 from snn_estimators.persistence.hashing import hash_arrays
 from snn_estimators.text import BaseTokenizer, Ids, check_documents, make_tokenizer
 
@@ -56,11 +56,7 @@ class TextNet(TrainedNet):
     def _check_parameters(self, fit_params: Mapping[str, Any]) -> None:
         self._check_recipe()
         size = self.get_params_for("module").get("vocab_size", 1)
-        if not is_whole(size, 1):
-            raise ValueError(
-                f"module__vocab_size must be a whole number from 1 on, got {size!r}: leave it out "
-                "to have it found."
-            )
+        check_whole("module__vocab_size", size, 1, hint="leave it out to have it found")
         if not isinstance(self.tokenizer, str | BaseTokenizer | None):
             raise TypeError(
                 'tokenizer must be a name such as "char", a tokenizer, or None for token ids, '
@@ -76,10 +72,7 @@ class TextNet(TrainedNet):
     def _check_saving(self) -> None:
         """Refuse a memory that cannot be used, and parameters that mean nothing without one."""
         every = self.save_every_n_steps
-        if every is not None and not is_whole(every, 1):
-            raise ValueError(
-                f"save_every_n_steps must be None or a whole number from 1 on, got {every!r}."
-            )
+        check_whole("save_every_n_steps", every, 1, optional=True)
         memory = FitCache.of(self.memory)
         if every is not None and memory is None and getattr(self, "name", None) is None:
             places = "a name or a memory" if "name" in self._own_names() else "a memory"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from snn_estimators._torch import resolve_device
-from snn_estimators._validation import is_number, is_whole
+from snn_estimators._validation import check_whole, is_number
 from snn_estimators.estimators.base import SklearnNet
 from snn_estimators.estimators.callbacks import (
     SCHEDULES,
@@ -307,9 +307,7 @@ class TrainedNet(SklearnNet):
         for name in ("max_epochs", "batch_size", "max_steps", "warmup_steps", "warmup_tokens"):
             value = getattr(self, name)
             least = 0 if name.startswith("warmup") else 1
-            is_left_out = value is None and name in ("max_steps", "warmup_tokens")
-            if not is_left_out and not is_whole(value, least):
-                raise ValueError(f"{name} must be a whole number from {least} on, got {value!r}.")
+            check_whole(name, value, least, optional=name in ("max_steps", "warmup_tokens"))
         if self.warmup_steps and self.warmup_tokens:
             raise ValueError("warmup_steps and warmup_tokens say the same thing: give one of them.")
         for name in ("lr", "clip", "lr_final"):
@@ -346,10 +344,7 @@ class TrainedNet(SklearnNet):
 
     def _check_evaluation(self) -> None:
         every = self.evaluate_every_n_steps
-        if every is not None and not is_whole(every, 1):
-            raise ValueError(
-                f"evaluate_every_n_steps must be None or a whole number from 1 on, got {every!r}."
-            )
+        check_whole("evaluate_every_n_steps", every, 1, optional=True)
         if every is not None and not self.train_split:
             raise ValueError(
                 f"evaluate_every_n_steps={every} needs data to evaluate on: set train_split, "

@@ -1,6 +1,6 @@
 """The key of a fit in a cache: equal for fits of which one may stand for the other.
 
-`fit_cache.fit_key` is the SHA-256 of these ingredients, each in its canonical form:
+`fit_key` is the SHA-256 of these ingredients, each in its canonical form:
 
 * the class of the estimator, and its parameters (`parameter_keys`), except `WITHOUT_EFFECT` and
   those that are written out but equal the module's defaults;
@@ -19,20 +19,25 @@ from __future__ import annotations
 import inspect
 import random
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from snn_estimators._torch import resolve_device
-from snn_estimators._torch_settings import changed_switch
+from snn_estimators._torch_settings import changed_switch, torch_settings
 from snn_estimators.nn.builders import REGISTRIES
+from snn_estimators.persistence import training_state
+from snn_estimators.persistence.checkpointing import versions
 from snn_estimators.persistence.code_hash import library_name
+from snn_estimators.persistence.hashing import hash_json
 from snn_estimators.persistence.stable_hash import canonical, file_hashes
 
 __all__ = [
     "WITHOUT_EFFECT",
+    "fit_key",
     "key_part",
     "parameter_keys",
     "signature_defaults",
@@ -40,6 +45,7 @@ __all__ = [
     "why_not_cacheable",
 ]
 
+FORMAT = 2
 WITHOUT_EFFECT = frozenset(
     {"device", "keep_checkpoints", "memory", "name", "resume", "save_every_n_steps", "verbose"}
     | {"iterator_train__num_workers", "iterator_valid__num_workers"}
@@ -47,6 +53,38 @@ WITHOUT_EFFECT = frozenset(
 """Parameters that change no number; a device changes their last bits at most."""
 
 _NOT_IN_KEY = WITHOUT_EFFECT | {"pretrained", "warm_start"}
+
+
+def fit_key(estimator: Any, data: Mapping[str, Any], fit_params: Mapping[str, Any]) -> str:
+    """Return the key of a fit; one that is not cacheable has a key of its own.
+
+    Parameters
+    ----------
+    estimator : TextNet
+    data : mapping
+        What else the fit depends on, as JSON has it.
+    fit_params : mapping
+        Of the call of fit.
+
+    Raises
+    ------
+    TypeError
+        If something cannot be hashed by its content.
+    """
+    device = resolve_device(estimator.device)
+    parts = {
+        "formats": [FORMAT, training_state.FORMAT],
+        "versions": versions(),
+        "class": key_part("the estimator's class", type(estimator)),
+        "device": device.type,
+        "settings": torch_settings(device.type),
+        "parameters": parameter_keys(estimator),
+        "fit_params": {name: key_part(name, value) for name, value in fit_params.items()},
+        "data": dict(data),
+    }
+    if why_not_cacheable(estimator):
+        parts["once"] = uuid.uuid4().hex
+    return hash_json(parts)
 
 
 def parameter_keys(estimator: Any) -> dict[str, Any]:

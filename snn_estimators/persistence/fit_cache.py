@@ -15,7 +15,8 @@ user-defined functions, classes and modules the code counts, and the globals tha
 they fetch in other ways (files, ``globals()``, a changed library) does not. A loaded fit equals a
 trained one to the bit on the machine and with the number of threads that the saved one had.
 
-Nothing is kept without an integer seed, of a fit that draws from numpy's or Python's global
+Nothing is kept without an integer seed, under a switch of PyTorch that is not at its default (such
+as ``torch.backends.cudnn.benchmark``), of a fit that draws from numpy's or Python's global
 generators (of which Python's goes unnoticed on Dask, as Dask draws from it), and of `partial_fit`
 on a fitted estimator. A loaded fit runs no callbacks.
 
@@ -38,7 +39,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -48,23 +48,14 @@ from typing import Any, Self, TypeAlias
 import joblib
 
 from snn_estimators._files import read_json, replace_file, write_file
-from snn_estimators._torch import resolve_device
-from snn_estimators._torch_settings import torch_settings
-from snn_estimators.persistence import training_state
-from snn_estimators.persistence.cache_key import (
-    key_part,
-    parameter_keys,
-    watch_global_generators,
-    why_not_cacheable,
-)
+from snn_estimators.persistence.cache_key import watch_global_generators
 from snn_estimators.persistence.checkpointing import Position, Role, Saved, Store, versions
 from snn_estimators.persistence.file_lock import hold_lock
-from snn_estimators.persistence.hashing import hash_json
 from snn_estimators.persistence.model_files import check_keys
 from snn_estimators.persistence.training_state import ResumeError, TrainingState
 from snn_estimators.text import BaseTokenizer
 
-__all__ = ["CachedFit", "FitCache", "MemoryLike", "fit_key"]
+__all__ = ["CachedFit", "FitCache", "MemoryLike"]
 
 MemoryLike: TypeAlias = str | os.PathLike[str] | joblib.Memory | None
 
@@ -198,8 +189,8 @@ class FitCache:
     def held(self, key: str) -> Iterator[None]:
         """Wait until nobody else is at a fit, keep others away, and sweep up what a kill left."""
         with hold_lock(self._fits / f".{key}.lock"):
-            for draft in self._fits.glob(f".{key}*.tmp"):
-                draft.unlink(missing_ok=True)
+            for temporary in self._fits.glob(f".{key}*.tmp"):
+                temporary.unlink(missing_ok=True)
             yield
 
 
@@ -372,40 +363,3 @@ class CachedFit(Store):
             warnings.warn(
                 f"memory={str(self._cache.folder)!r}: {message}", UserWarning, stacklevel=3
             )
-
-
-# Which fits are the same
-
-
-def fit_key(estimator: Any, data: Mapping[str, Any], fit_params: Mapping[str, Any]) -> str:
-    """Return what two fits have in common if one may stand for the other, a SHA-256.
-
-    A fit that cannot be repeated has a key of its own.
-
-    Parameters
-    ----------
-    estimator : TextNet
-    data : mapping
-        What else the fit depends on, as JSON has it.
-    fit_params : mapping
-        Of the call of fit.
-
-    Raises
-    ------
-    TypeError
-        If something has no hash.
-    """
-    device = resolve_device(estimator.device)
-    parts = {
-        "formats": [FORMAT, training_state.FORMAT],
-        "versions": versions(),
-        "class": key_part("the estimator's class", type(estimator)),
-        "device": device.type,
-        "settings": torch_settings(device.type),
-        "parameters": parameter_keys(estimator),
-        "fit_params": {name: key_part(name, value) for name, value in fit_params.items()},
-        "data": dict(data),
-    }
-    if why_not_cacheable(estimator):
-        parts["once"] = uuid.uuid4().hex
-    return hash_json(parts)

@@ -1,4 +1,4 @@
-"""The files of a saved model, written and read: none of them is executed."""
+"""The files of a saved model: write, check and read them; none of them is executed."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = [
     "TOKENIZER",
     "WEIGHTS",
     "check_keys",
+    "check_replaceable",
     "load_weights",
     "plain",
     "read_classes",
     "read_config",
     "read_history",
     "read_tokenizer",
-    "refuse_other_content",
     "untuple",
     "write_model",
 ]
@@ -87,7 +87,7 @@ def _config_of(estimator: Any) -> dict[str, Any]:
     parameters, left_out = {}, []
     defaults = type(estimator)().get_params(deep=False)
     for name, value in estimator.get_params(deep=False).items():
-        if name == "memory":  # a folder of this machine's, no part of a model
+        if name == "memory":  # a folder of this machine, no part of a model
             continue
         try:
             parameters[name] = json.loads(json.dumps(value, default=to_plain, allow_nan=False))
@@ -97,7 +97,7 @@ def _config_of(estimator: Any) -> dict[str, Any]:
     for owner, prefix in (("callbacks", "callbacks__"), ("train_split", "evaluate_every_n_steps")):
         for name in [name for name in parameters if name.startswith(prefix)]:
             if owner in left_out and parameters.pop(name) is not None:
-                left_out.append(name)  # it means nothing without the other
+                left_out.append(name)  # without the other it has no meaning
     return {
         "format": FORMAT,
         "estimator": type(estimator).__name__,
@@ -113,7 +113,7 @@ def _config_of(estimator: Any) -> dict[str, Any]:
 
 
 def _classes_of(estimator: Any) -> dict[str, Any]:
-    """Describe the classes of a classifier, so that they come back as the same labels."""
+    """Describe the classes of a classifier, so that they are read as the same labels."""
     if not hasattr(estimator, "classes_"):
         return {}
     classes = estimator.classes_
@@ -147,11 +147,11 @@ def read_classes(config: Mapping[str, Any], path: Path) -> npt.NDArray[Any] | No
 def _model_card(estimator: Any, config: Mapping[str, Any], name: str, argument: str) -> str:
     n_parameters = sum(p.numel() for p in estimator.module_.parameters())
     losses = [row["train_loss"] for row in estimator.history if "train_loss" in row]
-    judges = "classes" in config
-    unit = "document" if judges else "token"
+    is_classifier = "classes" in config
+    unit = "document" if is_classifier else "token"
     loss = f"{losses[-1]:.4f} nats a {unit}" if losses else "not recorded"
-    task = "text-classification" if judges else "text-generation"
-    kind = "text-classifier" if judges else "language-model"
+    task = "text-classification" if is_classifier else "text-generation"
+    kind = "text-classifier" if is_classifier else "language-model"
     changed = {k: v for k, v in config["parameters"].items() if k.startswith("module__")}
     rows = "\n".join(f"| {k.removeprefix('module__')} | {v} |" for k, v in changed.items())
     fitted = config["fitted"]
@@ -190,7 +190,7 @@ Written by snn_estimators {config["versions"]["snn_estimators"]} with torch
 
 
 def read_config(folder: Path, estimator: str | None = None) -> dict[str, Any]:
-    """Read config.json, with a ValueError unless it holds all that loading relies on.
+    """Read config.json, with a ValueError unless it holds all that loading needs.
 
     With the name of an estimator, it must be of that class.
     """
@@ -267,12 +267,11 @@ def read_tokenizer(folder: Path, vocab_size: int) -> BaseTokenizer:
 def load_weights(module: nn.Module, folder: Path, sha256: str) -> None:
     """Read model.safetensors into a module, with a ValueError unless each tensor fits.
 
-    If the file is whole, it is an `OtherKindError`; if it is not what was saved, to the bit, no
-    number in it counts.
+    If the file is whole, it is an `OtherKindError`. The hash of the file must be the saved one.
     """
     path = folder / WEIGHTS
     require(path)
-    # The file's name is used once only: a second time, another writer's file may be there, or none.
+    # The file is opened once: the second time it may be another writer's, or missing.
     content = path.read_bytes()
     try:
         weights = safetensors.torch.load(content)
@@ -306,8 +305,8 @@ def plain(module: nn.Module) -> nn.Module:
     return getattr(module, "_orig_mod", module)
 
 
-def refuse_other_content(folder: Path) -> None:
-    """Never replace a folder that is not a model's, or that holds anything else beside a model.
+def check_replaceable(folder: Path) -> None:
+    """Check that a folder may be replaced: it holds a model and nothing else, or nothing.
 
     Raises
     ------

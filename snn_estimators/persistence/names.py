@@ -61,7 +61,7 @@ def resolve_name(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def is_name(text: str) -> bool:
-    """Tell a name: up to 100 letters, digits, '.', '_' and '-', the first of them no '.' or '-'.
+    """Return whether text is a name: up to 100 letters, digits, '.', '_', '-'; first no '.' or '-'.
 
     Examples
     --------

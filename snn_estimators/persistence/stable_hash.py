@@ -12,25 +12,13 @@ import copyreg
 import os
 import pickle
 import sys
+import types
 from collections import deque
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import cache, cached_property, partial
 from inspect import isclass
 from pathlib import Path, PurePath
-from types import (
-    BuiltinFunctionType,
-    ClassMethodDescriptorType,
-    CodeType,
-    FunctionType,
-    GetSetDescriptorType,
-    MemberDescriptorType,
-    MethodDescriptorType,
-    MethodType,
-    MethodWrapperType,
-    ModuleType,
-    WrapperDescriptorType,
-)
 from typing import Any
 
 import numpy as np
@@ -58,11 +46,8 @@ __all__ = ["canonical", "file_hashes"]
 _ENCODED_BY_REPR = (complex, range, slice, type(...), torch.device, torch.dtype)
 _Cached = type(cache(len))
 _DESCRIPTORS = (
-    ClassMethodDescriptorType,
-    GetSetDescriptorType,
-    MemberDescriptorType,
-    MethodDescriptorType,
-    WrapperDescriptorType,
+    *(types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType),
+    *(types.MethodDescriptorType, types.WrapperDescriptorType),
 )
 
 
@@ -242,12 +227,12 @@ class _Encoder:
         """Encode functions, classes, methods, descriptors and modules; None if it is data."""
         if isclass(value):
             return self._class(value)
-        if isinstance(value, FunctionType):
+        if isinstance(value, types.FunctionType):
             library = library_name(value)
             return {"library": library} if library else self._reference(_name(value), value)
-        if isinstance(value, MethodType):
+        if isinstance(value, types.MethodType):
             return {"method": [self.encode(value.__self__), self.encode(value.__func__)]}
-        if isinstance(value, BuiltinFunctionType | MethodWrapperType):
+        if isinstance(value, types.BuiltinFunctionType | types.MethodWrapperType):
             return {"routine": [value.__qualname__, self.encode(value.__self__)]}
         if isinstance(value, _DESCRIPTORS):
             return {"routine": [value.__name__, self._class(value.__objclass__)]}
@@ -257,9 +242,9 @@ class _Encoder:
             return {"property": [self.encode(f) for f in (value.fget, value.fset, value.fdel)]}
         if isinstance(value, cached_property):
             return {"property": self.encode(value.func)}
-        if isinstance(value, CodeType):
+        if isinstance(value, types.CodeType):
             return {"code": hash_code(value)}
-        if isinstance(value, ModuleType):
+        if isinstance(value, types.ModuleType):
             name, owner = value.__name__, library_of(value.__name__)
             return {"library": [name, owner]} if owner else self._reference(name, value)
         if isinstance(value, _Cached):
@@ -282,18 +267,18 @@ class _Encoder:
         return {"definition": self._names[known][0]}
 
     def _definition(self, value: Any) -> Any:
-        if isinstance(value, FunctionType):
+        if isinstance(value, types.FunctionType):
             return self._function(value)
         if isclass(value):
             bases = [type(value), *value.__bases__]
             members = self._pairs(class_members(value))
             return {"class": [[self._class(base) for base in bases], members]}
-        if isinstance(value, ModuleType):
+        if isinstance(value, types.ModuleType):
             content = module_members(value)
             return {"module": content if isinstance(content, str) else self._scope(value, content)}
         return self.encode(value)
 
-    def _function(self, value: FunctionType) -> Any:
+    def _function(self, value: types.FunctionType) -> Any:
         cells = [_cell(cell) for cell in value.__closure__ or ()]
         options = self._pairs(value.__kwdefaults__ or {}), self._pairs(vars(value))
         encoded = [hash_code(value.__code__), self.encode([cells, value.__defaults__]), *options]
@@ -304,7 +289,7 @@ class _Encoder:
             encoded.append([self._import(scope, one) for one in imports])
         return {"function": encoded}
 
-    def _scope(self, module: ModuleType, content: Mapping[str, Any]) -> Any:
+    def _scope(self, module: types.ModuleType, content: Mapping[str, Any]) -> Any:
         return {name: self._global(vars(module), (name,)) for name in sorted(content)}
 
     def _global(self, scope: Mapping[str, Any], path: tuple[str, ...]) -> Any:
@@ -313,12 +298,12 @@ class _Encoder:
         if first not in scope:
             return "builtin"
         value = scope[first]
-        if isinstance(value, ModuleType):
+        if isinstance(value, types.ModuleType):
             user_defined = library_of(value.__name__) is None
             if user_defined and attributes and attributes[0] in vars(value):
                 return self._global(vars(value), tuple(attributes))
             return self.encode(value)
-        if isclass(value) or isinstance(value, FunctionType | str | int | float | None):
+        if isclass(value) or isinstance(value, types.FunctionType | str | int | float | None):
             return self.encode(value)
         return self._reference(f"{scope.get('__name__')}:{first}", value)
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from snn_estimators._files import check_writable, replace_file
 from snn_estimators.model_selection.scoring import SCORES, final_estimator
-from snn_estimators.persistence.fit_cache import FitCache, MemoryLike, fit_key
+from snn_estimators.persistence.cache_key import fit_key
+from snn_estimators.persistence.fit_cache import FitCache, MemoryLike
 from snn_estimators.persistence.hashing import hash_json
 from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.sweep.worker import FitResult

@@ -101,8 +101,8 @@ class Sweep:
         Fits at a time, -1 for one a core; by default one a core, or one a GPU. The threads of
         all together are no more than the cores.
     track : {"tensorboard", "mlflow"}, optional
-        Log each fit's loss: to TensorBoard below `output`, or to MLflow at
-        ``MLFLOW_TRACKING_URI``.
+        Log each fit's loss: to TensorBoard below `output` while it trains, or to MLflow at
+        ``MLFLOW_TRACKING_URI`` when it has ended.
     memory : path or joblib.Memory, optional
         Cache of finished and unfinished fits; sweeps may share one. By default the estimator's
         `memory`, else ``.memory`` in `output`; without any of these nothing is kept.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import BaseCrossValidator
 
+from snn_estimators._validation import check_whole
 from snn_estimators.text._documents import check_container
 
 __all__ = ["IGNORED", "PADDING", "WindowKFold", "split_windows"]
@@ -161,8 +161,7 @@ class WindowKFold(BaseCrossValidator):
 
 
 def _positive(name: str, value: Any) -> int:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
+    check_whole(name, value, 1)
     return int(value)
 
 

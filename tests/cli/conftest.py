@@ -9,7 +9,7 @@ from no_plots import skip_plots
 
 from snn_estimators import cli
 
-TALE = "The cat sat on the mat. A dog ran to the tree! " * 20
+TALE = "The cat sat on the mat. A dog ran to the tree! " * 12
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def run(monkeypatch, capsys):
 def tale(tmp_path):
     path = tmp_path / "tale.txt"
     path.write_text(TALE, encoding="utf-8")
-    (tmp_path / "song.txt").write_text("Row, row, row your boat, gently down! " * 20)
+    (tmp_path / "song.txt").write_text("Row, row, row your boat, gently down! " * 12)
     return path
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from snn_estimators.cli.options import LanguageModelName
+from snn_estimators.estimators import LANGUAGE_MODELS
+
 TINY_FIT = ["--steps=3", "--length=16", "--set=blocks=1", "--set=timesteps=1", "--set=heads=1"]
 BPE = ["--set=tokenizer=bpe", "--set=tokenizer__vocab_size=270"]
 
 
 def test_fit_score_generate_energy(run, tale, tmp_path):
     model = tmp_path / "model"
-    code, output, errors = run(
-        "fit", tale, "--output", model, "--steps=3", "--length=16", "--set=blocks=1",
-        "--set=timesteps=1", "--clean",
-    )  # fmt: skip
+    code, output, errors = run("fit", tale, "--output", model, "--clean", *TINY_FIT)
     assert code == 0, errors
     assert "perplexity" in output
 
@@ -266,3 +266,7 @@ def test_one_place_is_not_given_twice(run, tale, home):
     code, _, err = run("fit", tale, "--name", "GPT-1", "--output", "GPT-1", "--steps", "1")
     assert code == 2
     assert "leave --output out" in err
+
+
+def test_the_models_of_the_command_line_are_the_librarys():
+    assert [*LanguageModelName] == [*LANGUAGE_MODELS]

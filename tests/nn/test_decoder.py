@@ -226,8 +226,8 @@ def test_degree_four_without_spikes_in_the_head_is_degree_three():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"timesteps": "four"}, "timesteps='four'"),
-        ({"heads": 2.0}, "heads=2.0"),
+        ({"timesteps": "four"}, "timesteps must be a whole number from 1 on, got 'four'"),
+        ({"heads": 2.0}, "heads must be a whole number from 1 on, got 2.0"),
         ({"tau": "abc"}, "tau='abc'"),
         ({"v_threshold": float("nan")}, "v_threshold=nan"),
         ({"spike_degree": True}, "spike_degree=True"),
@@ -238,7 +238,7 @@ def test_degree_four_without_spikes_in_the_head_is_degree_three():
         ({"combine_position": True, "position_encoding": "linear"}, "combine_position"),
         ({"float_embedding": True, "temporal_coding": "rate"}, "float_embedding"),
         ({"readout": "median"}, "readout='median'"),
-        ({"timesteps": 0}, "timesteps=0"),
+        ({"timesteps": 0}, "timesteps must be .* from 1 on, got 0"),
         ({"spike_degree": 5}, "spike_degree=5"),
         ({"spike_degree": 1, "spiking_head": True}, "spiking_head"),
         ({"spike_degree": 0, "token_shift": True}, "token_shift"),

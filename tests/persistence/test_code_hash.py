@@ -1,4 +1,4 @@
-"""What tells code of one's own from other code, and a library's from both."""
+"""User-defined code: what changes its key, in any process; and which code is a library's."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
-import joblib
-import own_code
 import pytest
+import user_code
 from joblib.externals.loky.backend.reduction import dumps
-from own_code import DIFFERENT, OWN_MODULE, SAME, all_told, defined, told
+from tiny_language_model import TEXTS, tiny_model
 from torch import nn
+from user_code import DIFFERENT, SAME, USER_MODULE, define, value_key
 
 from snn_estimators.persistence.code_hash import library_name, library_of
 from snn_estimators.persistence.stable_hash import canonical
 
 
 @pytest.fixture
-def module(tmp_path, monkeypatch):
-    """Write and import a module anew."""
+def import_source(tmp_path, monkeypatch):
+    """Write a module, and import it from scratch."""
     former = {}
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -45,12 +46,12 @@ def module(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("case", DIFFERENT)
-def test_code_that_does_something_else(case, module):
+def test_code_that_does_something_else(case, import_source):
     found = []
     for v, w in ((2, 3), (3, 2), (2, 3)):
-        name = f"own_{case.replace(' ', '_').replace(chr(39), '')}"
-        module(name, OWN_MODULE.format(v=v))
-        found.append(told(defined(DIFFERENT[case].format(v=v, w=w, own=name))))
+        name = f"user_{case.replace(' ', '_').replace(chr(39), '')}"
+        import_source(name, USER_MODULE.format(v=v))
+        found.append(value_key(define(DIFFERENT[case].format(v=v, w=w, user=name))))
     assert found[0] != found[1]
     assert found[0] == found[2]
 
@@ -58,17 +59,7 @@ def test_code_that_does_something_else(case, module):
 @pytest.mark.parametrize("case", SAME)
 def test_code_that_does_the_same(case):
     one, other = SAME[case]
-    assert told(defined(one)) == told(defined(other))
-
-
-def test_another_process_tells_the_same():
-    environment = {**os.environ, "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, Path(own_code.__file__).name]
-    ran = subprocess.run(
-        command, cwd=Path(own_code.__file__).parent, env=environment, capture_output=True, text=True
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout) == all_told()
+    assert value_key(define(one)) == value_key(define(other))
 
 
 def can_be_sent(thing):
@@ -79,16 +70,31 @@ def can_be_sent(thing):
     return True
 
 
-def test_workers_tell_the_same_of_what_they_are_sent():
-    sources = {name: text for name, text in DIFFERENT.items() if "{own}" not in text}
+@pytest.mark.slow
+def test_another_process_finds_the_same_keys():
+    """Of what it defines, of what joblib sends it, and of a fit with a user-defined module."""
+    sources = {name: text for name, text in DIFFERENT.items() if "{user}" not in text}
     del sources["in a class within"]  # cloudpickle sends no global that only its body reads
-    things = [defined(source.format(v=2, w=3)) for source in sources.values()]
+    things = [define(source.format(v=2, w=3)) for source in sources.values()]
     things = [*filter(can_be_sent, things)]
     assert len(things) > 30
-    theirs = joblib.Parallel(n_jobs=2, backend="loky")(
-        joblib.delayed(lambda thing: repr(canonical(thing)))(thing) for thing in things
+    scaled = define(
+        "from snn_estimators.nn import SpikingDecoder\nA = [0.5]\n"
+        "def scaled(x):\n    return x * A[0]\n"
+        "class thing(SpikingDecoder):\n"
+        "    def forward(self, tokens):\n"
+        "        return (lambda y: scaled(y))(SpikingDecoder.forward(self, tokens))\n"
     )
-    assert theirs == [repr(canonical(thing)) for thing in things]
+    fit = partial(tiny_model(module=scaled, memory="never")._key_of_fit, TEXTS, None, {})
+    ran = subprocess.run(
+        [sys.executable, user_code.__file__],
+        input=dumps((things, fit)),
+        env={**os.environ, "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+    )
+    assert ran.returncode == 0, ran.stderr.decode()
+    here = [user_code.keys_of_sources(), [*map(value_key, things)], fit()]
+    assert json.loads(ran.stdout) == here
 
 
 PACKAGE = {
@@ -121,35 +127,40 @@ def test_modules_of_a_package(case, tmp_path, monkeypatch):
         (tmp_path / "pack" / "one.py").write_text(PACKAGE[case])
         (tmp_path / "pack" / "other.py").write_text(OTHER.format(v=v))
         importlib.invalidate_caches()
-        found.append(told(importlib.import_module("pack.one").thing))
+        found.append(value_key(importlib.import_module("pack.one").thing))
     assert found[0] == found[2] != found[1]
 
 
-# Whose it is
+# Libraries
 
 
 @pytest.mark.parametrize("name", ["token", "profile"])
-def test_a_file_of_ones_own_is_not_pythons(name, module):
+def test_a_users_file_is_not_pythons(name, import_source):
     source = "class A:\n    a = {}"
-    found = [told(module(name, source.format(v)).A) for v in (2, 3)]
+    found = [value_key(import_source(name, source.format(v)).A) for v in (2, 3)]
     assert found[0] != found[1]
     assert library_of(name) is None
 
 
-def test_what_no_distribution_installed_is_ones_own(module):
-    found = [told(module("loose", f"class A:\n    a = {v}", "site-packages").A) for v in (2, 3)]
+def test_what_no_distribution_installed_is_user_defined(import_source):
+    found = [
+        value_key(import_source("loose", f"class A:\n    a = {v}", "site-packages").A)
+        for v in (2, 3)
+    ]
     assert found[0] != found[1]
 
 
 @pytest.mark.parametrize("content", ["sha256=aaaa,9", "sha256=bbbb,9"])
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_what_was_installed_is_known_by_version_and_content(content, version, module, tmp_path):
+def test_what_was_installed_is_known_by_version_and_content(
+    content, version, import_source, tmp_path
+):
     about = tmp_path / "site-packages" / f"theirs{version[-1]}{content[7]}-{version}.dist-info"
     about.mkdir(parents=True)
     name = about.name.partition("-")[0]
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     (about / "RECORD").write_text(f"{name}.py,{content}\n{about.name}/RECORD,,\n")
-    module(name, "class A:\n    pass", "site-packages")
+    import_source(name, "class A:\n    pass", "site-packages")
     (library,) = canonical(sys.modules[name].A).values()
     assert library[0] == f"{name}.A"
     assert library[1].startswith(f"{name} {version} ")
@@ -165,8 +176,8 @@ def test_libraries_are_known_by_name():
     assert library_name(f1_score)[1].startswith("scikit-learn ")
 
 
-def test_what_cannot_be_told_is_named():
-    thing = defined("import threading\nA = threading.Lock()\ndef thing(x):\n    A.acquire()")
+def test_what_cannot_be_hashed_is_named():
+    thing = define("import threading\nA = threading.Lock()\ndef thing(x):\n    A.acquire()")
     with pytest.raises(TypeError, match=r"a lock cannot be hashed .* \(it is used as __main__:A\)"):
         canonical(thing)
 
@@ -175,5 +186,5 @@ def test_many_things_that_use_each_other_take_no_time():
     n = 60
     names = ", ".join(f"f{i}" for i in range(n))
     lines = [f"def f{i}(x):\n    return [{names}, {i}]" for i in range(n)]
-    thing = defined("\n".join(lines) + "\nthing = f0")
+    thing = define("\n".join(lines) + "\nthing = f0")
     assert len(json.dumps(canonical(thing))) < 1_000_000

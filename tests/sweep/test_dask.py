@@ -136,14 +136,14 @@ class Assassin(Callback):
 
 def run(**options):
     model = sweep_model(**{tiny}, callbacks=[("assassin", Assassin())])
-    sweep = Sweep({{"heads": [1, 2]}}, {tale}, estimator=model, length=16, n_jobs=2, **options)
+    sweep = Sweep({{"heads": [1, 2]}}, {tale}, estimator=model, length=16, **options)
     return sweep.run().table.drop(columns=["fit_time", "fit_time_std"])
 
 
-table = run(engine="dask", output="out")
+table = run(engine="dask", n_jobs=2, output="out")
 assert Path("mark").exists()
 assert len(list(Path("out").rglob("*.safetensors"))) == 4  # all fits are kept
-pd.testing.assert_frame_equal(table, run())
+pd.testing.assert_frame_equal(table, run(n_jobs=1))
 """
 
 
@@ -151,7 +151,7 @@ def test_a_plain_script_needs_no_guard_and_a_worker_that_is_killed_changes_nothi
     script = tmp_path / "plain.py"
     script.write_text(SCRIPT.format(tiny=TINY, tale=TALE))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    options = {"capture_output": True, "text": True, "timeout": 300}
+    options = {"capture_output": True, "text": True, "timeout": 600}
     done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, **options)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

@@ -8,14 +8,12 @@ from contextlib import contextmanager
 import pytest
 import torch
 from tiny_language_model import TEXTS, tiny_model
+from tiny_sweep import TALE, TINY
 
 from snn_estimators._torch_settings import changed_switch, torch_settings, use_torch_settings
 from snn_estimators.persistence.cache_key import why_not_cacheable
 from snn_estimators.sweep import Sweep, sweep_model
 from snn_estimators.sweep.worker import WorkerContext, fit_and_score, to_bytes
-
-TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 12]}
-TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 4}
 
 
 @contextmanager
@@ -156,21 +154,22 @@ def run(**options):
     return Sweep({"heads": [1]}, TALE, estimator=sweep_model(**TINY), length=16, **options).run()
 
 
+@pytest.mark.slow
 def test_workers_compute_with_the_settings_of_the_sweep(tmp_path):
     plain = run(n_jobs=1).fits["perplexity"].tolist()
     with doubles():
-        two = run(n_jobs=2, store=tmp_path / "store")
-        again = run(n_jobs=1, store=tmp_path / "store")
+        two = run(n_jobs=2, memory=tmp_path / "memory")
+        again = run(n_jobs=1, memory=tmp_path / "memory")
         alone = run(n_jobs=1)
     assert two.fits["perplexity"].tolist() == alone.fits["perplexity"].tolist() != plain
     assert again.run["fits"]["taken_over"] == 2
-    assert len(list((tmp_path / "store" / "fits").iterdir())) == 2
+    assert len(list((tmp_path / "memory" / "fits").iterdir())) == 2
     assert run(n_jobs=2).fits["perplexity"].tolist() == plain
 
 
 def test_a_sweep_reports_a_changed_switch_once_and_keeps_nothing(tmp_path):
     with MKLDNN.flags(enabled=False), pytest.warns(UserWarning, match="no fit is kept") as warned:
-        table = run(n_jobs=1, store=tmp_path / "store").fits
+        table = run(n_jobs=1, memory=tmp_path / "memory").fits
     assert len([w for w in warned if "mkldnn.enabled=False" in str(w.message)]) == 1
     assert table["perplexity"].notna().all()
-    assert [p.name for p in (tmp_path / "store").glob("*/*")] == []
+    assert [p.name for p in (tmp_path / "memory").glob("*/*")] == []

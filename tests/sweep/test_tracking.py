@@ -154,6 +154,17 @@ def test_mlflow_has_the_reasons_of_fits_that_fail(at, tmp_path):
     )
 
 
+@pytest.mark.parametrize("kind", ["mlflow", "tensorboard"])
+def test_fits_without_callbacks_are_not_tracked(at, kind, tmp_path):
+    client = at("file")
+    model = sweep_model(**TINY).set_params(callbacks="disable")
+    options = {"estimator": model, "length": 16, "n_jobs": 1, "output": tmp_path}
+    swept = Sweep({"heads": [1]}, TALE, track=kind, **options).run()
+    assert swept.fits["failure"].isna().all()
+    assert not runs_of(client)
+    assert not (tmp_path / "tensorboard").exists()
+
+
 class Destroyer(Callback):
     """Takes MLflow's files away in mid-fit."""
 

@@ -58,9 +58,9 @@ def test_too_short_a_text_is_refused(text):
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, "3", True])
 def test_lengths_are_positive_integers(wrong):
-    with pytest.raises(ValueError, match="length must be an integer of at least 1"):
+    with pytest.raises(ValueError, match="length must be a whole number from 1 on"):
         split_windows(TEXT, wrong)
-    with pytest.raises(ValueError, match="stride must be an integer of at least 1"):
+    with pytest.raises(ValueError, match="stride must be a whole number from 1 on"):
         split_windows(TEXT, 3, wrong)
     with pytest.raises(ValueError, match="length must be"):
         WindowKFold(length=wrong)

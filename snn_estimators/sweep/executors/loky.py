@@ -87,7 +87,8 @@ class LokyExecutor(Executor):
     task was started, as no process can import what it needs, there is one more try.
 
     loky rather than `concurrent.futures`: it needs no guard by ``if __name__ == "__main__"``, and
-    pickles what was defined in a notebook.
+    pickles what was defined in a notebook. It is the copy that comes with joblib, by its public
+    names: joblib itself has no futures, and would not say which tasks were lost.
 
     Parameters
     ----------

@@ -1,11 +1,13 @@
-"""Code of a user's own, written in two ways each, for tests of what tells them apart."""
+"""User-defined code, written in two ways each, for tests of which have the same key."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import pickle
+import sys
 from typing import Any
 
+from snn_estimators.persistence.hashing import hash_json
 from snn_estimators.persistence.stable_hash import canonical
 
 PRELUDE = """
@@ -18,7 +20,7 @@ import torch
 from torch import nn
 """
 
-# {v} is 2 or 3, {w} the other one, {own} the name of a module of the user's own.
+# {v} is 2 or 3, {w} the other one, {user} the name of a user's module.
 DIFFERENT = {
     "a body": "def thing(x):\n    return x * {v}",
     "a default": "def thing(x, y={v}):\n    return x * y",
@@ -60,7 +62,7 @@ DIFFERENT = {
     "a surrogate gradient": "class A(torch.autograd.Function):\n    @staticmethod\n"
     "    def forward(ctx, x):\n        return x * {v}\ndef thing(x):\n    return A.apply(x)",
     "among many names": "def thing(x):\n    y = [" + ", ".join(f"x.a{i}" for i in range(300))
-    + "]\n    import {own}\n    return {own}.scale(x)",
+    + "]\n    import {user}\n    return {user}.scale(x)",
     "a hook": "thing = nn.ReLU()\nthing.register_forward_hook(lambda *args: {v})",
     "wraps of a library": "@wraps(nn.functional.cross_entropy)\ndef thing(*a):\n    return {v}",
     "a class of a library's name": "thing = type('Linear', (nn.Module,), "
@@ -74,13 +76,13 @@ DIFFERENT = {
     "kinds of methods": "class thing:\n    @{{2: staticmethod, 3: classmethod}}[{v}]\n"
     "    def a(self):\n        pass",
     "recursion": "def thing(x):\n    return other(x)\ndef other(x):\n    return thing(x - {v})",
-    "a module's function": "import {own}\ndef thing(x):\n    return {own}.scale(x)",
-    "a module's constant": "import {own}\ndef thing(x):\n    return x * {own}.A[0]",
-    "a module as a value": "import {own}\ndef thing(x):\n"
-    "    return getattr({own}, 'sca' + 'le')(x)",
-    "an import within": "def thing(x):\n    import {own}\n    return {own}.scale(x)",
-    "a name from a module": "def thing(x):\n    from {own} import scale\n    return scale(x)",
-    "a hidden name": "from {own} import Hidden\ndef thing(x):\n    return Hidden().scale(x)",
+    "a module's function": "import {user}\ndef thing(x):\n    return {user}.scale(x)",
+    "a module's constant": "import {user}\ndef thing(x):\n    return x * {user}.A[0]",
+    "a module as a value": "import {user}\ndef thing(x):\n"
+    "    return getattr({user}, 'sca' + 'le')(x)",
+    "an import within": "def thing(x):\n    import {user}\n    return {user}.scale(x)",
+    "a name from a module": "def thing(x):\n    from {user} import scale\n    return scale(x)",
+    "a hidden name": "from {user} import Hidden\ndef thing(x):\n    return Hidden().scale(x)",
     "the order of layers": "a, b = nn.Dropout(0.1), nn.ReLU()\nthing = nn.Sequential()\n"
     "for k in ['a', 'b'][:: 5 - 2 * {v}]:\n    thing.add_module(k, [a, b][k == 'b'])",
     "a frozen layer": "thing = nn.ReLU()\nthing.p = nn.Parameter(torch.ones(2), {v} == 2)",
@@ -90,7 +92,7 @@ DIFFERENT = {
     "torch.nn.init.ones_(thing.bias)\nthing.weight.rate = {v}",
 }  # fmt: skip
 
-OWN_MODULE = """
+USER_MODULE = """
 from functools import lru_cache
 A = [{v}]
 def scale(x):
@@ -132,24 +134,25 @@ SAME = {
 }  # fmt: skip
 
 
-def defined(source: str, main: str = "__main__") -> Any:
+def define(source: str) -> Any:
     """Return the `thing` that source text defines, as if it stood in a notebook."""
-    scope: dict[str, Any] = {"__name__": main}
+    scope: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(PRELUDE + source, "notebook", "exec"), scope)
     return scope["thing"]
 
 
-def told(value: Any) -> str:
-    return hashlib.sha256(json.dumps(canonical(value), sort_keys=True).encode()).hexdigest()
+def value_key(value: Any) -> str:
+    return hash_json(canonical(value))
 
 
-def all_told() -> dict[str, str]:
-    """Tell all that needs no other module."""
-    sources = {name: text.format(v=2, w=3, own="") for name, text in DIFFERENT.items()
-               if "{own}" not in text}  # fmt: skip
+def keys_of_sources() -> dict[str, str]:
+    """Return the keys of all that needs no other module."""
+    sources = {name: text.format(v=2, w=3) for name, text in DIFFERENT.items()
+               if "{user}" not in text}  # fmt: skip
     sources |= {f"same {name}": text for name, (text, _) in SAME.items()}
-    return {name: told(defined(source)) for name, source in sources.items()}
+    return {name: value_key(define(source)) for name, source in sources.items()}
 
 
-if __name__ == "__main__":
-    print(json.dumps(all_told()))
+if __name__ == "__main__":  # in another process, which is sent things and a function
+    things, key_of_fit = pickle.load(sys.stdin.buffer)
+    print(json.dumps([keys_of_sources(), [value_key(thing) for thing in things], key_of_fit()]))
