@@ -195,3 +195,12 @@ def test_a_stream_takes_its_own_state_alone():
     for module, batch in ((build(), 3), (build(n_layer=3), 2), (build(n_layer=3, n_embd=8), 3)):
         with pytest.raises(ValueError, match="state is that of 3 layers and 3 sequences"):
             module.stream(some_tokens(batch), state)
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_a_forward_pass_reads_no_value(options):
+    """Tensors without values stand for those on a device that would have to be waited for."""
+    module = build(**options).to("meta")
+    assert module(some_tokens().to("meta")).shape == (3, 20, VOCABULARY)
+    _, state = module.stream(some_tokens().to("meta"))
+    assert module.stream(some_tokens().to("meta"), state)[0].is_meta

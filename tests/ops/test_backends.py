@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 import torch
 from numba.core import caching
 
-from snn_estimators.ops import LIFParameters, WKVParameters, lif, spiking_attention, wkv
+from snn_estimators.ops import lif, lif_reference
+from snn_estimators.ops._backends import choose_backend
 from snn_estimators.ops._jit import jit
 
 
@@ -45,13 +47,18 @@ def test_without_a_place_for_numbas_cache_kernels_still_compile(monkeypatch):
     assert x.tolist() == [2, 2, 2]
 
 
-def test_what_is_compiled_or_exported_takes_the_plain_forms():
-    class Operators(torch.nn.Module):
-        def forward(self, x):
-            spikes = lif(x, LIFParameters(v_reset=None), dim=1).spikes
-            out = spiking_attention(spikes, spikes, spikes).out
-            return wkv(out, x, WKVParameters(*torch.zeros(2, 4))).out
+def test_what_is_compiled_or_exported_takes_the_plain_forms(monkeypatch):
+    plain = {"first": lif_reference, "second": lif}
+    inputs = [torch.zeros(2, 3)]
+    assert choose_backend("auto", inputs, plain, twin="lif") not in plain.values()
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert choose_backend("auto", inputs, plain, twin="lif") is lif_reference
+    with pytest.raises(ValueError, match=r"backend='numba' needs .* outside of torch\.compile"):
+        choose_backend("numba", inputs, plain, twin="lif")
 
-    x = 3 * torch.randn(2, 5, 4)
-    exported = torch.export.export(Operators(), (x,)).module()
-    torch.testing.assert_close(exported(x), Operators()(x), rtol=1e-4, atol=1e-4)
+
+def test_unknown_names_give_the_known_ones():
+    with pytest.raises(ValueError, match=r"backend='c' is unknown.*\['auto', 'numba', 'a', 'b'\]"):
+        choose_backend("c", [], {"a": lif, "b": lif}, twin="lif")
+    with pytest.raises(ValueError, match=r"backend='numba' is unknown.*\['auto', 'a'\]"):
+        choose_backend("numba", [], {"a": lif})
