@@ -68,7 +68,9 @@ def origin(file: Path) -> str:
     run = json.loads(file.read_text("utf-8"))
     machine = run["machine"]
     where = machine["gpu"] or f"{machine['processor']}, {machine['cores']} cores"
-    return f"`{run['command']}`: {run['duration_seconds'] / 60:.0f} min on {where}."
+    seconds = run["duration_seconds"]
+    duration = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    return f"`{run['command']}`: {duration} on {where}."
 
 
 def main() -> None:
