@@ -132,7 +132,7 @@ class _Accelerated(AccelerateMixin):
 
     def initialize(self) -> Self:
         self._unwrap_accelerator()
-        self.initialized_ = False  # so that skorch does not announce what it builds anew
+        self.initialized_ = False  # so that skorch does not print what it rebuilds
         return super().initialize()
 
     def _validate_params(self) -> None:
@@ -188,7 +188,7 @@ class _Accelerated(AccelerateMixin):
         self._agree("parameters to train (requires_grad)", repr(self._wrapped_for))
 
     def _follow_freezing(self) -> None:
-        """Wrap anew if callbacks have frozen or thawed parameters: a wrapper sticks to its own."""
+        """Wrap again if callbacks have frozen or thawed parameters: a wrapper sticks to its own."""
         if self._processes.count == 1:
             return
         if _trainable(self.module_) != self._wrapped_for:
@@ -198,7 +198,7 @@ class _Accelerated(AccelerateMixin):
                 self.module_ = self._accelerator.prepare(self.module_)
         if self._n_passes < 2:
             with self._processes.synchronize():
-                pass  # the second pass forward broadcasts an order: no process may wait in vain
+                pass  # the second pass forward broadcasts an order: no process may wait for ever
         self._n_passes += 1
 
     # Beginning
@@ -222,7 +222,7 @@ class _Accelerated(AccelerateMixin):
         return super(AccelerateMixin, self).get_iterator(dataset, training)
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Split:
-        """Split the data, and refuse to train if processes have different ones."""
+        """Split the data, and raise ValueError if processes have different ones."""
         split = super().get_split_datasets(X, y, **fit_params)
         if isinstance(X, Split):
             return split

@@ -65,7 +65,7 @@ class DataParallel(BaseEstimator):
     want of memory, cannot say so: the others end when it does.)
 
     What ``accelerate config`` or an ``Accelerator`` of the script's own says of devices and of
-    bf16 holds. fp16, gradient accumulation and sharded models (DeepSpeed, FSDP) are refused, and
+    bf16 holds. fp16, gradient accumulation and sharded models (DeepSpeed, FSDP) raise an error, and
     so is `memory` with several processes or bf16.
 
     Examples
@@ -109,7 +109,7 @@ class DataParallel(BaseEstimator):
     def partial_fit(self, X: Any, y: Any = None, **fit_params: Any) -> Self:
         """Train further, in all processes together; see `fit`.
 
-        That goes on from `estimator_`, or from `estimator` if that is fitted, which stays as it is.
+        It continues from `estimator_`, or from `estimator` if that is fitted, which stays as it is.
         """
         start = vars(self).get("estimator_")
         if start is None and getattr(self.estimator, "initialized_", False):

@@ -1,8 +1,8 @@
 """skorch's `NeuralNet`, brought in line with scikit-learn's conventions.
 
-What differs from skorch: nothing but parameters is visible before `fit`; unknown parameters are
-refused by name, those of the module too; parameters take effect at the next fit; ``device="auto"``;
-`random_state`, with the global random generators left alone.
+What differs from skorch: nothing but parameters is visible before `fit`; unknown parameters, also
+those of the module, are rejected by name; parameters take effect at the next fit;
+``device="auto"``; `random_state`, with the global random generators left alone.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class SklearnNet(NeuralNet):
             super().set_params(**{name: value})
         if _is_nested(name):
             self._nested[name] = value
-        else:  # past skorch, which would build a fitted module anew at once, and lose what it knew
+        else:  # past skorch, which would rebuild a fitted module at once, and lose its weights
             object.__setattr__(self, name, value)
 
     def _check_parameter(self, component: str, parameter: str) -> None:
@@ -232,8 +232,8 @@ class SklearnNet(NeuralNet):
             self.device = requested
 
     def initialize(self) -> Self:
-        """Build module, criterion, optimizer and callbacks; `fit` does so by itself."""
-        self.initialized_ = False  # so that skorch does not announce what it builds anew
+        """Build module, criterion, optimizer and callbacks; `fit` calls this."""
+        self.initialized_ = False  # so that skorch does not print what it rebuilds
         with self._concrete_device():
             super().initialize()
         return self

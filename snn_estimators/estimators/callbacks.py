@@ -29,7 +29,7 @@ class TokenLoss(Callback):
         return self
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Start the sums anew."""
+        """Reset the sums."""
         self._start_epoch()
 
     def on_batch_end(
@@ -181,7 +181,7 @@ class Progress(Callback):
     bar_: tqdm | None
 
     def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
-        """Open the bar at the first step, of a fit that goes on as far as that one had come."""
+        """Open the bar at the first step, at the position that a resumed fit had reached."""
         if self.bar_ is None and net.verbose and training:
             self.bar_ = tqdm(
                 total=net.planned_steps_,

@@ -90,7 +90,7 @@ def adopt_tokenizer(
         raise ValueError(
             f"tokenizer={given!r} contradicts the pretrained model's, {own!r}: leave it out."
         )
-    _refuse_contradictions("tokenizer", parameters, own.get_params())
+    _check_no_contradictions("tokenizer", parameters, own.get_params())
     return copy.deepcopy(own)
 
 
@@ -133,7 +133,7 @@ def adopt_backbone(
         "vocab_size": pretrained.vocab_size_,
     }
     dropouts = {name: p for name, p in parameters.items() if name.endswith("dropout")}
-    _refuse_contradictions(
+    _check_no_contradictions(
         "module", {k: p for k, p in parameters.items() if k not in dropouts}, built_with
     )
     if not dropouts:
@@ -143,7 +143,7 @@ def adopt_backbone(
     return backbone
 
 
-def _refuse_contradictions(
+def _check_no_contradictions(
     component: str, given: Mapping[str, Any], own: Mapping[str, Any]
 ) -> None:
     for name, value in given.items():

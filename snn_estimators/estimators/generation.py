@@ -107,9 +107,9 @@ def stream_ids(
 
     Notes
     -----
-    A position beyond ``position_limit`` has no code. There the state is dropped and built anew from
+    A position beyond ``position_limit`` has no code. There the state is dropped and rebuilt from
     the last ``position_limit // 2`` tokens, so that the work per token stays constant on average
-    (about two steps) and so does the memory. Without a limit the state goes on for ever.
+    (about two steps) and so does the memory. Without a limit the state never ends.
     """
     limit = module.position_limit
     groups: dict[int, list[int]] = {}
@@ -217,7 +217,7 @@ class Generation(TrainedNet):
         -----
         Work and memory per token do not grow with the text: the module's recurrent form is used.
         Where the text outgrows the positions that the module knows (``position_limit``), the state
-        is built anew from half as many last tokens. The vocabulary's padding and unknown tokens are
+        is rebuilt from half as many last tokens. The vocabulary's padding and unknown tokens are
         never drawn.
         """
         self.check_is_fitted()

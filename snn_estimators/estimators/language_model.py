@@ -191,7 +191,7 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
     def partial_fit(self, X: Any, y: Any = None, classes: None = None, **fit_params: Any) -> Self:
         """Train for another `max_epochs` (or `max_steps`), from where the last training stopped.
 
-        The vocabulary, the optimizer's state and the random numbers carry on; the learning-rate
+        The vocabulary, the optimizer's state and the random numbers continue; the learning-rate
         schedule starts again. On an unfitted estimator the same as `fit`; see there. On a fitted
         one nothing is saved, and a warning says so if it has a `name`. `classes` is part of
         skorch's signature and ignored.
@@ -268,7 +268,7 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
                     f"warm_start=True trains a fitted model on, of which nothing would be saved "
                     f"under name={self.name!r}: leave out either."
                 )
-            self._refuse_own_generator()
+            self._check_no_generator()
             if self.memory is not None:
                 raise ValueError(
                     "A fit with a name is saved under it: leave out either "

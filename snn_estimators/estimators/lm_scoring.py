@@ -234,9 +234,9 @@ class LanguageModelScoring(TrainedNet):
         rate = self._unknown_rate(tokens)
         if rate == 0:
             return tokens
-        warn_above, refuse_above = self.tokenizer_.unknown_limits
+        warn_above, raise_above = self.tokenizer_.unknown_limits
         share = f"{rate:.1%} of the tokens of X are unknown to the model's tokenizer"
-        if rate > refuse_above:
+        if rate > raise_above:
             raise ValueError(
                 f"{share}, so a score would say nothing: fit the model on text with those "
                 "characters, or clean X (TextCleaner) as the training text was."

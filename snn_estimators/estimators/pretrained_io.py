@@ -53,7 +53,7 @@ class PretrainedIO(TrainedNet):
         name_or_path : str or path
             A name, which resolves under ``$SNN_ESTIMATORS_HOME/models`` (without that variable
             ``~/.snn_estimators/models``), or a path (``./models/tolstoy``, an absolute one, or a
-            `pathlib.Path`). An older model there is replaced: whoever reads meanwhile gets the one
+            `pathlib.Path`). An older model there is replaced: a reader meanwhile gets the one
             or the other, two writers take turns (where the file system knows locks), and if one is
             killed the next reader or writer of that name puts the older model back.
 
@@ -84,7 +84,7 @@ class PretrainedIO(TrainedNet):
         title, argument = folder.resolve().name, load_argument(name_or_path)
         with locked_folder(folder):
             check_replaceable(folder)
-            write_folder(folder, lambda draft: write_model(self, draft, title, argument))
+            write_folder(folder, lambda temporary: write_model(self, temporary, title, argument))
         return folder
 
     @classmethod
@@ -107,16 +107,16 @@ class PretrainedIO(TrainedNet):
         **overrides
             Parameters that differ from the saved ones, such as ``device``. Parameters that JSON
             cannot hold (callbacks, classes other than the defaults) are not saved, and are given
-            here if need be; config.json lists them under ``left_out``. A `module` of one's own has
+            here if need be; config.json lists them under ``left_out``. A user-defined `module` has
             to be given.
 
         Returns
         -------
         estimator
-            Fitted; its scores are those of the one that was saved. `partial_fit` goes on with a
+            Fitted; its scores are those of the one that was saved. `partial_fit` continues with a
             fresh optimizer. `interrupted_` is False, as no fit was interrupted here; the model
             card says so. `name`, `resume`, `save_every_n_steps` and `memory` are the
-            defaults again unless they are given: what is fitted anew is another fit.
+            defaults again unless they are given: a new `fit` is another fit.
 
         Raises
         ------
@@ -157,7 +157,7 @@ class PretrainedIO(TrainedNet):
         estimator.history_ = History(history)
         if tokenizer is not None:
             estimator.tokenizer_ = tokenizer
-        # An old Ctrl-C is no reason to stop whoever scores the model now.
+        # An old Ctrl-C does not stop those who score the model now.
         for name, value in {**config["fitted"], "interrupted_": False}.items():
             setattr(estimator, name, value)
         return estimator

@@ -249,7 +249,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of PyTorch, about formats that are refused below
+            warnings.simplefilter("ignore")  # of PyTorch, about formats that raise an error below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(

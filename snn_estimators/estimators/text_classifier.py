@@ -32,7 +32,7 @@ from snn_estimators.estimators.labelled_documents import (
 )
 from snn_estimators.estimators.language_model import LanguageModel
 from snn_estimators.estimators.pretrained_io import PretrainedIO
-from snn_estimators.estimators.text_net import refuse_unknown_ids
+from snn_estimators.estimators.text_net import check_known_ids
 from snn_estimators.estimators.token_windows import equal_length_batches
 from snn_estimators.estimators.training import Split
 from snn_estimators.nn.classifier import DECISIONS, SequenceClassifier
@@ -281,7 +281,7 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
                 pretrained, self.tokenizer, self.get_params_for("tokenizer")
             )
             if tokenizer is None:
-                tokens = refuse_unknown_ids(documents, pretrained.vocab_size_)
+                tokens = check_known_ids(documents, pretrained.vocab_size_)
             else:
                 tokens = tokenizer.transform(documents)
         if not any(map(len, tokens)):
@@ -304,7 +304,7 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
 
         What comes back from `from_pretrained` needs no pretrained model any more: its own
         ``pretrained`` is None, and ``module__*`` and `tokenizer` are what was taken over. Fitted
-        anew it would therefore start from scratch; `partial_fit` goes on.
+        again it would therefore start from scratch; `partial_fit` continues.
 
         Parameters
         ----------

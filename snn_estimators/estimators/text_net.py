@@ -78,9 +78,9 @@ class TextNet(TrainedNet):
             places = "a name or a memory" if "name" in self._own_names() else "a memory"
             raise ValueError(f"save_every_n_steps={every!r} needs {places} to save in: set one.")
         if memory is not None:
-            self._refuse_own_generator()
+            self._check_no_generator()
 
-    def _refuse_own_generator(self) -> None:
+    def _check_no_generator(self) -> None:
         sampling = self.get_params_for("iterator_train")
         sources = sampling.get("generator"), getattr(sampling.get("sampler"), "generator", None)
         if any(source is not None for source in sources):
@@ -177,7 +177,7 @@ class TextNet(TrainedNet):
         self.check_is_fitted()
         if self.tokenizer is not None:
             return self.tokenizer_.transform(documents)
-        return refuse_unknown_ids(documents, self.module_.vocab_size)
+        return check_known_ids(documents, self.module_.vocab_size)
 
     def initialize_module(self) -> Self:
         """Build the module for the vocabulary that was found; a skorch hook."""
@@ -199,7 +199,7 @@ class TextNet(TrainedNet):
         return self.module_(x.to(self.device_))
 
 
-def refuse_unknown_ids(documents: Sequence[Ids], vocab_size: int) -> Sequence[Ids]:
+def check_known_ids(documents: Sequence[Ids], vocab_size: int) -> Sequence[Ids]:
     """Return token ids as they are, or raise ValueError if one is beyond the vocabulary."""
     largest = _largest(documents)
     if largest >= vocab_size:

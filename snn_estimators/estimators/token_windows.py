@@ -149,7 +149,7 @@ def check_token_ids(estimator: Any, X: Any, *, reset: bool) -> Ids | list[Ids]:
     ragged = _as_ragged(X)
     if ragged is None:
         table = X.numpy(force=True) if isinstance(X, Tensor) else X
-        _refuse_text(table, estimator)
+        _check_no_text(table, estimator)
         return _whole_numbers(validate_data(estimator, table, reset=reset), estimator)
     for index, document in enumerate(ragged):
         if document.ndim != 1:
@@ -180,7 +180,7 @@ def _as_ragged(X: Any) -> list[npt.NDArray[Any]] | None:
     return [np.asarray(d.numpy(force=True) if isinstance(d, Tensor) else d) for d in documents]
 
 
-def _refuse_text(X: Any, estimator: Any) -> None:
+def _check_no_text(X: Any, estimator: Any) -> None:
     first = next(iter(X), None) if isinstance(X, list | tuple | pd.Series) else None
     kind = getattr(getattr(X, "dtype", None), "kind", "")
     if isinstance(X, str) or isinstance(first, str) or kind in ("U", "S", "T"):
