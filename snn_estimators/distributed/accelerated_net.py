@@ -25,14 +25,7 @@ __all__ = ["accelerated"]
 
 
 def accelerated(estimator: Any, accelerator: Any, processes: ProcessGroup) -> Any:
-    """Return an estimator that trains with others, and shares all attributes with the given one.
-
-    Parameters
-    ----------
-    estimator : TextNet
-    accelerator : accelerate.Accelerator
-    processes : ProcessGroup
-    """
+    """Return an estimator that trains with others, and shares all attributes with the given one."""
     kind: Any = type(estimator)
     net: Any = object.__new__(_accelerated_class(kind))
     vars(net).update(vars(estimator))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from torch import nn
 
 from snn_estimators.estimators.language_model import LanguageModel
+from snn_estimators.persistence.cache_key import signature_defaults
 from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.text import BaseTokenizer
 
@@ -63,18 +63,7 @@ def adopt_tokenizer(
 ) -> BaseTokenizer | None:
     """Return a copy of the pretrained model's tokenizer, None if it knows token ids alone.
 
-    Parameters
-    ----------
-    pretrained : LanguageModel
-    given : "auto", str, BaseTokenizer or None
-        The classifier's own `tokenizer`.
-    parameters : dict
-        The classifier's own ``tokenizer__*``.
-
-    Raises
-    ------
-    ValueError
-        If what was given is not what the pretrained model has.
+    Raises ValueError if the classifier's `tokenizer` or ``tokenizer__*`` contradict it.
     """
     if pretrained.tokenizer is None:
         if given is not None:
@@ -99,18 +88,7 @@ def adopt_backbone(
 ) -> nn.Module:
     """Return a copy of the pretrained model's module; its dropout alone may be another.
 
-    Parameters
-    ----------
-    pretrained : LanguageModel
-    module : type
-        The classifier's own `module`.
-    parameters : dict
-        The classifier's own ``module__*``.
-
-    Raises
-    ------
-    ValueError
-        If what was given is not what the pretrained model has.
+    Raises ValueError if the classifier's `module` or ``module__*`` contradict it otherwise.
     """
     own: nn.Module = getattr(pretrained.module_, "_orig_mod", pretrained.module_)
     kind: Any = type(own)
@@ -125,10 +103,8 @@ def adopt_backbone(
                 "ready module."
             )
         return copy.deepcopy(own)
-    signature = inspect.signature(kind).parameters.values()
-    defaults = {p.name: p.default for p in signature if p.default is not p.empty}
     built_with = {
-        **defaults,
+        **signature_defaults(kind),
         **pretrained.get_params_for("module"),
         "vocab_size": pretrained.vocab_size_,
     }

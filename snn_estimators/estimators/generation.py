@@ -86,27 +86,11 @@ def stream_ids(
     sampler: Sampler,
     seeds: Sequence[np.random.SeedSequence],
 ) -> Iterator[Ids]:
-    """Continue prompts token by token.
+    """Yield the next token of each prompt, shape (n_prompts,), so many times.
 
-    Parameters
-    ----------
-    module : Module
-        With ``stream(ids, state) -> (logits, state)``, ``max_len`` and ``position_limit``.
-    prompts : sequence of ndarray of int64
-        At least one token each; of a long one the last ``position_limit`` tokens are read.
-    n_tokens : int
-        How many tokens to draw.
-    sampler : Sampler
-    seeds : sequence of SeedSequence
-        One a prompt, so that no prompt's continuation depends on its neighbours.
+    A prompt has at least one token; of a long one the last ``position_limit`` tokens are read. Each
+    has a seed of its own, so that its continuation does not depend on its neighbours.
 
-    Yields
-    ------
-    ndarray of int64, shape (n_prompts,)
-        The next token of each prompt.
-
-    Notes
-    -----
     A position beyond ``position_limit`` has no code. There the state is dropped and rebuilt from
     the last ``position_limit // 2`` tokens, so that the work per token stays constant on average
     (about two steps) and so does the memory. Without a limit the state never ends.

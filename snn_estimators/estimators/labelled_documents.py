@@ -40,17 +40,9 @@ class Labels(NamedTuple):
 
 
 def check_labels(y: Any, n_documents: int, owner: str, classes: Any = None) -> Labels:
-    """Sort out labels, or say in one sentence what is wrong with them.
+    """Return classes and codes of the labels y: strings, whole numbers or truth values.
 
-    Parameters
-    ----------
-    y : array-like of shape (n_documents,)
-        Strings, whole numbers or truth values.
-    n_documents : int
-    owner : str
-        Who needs them, for the messages.
-    classes : array-like, optional
-        All classes, if they are known already; by default those in `y`.
+    The classes are those in y by default. `owner` is named in the messages.
 
     Raises
     ------
@@ -144,11 +136,6 @@ class SimilarLengths(Sampler[list[int]]):
 
     Every epoch, the documents are shuffled, sorted by length within pools of fifty batches, and
     the batches are shuffled again.
-
-    Parameters
-    ----------
-    lengths : ndarray of int, shape (n_documents,)
-    batch_size : int
 
     Examples
     --------

@@ -23,14 +23,7 @@ __all__ = ["load_training_state", "training_state", "unsaved_attributes"]
 def training_state(net: Any) -> dict[str, Any]:
     """Return where a net's training stands, at the end of a step or an epoch.
 
-    Parameters
-    ----------
-    net : TrainedNet
-
-    Returns
-    -------
-    dict
-        Of what `TrainingState.from_dict` takes. It shares its tensors with the net.
+    The values are what `TrainingState.from_dict` takes; the tensors are shared with the net.
     """
     position = dict(vars(net._position))
     if net._position.batches:
@@ -48,19 +41,9 @@ def training_state(net: Any) -> dict[str, Any]:
 def load_training_state(net: Any, state: Mapping[str, Any], data: Dataset | None) -> None:
     """Put an initialized net, its callbacks and PyTorch's generators where they stood.
 
-    Parameters
-    ----------
-    net : TrainedNet
-    state : mapping
-        From `training_state`.
-    data : Dataset or None
-        To train on, where training has begun, so that the callbacks have built what they build
-        then; None for a fit that is over.
-
-    Raises
-    ------
-    ResumeError
-        If the state is not that of such a net, which is left as it was.
+    With data to train on, training has begun, and the callbacks have built what they build then;
+    without, the fit is over. If the state is not that of such a net, which is then left as it was,
+    there is a ResumeError.
     """
     before, training = copy.deepcopy(training_state(net)), data is not None
     try:

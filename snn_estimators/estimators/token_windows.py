@@ -132,13 +132,7 @@ def collate(windows: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 def check_token_ids(estimator: Any, X: Any, *, reset: bool) -> Ids | list[Ids]:
     """Return token ids as an int64 table, or as a list of int64 arrays if they are ragged.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Whose `n_features_in_` a table sets (`reset`) or has to match.
-    X : 2-D array-like of int, or sequence of 1-D array-likes of int
-    reset : bool
-        True in fit.
+    A table sets the estimator's `n_features_in_` (`reset`, in fit), or has to match it.
 
     Raises
     ------
