@@ -27,17 +27,7 @@ _DEEPEST = 4
 
 
 def describe_value(value: Any, longest: int | None = None) -> str:
-    """Write a value as tables and plots show it; a dash for NaN.
-
-    Parameters
-    ----------
-    value : object
-    longest : int, optional
-        Cut longer text.
-
-    Returns
-    -------
-    str
+    """Write a value as tables and plots show it, with a dash for NaN; longer text is cut.
 
     Examples
     --------
@@ -54,16 +44,7 @@ def describe_value(value: Any, longest: int | None = None) -> str:
 
 
 def describe_code(value: Any, depth: int = 0) -> str:
-    """Write a value as code: functions and classes by name, objects by class and parameters.
-
-    Examples
-    --------
-    >>> class Noise:
-    ...     def __init__(self, size=1.0):
-    ...         self.size = size
-    >>> describe_code([Noise(), len, 1, "a"])
-    "[Noise(size=1.0), len, 1, 'a']"
-    """
+    """Write a value as code: functions and classes by name, objects by class and parameters."""
     if inspect.isroutine(value) or inspect.isclass(value):
         return value.__name__
     if isinstance(value, functools.partial):
@@ -89,33 +70,19 @@ def describe_code(value: Any, depth: int = 0) -> str:
 
 
 def _has_code(value: Any) -> bool:
-    """Whether `repr` reads better than `str`, as it does not for paths, devices and arrays."""
+    """Return whether `repr` reads better than `str`, as it does not for paths and arrays."""
     return isinstance(value, str | bytes) or hasattr(value, "get_params")
 
 
 def describe_assignments(values: Mapping[str, Any], depth: int = 0) -> str:
-    """Write names and values as arguments of a call.
-
-    Examples
-    --------
-    >>> describe_assignments({"heads": 5, "encoding": "two-hot"})
-    "heads=5, encoding='two-hot'"
-    """
+    """Write names and values as arguments of a call."""
     return ", ".join(f"{name}={describe_code(value, depth)}" for name, value in values.items())
 
 
 def describe_json(value: Any, text: Callable[[str], str] = str) -> Any:
     """Return a value as JSON knows it; what JSON does not know becomes text.
 
-    Parameters
-    ----------
-    value : object
-    text : callable, optional
-        Applied to every text but keys.
-
-    Returns
-    -------
-    dict, list, str, number, bool or None
+    The function `text` is applied to every text but keys.
 
     Examples
     --------
@@ -134,14 +101,7 @@ def describe_json(value: Any, text: Callable[[str], str] = str) -> Any:
 
 
 def changed_parameters(value: Any) -> dict[str, Any]:
-    """Return an object's parameters that are not the defaults, else its public attributes.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import Ridge
-    >>> changed_parameters(Ridge(alpha=2.0))
-    {'alpha': 2.0}
-    """
+    """Return an object's parameters that are not the defaults, else its public attributes."""
     if not hasattr(value, "get_params"):
         return {k: v for k, v in getattr(value, "__dict__", {}).items() if not k.startswith("_")}
     defaults: dict[str, str] = {}

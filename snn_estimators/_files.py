@@ -29,16 +29,7 @@ class OtherKindError(ValueError):
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Replace a file as a whole, or leave the old one.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     replace_file(Path(folder, "a.txt"), b"whole")
-    ...     [(file.name, file.read_text()) for file in Path(folder).iterdir()]
-    [('a.txt', 'whole')]
-    """
+    """Replace a file as a whole, or leave the old one."""
     # A unique name: processes of two containers may have the same id.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:

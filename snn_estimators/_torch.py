@@ -38,14 +38,6 @@ def private_generators(device: Device, start: int | GeneratorStates) -> Iterator
     """Run with PyTorch's generators at a seed or in given states, and restore the global ones.
 
     The generators belong to the process: other threads that want them wait.
-
-    Examples
-    --------
-    >>> before = torch.get_rng_state()
-    >>> with private_generators("cpu", 0):
-    ...     _ = torch.rand(3)
-    >>> torch.equal(torch.get_rng_state(), before)
-    True
     """
     gpus = _gpus(device)
     with _GENERATORS, torch.random.fork_rng(devices=gpus):

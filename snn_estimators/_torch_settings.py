@@ -26,23 +26,9 @@ _AUTOCAST = "autocast on "
 def torch_settings(device: str) -> dict[str, str | None]:
     """Return the five settings that matter: dtype, device, precision, determinism, autocast.
 
-    The number of threads is not among them: it changes the last bits at most, and workers of a
-    search should find what others have done.
-
-    Parameters
-    ----------
-    device : str
-        Type of the device that is computed on, such as ``"cpu"``.
-
-    Returns
-    -------
-    dict of str
-        None for what this version or machine does not know.
-
-    Examples
-    --------
-    >>> torch_settings("cpu")["float32 matmul precision"]
-    'highest'
+    The device is the type of the one that is computed on. A setting that this version or machine
+    does not know is None. The number of threads is not among them: it changes the last bits at
+    most, and workers of a search should find what others have done.
     """
     queries: dict[str, Callable[[], Any]] = {
         _DTYPE: torch.get_default_dtype,
@@ -68,17 +54,7 @@ def _answer(query: Callable[[], Any]) -> str | None:
 def use_torch_settings(wanted: Settings, device: str) -> Iterator[None]:
     """Run a block with the settings of another process, and restore this one's.
 
-    Parameters
-    ----------
-    wanted : mapping
-        From `torch_settings` there.
-    device : str
-        As in that call.
-
-    Raises
-    ------
-    RuntimeError
-        If a setting cannot be taken over.
+    They are those of `torch_settings` there. One that cannot be taken over raises RuntimeError.
 
     Examples
     --------
@@ -123,7 +99,7 @@ def _set(wanted: Settings, device: str) -> None:
         value = wanted.get(name)
         if value is not None and value != now[name]:
             with suppress(AttributeError, RuntimeError, TypeError, ValueError):
-                setter(value)  # whoever wants it checks whether it worked
+                setter(value)  # `use_torch_settings` checks whether it worked
 
 
 def _block(name: str, value: str) -> AbstractContextManager[object]:
@@ -171,11 +147,6 @@ _MATMUL = ("mkldnn.matmul.fp32_precision", "cuda.matmul.fp32_precision", "cuda.m
 
 def changed_switch(device: str) -> str | None:
     """Name a switch of PyTorch that is not at its default, besides the five of `torch_settings`.
-
-    Parameters
-    ----------
-    device : str
-        Type of the device that is computed on.
 
     Examples
     --------

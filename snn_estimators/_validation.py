@@ -30,21 +30,7 @@ Entry = TypeVar("Entry")
 def register(
     registry: dict[str, Entry], kind: str, name: str, entry: Entry, *, replace: bool = False
 ) -> None:
-    """Add an entry to a registry.
-
-    Raises
-    ------
-    ValueError
-        If the name is no text, or is taken and not to be replaced.
-
-    Examples
-    --------
-    >>> norms = {"layer": abs}
-    >>> register(norms, "normalization", "layer", round)
-    Traceback (most recent call last):
-        ...
-    ValueError: normalization 'layer' is registered already; choose another name or replace=True.
-    """
+    """Add an entry to a registry; raise ValueError for a name that is no text, or taken."""
     if not isinstance(name, str) or not name:
         raise ValueError(f"name={name!r} must be a non-empty string.")
     if name in registry and not replace:
@@ -125,4 +111,4 @@ def is_number(value: Any) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return is_number(value) and math.isfinite(value)

@@ -1,4 +1,4 @@
-"""Folders that are replaced whole: a kill, or another writer, leaves the old one or the new one."""
+"""Folders that are replaced whole: after a kill there is the old one or the new one."""
 
 from __future__ import annotations
 
@@ -27,14 +27,7 @@ __all__ = [
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, unless it is there.
-
-    Raises
-    ------
-    OSError
-        If that is impossible, or the folder cannot be written; under `models_home` it says which
-        variable to set.
-    """
+    """Make a folder, unless it is there; under `models_home` an OSError names the remedy."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
@@ -99,10 +92,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
 def recover_folder(folder: Path) -> bool:
     """Recover a folder whose writer was killed between two renames; wait for one that runs.
 
-    Returns
-    -------
-    bool
-        Whether there is such a folder, even if the next writer has just moved it away again.
+    Return whether there is such a folder, even if the next writer has just moved it away again.
     """
     folder = folder.resolve()
     while not folder.is_dir():
@@ -111,7 +101,7 @@ def recover_folder(folder: Path) -> bool:
         try:
             with locked_folder(folder):
                 pass
-        except OSError:  # it may be somebody else's
+        except OSError:  # it may belong to another user
             return False
     return True
 
@@ -124,8 +114,8 @@ def recover_folders(parent: Path) -> None:
 
 
 def _leftovers(folder: Path, kind: str) -> list[Path]:
-    pattern = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{8}}\.{kind}")
-    return [p for p in subfolders(folder.parent) if pattern.fullmatch(p.name)]
+    pattern = rf"\.{re.escape(folder.name)}\.[0-9a-f]{{8}}\.{kind}"
+    return [p for p in subfolders(folder.parent) if re.fullmatch(pattern, p.name)]
 
 
 def subfolders(folder: Path) -> list[Path]:

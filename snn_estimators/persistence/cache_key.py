@@ -58,18 +58,8 @@ _NOT_IN_KEY = WITHOUT_EFFECT | {"pretrained", "warm_start"}
 def fit_key(estimator: Any, data: Mapping[str, Any], fit_params: Mapping[str, Any]) -> str:
     """Return the key of a fit; one that is not cacheable has a key of its own.
 
-    Parameters
-    ----------
-    estimator : TextNet
-    data : mapping
-        What else the fit depends on, as JSON has it.
-    fit_params : mapping
-        Of the call of fit.
-
-    Raises
-    ------
-    TypeError
-        If something cannot be hashed by its content.
+    `data` is what else the fit depends on, as JSON has it. What cannot be hashed by its content
+    raises a TypeError.
     """
     device = resolve_device(estimator.device)
     parts = {
@@ -91,19 +81,7 @@ def parameter_keys(estimator: Any) -> dict[str, Any]:
     """Return the canonical form of each parameter that a fit depends on.
 
     Parameters that change nothing are left out: defaults of our modules that are written out,
-    `max_epochs` where `max_steps` decides and nobody else reads it.
-
-    Raises
-    ------
-    TypeError
-        If a parameter cannot be hashed by its content.
-
-    Examples
-    --------
-    >>> from snn_estimators.estimators import SpikeGPTLM
-    >>> one, same = SpikeGPTLM(), SpikeGPTLM(module__dropout=0.03, callbacks=[])
-    >>> parameter_keys(one) == parameter_keys(same)
-    True
+    `max_epochs` where `max_steps` decides and no user-defined code reads it.
     """
     parameters = estimator.get_params(deep=False)
     given = {name: value for name, value in parameters.items() if name not in _NOT_IN_KEY}
@@ -113,8 +91,8 @@ def parameter_keys(estimator: Any) -> dict[str, Any]:
     is_new = getattr(estimator, "pretrained", None) is None
     if is_new and isinstance(given["tokenizer"], str):
         given["tokenizer"] = estimator._new_tokenizer()
-    nobody_else_reads = not given["callbacks"] and library_name(type(estimator))
-    if given["max_steps"] is not None and nobody_else_reads:
+    only_ours_reads = not given["callbacks"] and library_name(type(estimator))
+    if given["max_steps"] is not None and only_ours_reads:
         del given["max_epochs"]
     keys = {k: key_part(k, v, loosely=_is_ours(estimator, k)) for k, v in given.items()}
     for name, value in _defaults(estimator).items() if is_new else ():
@@ -148,10 +126,7 @@ def _without_observers(callbacks: Any) -> Any:
 def key_part(name: str, value: Any, *, loosely: bool = False) -> Any:
     """Return the canonical form of something that a fit depends on.
 
-    Raises
-    ------
-    TypeError
-        If it has none; the message names it, and the remedy.
+    If it has none, the message of the TypeError names it, and the remedy.
     """
     try:
         return canonical(file_hashes(name, value), loosely=loosely)
@@ -163,7 +138,7 @@ def key_part(name: str, value: Any, *, loosely: bool = False) -> Any:
 
 
 def _is_ours(estimator: Any, name: str) -> bool:
-    """Tell parameters to which 1.0 is 1: to user-defined code it may be a share."""
+    """Return whether 1.0 is 1 to a parameter: to user-defined code it may be a share."""
     component, nested, _ = name.partition("__")
     if not nested:
         return name not in ("callbacks", "train_split")
@@ -184,13 +159,7 @@ def _defaults(estimator: Any) -> dict[str, Any]:
 
 
 def signature_defaults(factory: Any) -> dict[str, Any]:
-    """Return the defaults of a class or function, none for anything else.
-
-    Examples
-    --------
-    >>> signature_defaults(lambda a, b=1: a)
-    {'b': 1}
-    """
+    """Return the defaults of a class or function, none for anything else."""
     if not (inspect.isclass(factory) or inspect.isroutine(factory)):
         return {}
     parameters = inspect.signature(factory).parameters.values()
@@ -201,19 +170,7 @@ def signature_defaults(factory: Any) -> dict[str, Any]:
 
 
 def why_not_cacheable(estimator: Any) -> str | None:
-    """Return why no fit of an estimator may stand for another, and what to do; None if it may.
-
-    Examples
-    --------
-    >>> from skorch.dataset import ValidSplit
-    >>> from snn_estimators.estimators import SpikeGPTLM
-    >>> why_not_cacheable(SpikeGPTLM())
-    'With random_state=None no fit equals another, so memory keeps none: give a whole number.'
-    >>> why_not_cacheable(SpikeGPTLM(random_state=0, train_split=ValidSplit(0.3)))
-    "With train_split's random_state=None no fit equals another, so memory keeps none: ..."
-    >>> why_not_cacheable(SpikeGPTLM(random_state=0, train_split=ValidSplit(3))) is None
-    True
-    """
+    """Return why no fit of an estimator may stand for another, and what to do; None if it may."""
     seed, reason = estimator.random_state, None
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         reason = f"random_state={seed!r}"
@@ -228,7 +185,7 @@ def why_not_cacheable(estimator: Any) -> str | None:
 
 
 def _draws(split: Any) -> bool:
-    """Tell a split that draws from numpy's global generator, of skorch's and scikit-learn's."""
+    """Return whether a split draws from numpy's global generator, as skorch's and sklearn's may."""
     if hasattr(split, "cv"):  # skorch's ValidSplit: a share is drawn, folds are what they are
         is_share = isinstance(split.cv, Real) and not float(split.cv).is_integer()
         if not is_share:
@@ -238,11 +195,17 @@ def _draws(split: Any) -> bool:
 
 
 def watch_global_generators() -> Callable[[], bool]:
-    """Return a function that tells whether numpy's or Python's global generator was used since.
+    """Return a function that says whether numpy's or Python's global generator was used since.
 
     Python's does not count within a task of Dask, whose own thread draws from it twice a second.
     """
-    state = _state_of_numpy if _is_task_of_dask() else _state_of_both
+    counts_python = not _is_task_of_dask()
+
+    def state() -> tuple[Any, ...]:
+        kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+        python = random.getstate() if counts_python else None
+        return kind, np.asarray(keys).tobytes(), *rest, python
+
     before = state()
     return lambda: state() != before
 
@@ -253,12 +216,3 @@ def _is_task_of_dask() -> bool:
         return worker is not None and worker.get_worker() is not None
     except ValueError:
         return False
-
-
-def _state_of_both() -> tuple[Any, ...]:
-    return *_state_of_numpy(), random.getstate()
-
-
-def _state_of_numpy() -> tuple[Any, ...]:
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
-    return kind, np.asarray(keys).tobytes(), *rest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -47,24 +47,14 @@ def saved_models() -> pd.DataFrame:
             Its class.
         steps, planned_steps : int
             Done, and to be done in all; a model does not know the latter.
-        loss : float
-            Of the last step of a fit, of the last epoch of a model, in nats per token.
-        best_valid_loss : float
-            The lowest there is.
+        loss, best_valid_loss : float
+            Of the last step of a fit or the last epoch of a model; the lowest. In nats per token.
         parameters : int
             Numbers that training sets.
         megabytes : float
             On the disk.
         saved : datetime
             When it was written last.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> from unittest.mock import patch
-    >>> with patch.dict(os.environ, SNN_ESTIMATORS_HOME=tempfile.mkdtemp()):
-    ...     len(saved_models())
-    0
     """
     rows = [_row_in_use(folder) for folder in model_folders()]
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
@@ -100,19 +90,25 @@ def _row(folder: Path) -> dict[str, Any]:
     try:
         for part in _parts(folder):
             row |= part
-    except Exception as error:  # whatever is in one folder, the others are listed
+    except Exception as error:  # one damaged folder must not hide the others
         row["state"] = f"damaged: {error}"
     return row
 
 
 def _parts(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the columns of a row, part by part, as far as the folder can be read."""
-    is_model = (folder / CONFIG).exists()
-    read = _read_run if is_run(folder) else _read_model if is_model else _read_unknown
-    yield {"kind": _KINDS[read]}
+    read: Callable[[Path], Any] | None = None
+    if is_run(folder):
+        read = _read_run
+        yield {"kind": "fit"}
+    elif (folder / CONFIG).exists():
+        read = _read_model
+        yield {"kind": "model"}
     files = list(_files(folder))
     yield {"megabytes": sum(file.st_size for file in files) / 1e6}
     yield {"saved": datetime.fromtimestamp(max(f.st_mtime for f in [folder.stat(), *files]))}
+    if read is None:
+        raise ValueError("it holds neither a model nor a fit.")
     for part in read(folder):
         for name, value in part.items():
             if isinstance(value, int) and abs(value) >= 2**63:
@@ -126,10 +122,6 @@ def _files(folder: Path) -> Iterator[os.stat_result]:
         for name in names:
             with suppress(FileNotFoundError):
                 yield os.stat(os.path.join(parent, name))
-
-
-def _read_unknown(folder: Path) -> list[dict[str, Any]]:
-    raise ValueError("it holds neither a model nor a fit.")
 
 
 def _read_model(folder: Path) -> Any:
@@ -162,9 +154,6 @@ def _read_run(folder: Path) -> Any:
         yield {"state": "finished"}
 
 
-_KINDS = {_read_run: "fit", _read_model: "model", _read_unknown: "unknown"}
-
-
 def _unfinished(run: RunFolder) -> str:
     errors = run.folder / ERRORS
     times = [run.checkpoint(step).stat().st_mtime for step in run.steps()]
@@ -195,6 +184,5 @@ def not_there(name_or_path: str | os.PathLike[str], folder: Path) -> str:
     """Return a message that there is no such model, and which there are."""
     if folder.parent != models_home():
         return f"There is no model in {folder}."
-    home = models_home()
-    names = [folder.name for folder in model_folders()]
-    return f"There is no model {os.fspath(name_or_path)!r} in {home}; there are: {names or 'none'}."
+    names = [folder.name for folder in model_folders()] or "none"
+    return f"There is no model {os.fspath(name_or_path)!r} in {models_home()}; there are: {names}."

@@ -3,7 +3,7 @@
 A `Checkpointer` observes the training loop of a net. It is made of two parts:
 
 * a *store* knows where a fit is saved: `NamedRun` in the numbered checkpoints of a named fit,
-  `CachedFit` in a cache of fits, `Store` itself nowhere;
+  `CachedFit` in a cache of fits; without a store nothing is saved;
 * a *role* knows what the process does: `Role` trains alone, others lead or follow (see
   `snn_estimators.distributed`).
 
@@ -36,36 +36,17 @@ _Result = TypeVar("_Result")
 
 @dataclass
 class Position:
-    """How far a fit has come, and what its last step was.
+    """How far a fit has come, and what its last step was."""
 
-    Parameters
-    ----------
-    epochs : int
-        That are over, their validation included.
-    batches : int
-        Of the epoch that has begun; 0 between two epochs.
-    steps : int
-        Of the whole fit.
-    epoch_start : tuple of generator states, optional
-        From which the batches of the epoch that has begun can be drawn again.
-    last_batch : str
-        Hash of its latest batch, to check that they were.
-    epoch_length : int
-        Batches that the epoch will have.
-    lr : float
-        Learning rate of the last step.
-    n_tokens : int
-        Targets of the last step.
-    """
-
-    epochs: int = 0
-    batches: int = 0
-    steps: int = 0
+    epochs: int = 0  # that are over, their validation included
+    batches: int = 0  # of the epoch that has begun; 0 between two epochs
+    steps: int = 0  # of the whole fit
+    # From which the batches of the epoch that has begun can be drawn again.
     epoch_start: GeneratorStates | None = None
-    last_batch: str = ""
-    epoch_length: int = 0
-    lr: float = 0.0
-    n_tokens: int = 0
+    last_batch: str = ""  # hash of the epoch's latest batch, to check that they were
+    epoch_length: int = 0  # in batches
+    lr: float = 0.0  # of the last step
+    n_tokens: int = 0  # targets of the last step
 
     @property
     def epoch_is_over(self) -> bool:
@@ -78,11 +59,9 @@ class Saved(NamedTuple):
 
     step: int
     planned_steps: int
-    finished: bool
-    """Whether there is nothing left to train."""
+    finished: bool  # nothing is left to train
     state: TrainingState
-    tokenizer: BaseTokenizer | None
-    """Fitted."""
+    tokenizer: BaseTokenizer | None  # fitted
     vocab_size: int
 
 
@@ -153,14 +132,12 @@ class Role:
 
 
 class Store:
-    """Where a fit is saved; this one keeps nothing, and never finds anything.
+    """Where a fit is saved: a base class that saves nothing and finds nothing.
 
-    Subclasses override what they need. The methods are called in this order: `open`, `check_data`,
-    `check_begin`, `on_fit_begin`, then for each step and epoch `on_step_end` or `on_epoch_end`,
-    `is_due` and perhaps `save`; `close` at the end.
+    The methods are called in this order: `open`, `check_data`, `check_begin`, `on_fit_begin`, then
+    for each step and epoch `on_step_end` or `on_epoch_end`, `is_due` and perhaps `save`; `close` at
+    the end.
     """
-
-    keeps_nothing = False
 
     def open(self, role: Role) -> Saved | None:
         """Lock the place, and read what is there."""
@@ -209,39 +186,24 @@ class Store:
         return ""
 
 
-class _NoStore(Store):
-    keeps_nothing = True
-
-
 class Checkpointer:
     """Saves a fit while it trains, and restores what an earlier one has saved.
 
     It is called after all callbacks, so what it saves includes their state. Enter it before the
     fit: that locks the store and reads what is there. It saves when the store says so, at the end,
-    and at the first Ctrl-C, which therefore waits for the end of a step.
-
-    Parameters
-    ----------
-    store : Store, optional
-        Where to save; by default nowhere.
-    role : Role, optional
-        What the process does; by default it trains alone.
-
-    Attributes
-    ----------
-    saved : Saved or None
-        Where to resume from, until the fit has begun.
-    interrupt : Interrupt
+    and at the first Ctrl-C, which therefore waits for the end of a step. By default it saves
+    nowhere and trains alone.
     """
 
     def __init__(self, store: Store | None = None, role: Role | None = None) -> None:
-        self._store = _NoStore() if store is None else store
-        self._role = Role() if role is None else role
+        self._saves = store is not None
+        self._store = store or Store()
+        self._role = role or Role()
         self._metadata: dict[str, Any] = {}
         self._open = ExitStack()
         self._was_interrupted = False
         self.interrupt = self._role.interrupt()
-        self.saved: Saved | None = None
+        self.saved: Saved | None = None  # where to resume from, until the fit has begun
 
     def __reduce__(self) -> Any:
         return Checkpointer, ()  # the copy of a net in mid-fit is not saved
@@ -274,7 +236,7 @@ class Checkpointer:
 
     def check_data(self, documents_hash: Callable[[], str]) -> None:
         """Note which documents the fit is on, or raise ValueError if it was started with others."""
-        if not self._store.keeps_nothing:
+        if self._saves:
             self._metadata["data"] = documents_hash()
             self._store.check_data(self.saved, self._metadata["data"])
 
@@ -309,11 +271,8 @@ class Checkpointer:
     # What the training loop calls
 
     def on_fit_begin(self, net: Any, position: Position, split: Sequence[Dataset | None]) -> None:
-        """Put the net where the saved fit stood, and hold back Ctrl-C.
-
-        The callbacks have begun.
-        """
-        if self._store.keeps_nothing and self._role.is_alone:
+        """Put the net where the saved fit stood, and hold back Ctrl-C; the callbacks have begun."""
+        if not self._saves and self._role.is_alone:
             return
         self._metadata |= {"split": hash_split(split), "device": _describe(net.device_)}
 

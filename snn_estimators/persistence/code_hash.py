@@ -66,13 +66,6 @@ def library_of(module: str) -> str | None:
 
     What counts is its file: a user's ``code.py`` is not Python's, and a package in site-packages
     that no distribution has installed has no version.
-
-    Examples
-    --------
-    >>> library_of("snn_estimators.nn"), library_of("__main__")
-    ('snn_estimators', None)
-    >>> library_of("torch.nn.functional").split()[0]
-    'torch'
     """
     package = module.partition(".")[0]
     if package == "__main__":
@@ -156,12 +149,6 @@ def library_name(value: Any) -> list[str] | None:
     """Return the name and the library of a class or function, None if it is user-defined.
 
     The name must lead to this very object: `functools.wraps` and decorators copy names.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> library_name(nn.Linear)[0], library_name(lambda: 0)
-    ('torch.nn.modules.linear.Linear', None)
     """
     module = value.__module__ if isinstance(value.__module__, str) else ""
     library = library_of(module)
@@ -270,7 +257,7 @@ def import_user_module(name: str, package: str | None = None, level: int = 0) ->
         full = importlib.util.resolve_name("." * level + name, package) if level else name
         library = library_of(full)
         return importlib.import_module(full) if library is None else f"{full} {library}"
-    except Exception:  # whatever a module may raise: calling the function will show it
+    except Exception:  # a module may raise anything: calling the function will show it
         return f"{name} is missing"
 
 

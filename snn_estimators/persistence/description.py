@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from snn_estimators._describe import describe_value
 from snn_estimators._files import to_plain
 from snn_estimators.persistence.cache_key import WITHOUT_EFFECT, signature_defaults
 from snn_estimators.persistence.hashing import hash_arrays, hash_bytes
@@ -24,24 +25,15 @@ __all__ = [
     "differences",
 ]
 
-_ABSENT_IF_EMPTY = ("callbacks", "train_split")
-
 
 def describe_parameters(estimator: Any) -> dict[str, Any]:
     """Return the parameters that a fit's numbers depend on, as far as JSON can describe them.
 
     Defaults of the module are among them, so that one written out is the same as one left out.
-
-    Examples
-    --------
-    >>> from snn_estimators.estimators import SpikeGPTLM
-    >>> one, same = SpikeGPTLM(), SpikeGPTLM(module__dropout=0.03, callbacks=[])
-    >>> describe_parameters(one) == describe_parameters(same)
-    True
     """
     given = {f"module__{k}": v for k, v in signature_defaults(estimator.module).items()}
     given |= estimator.get_params(deep=False)
-    for name in _ABSENT_IF_EMPTY:
+    for name in ("callbacks", "train_split"):
         given[name] = given[name] or None
     return {name: describe(value) for name, value in given.items() if name not in WITHOUT_EFFECT}
 
@@ -98,23 +90,12 @@ def constructor_parameters(value: Any) -> frozenset[str]:
 
 
 def differences(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    """Return a phrase for each parameter in which two descriptions differ.
-
-    Examples
-    --------
-    >>> differences({"lr": 0.1, "clip": 1.0}, {"lr": 0.2, "clip": 1.0, "module__heads": 2})
-    ['lr (saved 0.1, given 0.2)', 'module__heads (saved nothing, given 2)']
-    """
+    """Return a phrase for each parameter in which two descriptions differ."""
     nothing = object()
-    phrases = []
-    for name in sorted(saved.keys() | given.keys()):
-        before, now = saved.get(name, nothing), given.get(name, nothing)
-        if before != now:
-            words = ["nothing" if v is nothing else _brief(v) for v in (before, now)]
-            phrases.append(f"{name} (saved {words[0]}, given {words[1]})")
-    return phrases
+    names = sorted(saved.keys() | given.keys())
+    changed = [n for n in names if saved.get(n, nothing) != given.get(n, nothing)]
 
+    def text(values: Mapping[str, Any], name: str) -> str:
+        return describe_value(repr(values[name]), 200) if name in values else "nothing"
 
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:197]}..."
+    return [f"{n} (saved {text(saved, n)}, given {text(given, n)})" for n in changed]

@@ -1,7 +1,7 @@
 """Locks on files, between processes and threads, by `filelock`; each ends with its process.
 
-A child that is forked meanwhile, such as a worker of a `DataLoader`, does not keep a lock. Where a
-file system has no locks, nobody waits for anybody.
+A forked child, such as a worker of a `DataLoader`, does not keep a lock. On a file system without
+locks nobody waits.
 """
 
 from __future__ import annotations
@@ -22,32 +22,9 @@ _POLL = 0.01  # seconds
 
 @contextmanager
 def try_lock(path: Path, *, timeout: float = 0.0) -> Iterator[bool]:
-    """Lock a file for a block, if nobody else holds the lock; the file stays.
+    """Lock a file for a block, and yield whether that succeeded; the file stays.
 
-    Parameters
-    ----------
-    path : Path
-    timeout : float, default=0.0
-        Seconds to wait for the lock; negative waits for ever.
-
-    Yields
-    ------
-    bool
-        Whether the lock was acquired.
-
-    Raises
-    ------
-    OSError
-        If there can be no such file.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder, "lock")
-    ...     with try_lock(path) as first, try_lock(path) as second:
-    ...         first, second, is_locked(path)
-    (True, False, True)
+    It waits `timeout` seconds for the lock, for ever if that is negative.
     """
     if not path.parent.is_dir():  # filelock would make it
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
@@ -69,19 +46,13 @@ def try_lock(path: Path, *, timeout: float = 0.0) -> Iterator[bool]:
 
 @contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Wait for a lock, hold it for a block, and leave no file behind.
-
-    Raises
-    ------
-    OSError
-        If there can be no such file.
-    """
+    """Wait for a lock, hold it for a block, and leave no file behind."""
     with try_lock(path, timeout=-1):
         try:
             yield
         finally:
             with suppress(OSError):
-                path.unlink()  # whoever waits sees that, and makes a new one
+                path.unlink()  # filelock notices that, and makes a new one
 
 
 def is_locked(path: Path) -> bool:

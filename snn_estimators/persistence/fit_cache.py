@@ -9,16 +9,14 @@ It is a folder::
 
 What counts as the same fit
 ---------------------------
-A fit's file is named by a SHA-256 of all that defines its result: class and parameters, data,
-versions, the settings of PyTorch, the kind of device and the integer `random_state`. Of
-user-defined functions, classes and modules the code counts, and the globals that it names; what
-they fetch in other ways (files, ``globals()``, a changed library) does not. A loaded fit equals a
-trained one to the bit on the machine and with the number of threads that the saved one had.
+A fit's file is named by its key (see `cache_key`). Of user-defined functions, classes and modules
+the code counts, and the globals that it names; what they fetch in other ways (files, ``globals()``,
+a changed library) does not. A loaded fit equals a trained one to the bit on the machine and with
+the number of threads that the saved one had.
 
-Nothing is kept without an integer seed, under a switch of PyTorch that is not at its default (such
-as ``torch.backends.cudnn.benchmark``), of a fit that draws from numpy's or Python's global
-generators (of which Python's goes unnoticed on Dask, as Dask draws from it), and of `partial_fit`
-on a fitted estimator. A loaded fit runs no callbacks.
+Nothing is kept without an integer seed, under a switch of PyTorch that is not at its default, of a
+fit that draws from numpy's or Python's global generators (Python's goes unnoticed on Dask, which
+draws from it), and of `partial_fit` on a fitted estimator. A loaded fit runs no callbacks.
 
 When it is saved
 ----------------
@@ -30,8 +28,7 @@ costs a warning and time, never the fit.
 Processes that share the folder
 -------------------------------
 Files are replaced whole and carry a checksum. While one process is at a fit, others that want the
-same wait for it; a lock ends with its process, killed or not. Of a `joblib.Memory`, the folder is
-one in its store, which ``clear()`` deletes.
+same wait for it; a lock ends with its process, killed or not.
 """
 
 from __future__ import annotations
@@ -67,48 +64,22 @@ _FIRST = 0.01  # seconds that saving takes, before it is known
 
 
 class FitCache:
-    """The folder of a memory.
+    """The folder of a memory, which need not be there.
 
-    Parameters
-    ----------
-    folder : Path
-        It need not be there.
-
-    Raises
-    ------
-    ValueError
-        If it holds other things, or is of a newer version.
+    If it holds other things, or is of a newer version, a ValueError is raised.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._fits = self.folder / _FITS
+        self._fits = folder / _FITS
         self._check()
 
     @classmethod
     def of(cls, memory: Any) -> Self | None:
         """Return what a `memory` parameter means; None if that keeps nothing.
 
-        Parameters
-        ----------
-        memory : str, path, joblib.Memory or None
-            Of a `joblib.Memory` it is a folder in its store, which ``clear()`` deletes.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it is nothing of the kind, or no folder for fits.
-
-        Examples
-        --------
-        >>> import tempfile, joblib
-        >>> FitCache.of("there").folder
-        PosixPath('there')
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     FitCache.of(joblib.Memory(folder)).folder.relative_to(folder)
-        PosixPath('joblib/snn_estimators')
-        >>> FitCache.of(joblib.Memory(location=None)) is None
-        True
+        Of a `joblib.Memory` it is a folder in its store, which ``clear()`` deletes. What cannot be
+        a folder for fits raises a TypeError or ValueError.
         """
         is_joblib = hasattr(memory, "cache") and hasattr(memory, "store_backend")
         place = getattr(memory.store_backend, "location", None) if is_joblib else memory
@@ -157,13 +128,7 @@ class FitCache:
             raise ValueError(f"memory={str(self.folder)!r} is no folder: choose another path.")
 
     def open(self) -> None:
-        """Make the folder, unless it is there.
-
-        Raises
-        ------
-        OSError
-            If that is impossible.
-        """
+        """Make the folder, unless it is there."""
         store = self.folder / _MARK
         if store.is_file():
             return
@@ -187,7 +152,7 @@ class FitCache:
 
     @contextmanager
     def held(self, key: str) -> Iterator[None]:
-        """Wait until nobody else is at a fit, keep others away, and sweep up what a kill left."""
+        """Wait for other processes at a fit, keep others away, and clean up what a kill left."""
         with hold_lock(self._fits / f".{key}.lock"):
             for temporary in self._fits.glob(f".{key}*.tmp"):
                 temporary.unlink(missing_ok=True)
@@ -198,15 +163,7 @@ class CachedFit(Store):
     """Saves a fit in a cache, or finds it there, finished or not.
 
     Opening it waits for others at the same fit. Whatever is wrong with the cache's files costs a
-    warning and time, never the fit.
-
-    Parameters
-    ----------
-    cache : FitCache
-    key : str
-        From `fit_key`.
-    tokenizer : BaseTokenizer or None
-        Not fitted, as the estimator would fit it.
+    warning and time, never the fit. The tokenizer is not fitted, as the estimator would fit it.
     """
 
     def __init__(self, cache: FitCache, key: str, tokenizer: BaseTokenizer | None) -> None:
@@ -222,10 +179,7 @@ class CachedFit(Store):
     def open(self, role: Role) -> Saved | None:
         """Read the finished fit, or wait for others at it and read what there is then."""
         self._cache.open()
-        saved = self._read(self._cache.finished(self._key))
-        if saved is not None:
-            return saved
-        return self._read_alone()
+        return self._read(self._cache.finished(self._key)) or self._read_alone()
 
     def _read_alone(self) -> Saved | None:
         """Wait for others at the same fit, and read what they leave."""
@@ -233,16 +187,16 @@ class CachedFit(Store):
             self._open.enter_context(self._cache.held(self._key))
         except OSError as error:
             self._warn(f"others may do the same fit at the same time: {error}")
-        files = self._cache.finished(self._key), self._cache.unfinished(self._key)
         self._is_alone = True
-        return self._read(files[0]) or self._read(files[1])
+        finished = self._read(self._cache.finished(self._key))
+        return finished or self._read(self._cache.unfinished(self._key))
 
     def close(self, *exception: Any) -> None:
         """Let others at the same fit in."""
         self._open.__exit__(*exception)
 
     def _read(self, path: Path) -> Saved | None:
-        """Read a file, None if there is none or it is damaged."""
+        """Read a file; None if there is none, or with a warning if it is damaged."""
         try:
             state = TrainingState.read(path)
             metadata = state.metadata
@@ -282,7 +236,6 @@ class CachedFit(Store):
         warnings.warn(
             f"memory={str(self._cache.folder)!r}: the fit starts from scratch, as it cannot resume "
             f"from its state there. {error}",
-            UserWarning,
             stacklevel=2,
         )
         self._cache.forget(self._key)
@@ -293,11 +246,7 @@ class CachedFit(Store):
         self._saved_at = time.monotonic()
 
     def on_interrupt(self) -> None:
-        """Raise KeyboardInterrupt.
-
-        skorch swallows it, and a search would score what is half done, and begin with the next
-        candidate.
-        """
+        """Raise KeyboardInterrupt: skorch swallows it, and a search would score half a fit."""
         raise KeyboardInterrupt(f"The fit was interrupted.{self.resume_hint()}")
 
     def resume_hint(self) -> str:
@@ -331,22 +280,19 @@ class CachedFit(Store):
             return
         started = time.monotonic()
         try:
-            own = self._describe(net, position)
+            own = {
+                "key": self._key,
+                "step": position.steps,
+                "planned_steps": net.planned_steps_,
+                "vocab_size": net.vocab_size_,
+                "tokenizer": None if self._tokenizer is None else net.tokenizer_.to_dict(),
+            }
             state = TrainingState.from_dict(net.training_state_dict(), {**metadata, **own})
             self._write(state.to_bytes(), finished)
         except Exception as error:  # of many kinds: modules hold what no file knows
             self._warn(f"the fit could not be saved, and continues without: {error}")
         self._saved_at = time.monotonic()
         self._cost = self._saved_at - started
-
-    def _describe(self, net: Any, position: Position) -> dict[str, Any]:
-        return {
-            "key": self._key,
-            "step": position.steps,
-            "planned_steps": net.planned_steps_,
-            "vocab_size": net.vocab_size_,
-            "tokenizer": None if self._tokenizer is None else net.tokenizer_.to_dict(),
-        }
 
     def _write(self, content: bytes, finished: bool) -> None:
         unfinished = self._cache.unfinished(self._key)
@@ -360,6 +306,4 @@ class CachedFit(Store):
         """Warn of a problem once a fit."""
         if message not in self._warned:
             self._warned.add(message)
-            warnings.warn(
-                f"memory={str(self._cache.folder)!r}: {message}", UserWarning, stacklevel=3
-            )
+            warnings.warn(f"memory={str(self._cache.folder)!r}: {message}", stacklevel=3)

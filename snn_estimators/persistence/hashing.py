@@ -46,13 +46,6 @@ def hash_arrays(*values: Any) -> str:
     """Return the SHA-256 of arrays and tensors, or of lists and tuples of them.
 
     Type, shape and content count; a tensor's device does not.
-
-    Examples
-    --------
-    >>> hash_arrays(np.arange(4)) == hash_arrays(torch.arange(4)) != hash_arrays(np.arange(5))
-    True
-    >>> hash_arrays(np.arange(4)) == hash_arrays(np.arange(4).reshape(2, 2))
-    False
     """
     total = hashlib.sha256()
     for value in values:
@@ -83,13 +76,7 @@ def _buffer(value: Tensor | np.ndarray[Any, Any]) -> memoryview:
 
 
 def hash_documents(documents: list[str] | Ids | list[Ids]) -> str:
-    """Return the SHA-256 of documents or token ids: of megabytes in milliseconds.
-
-    Examples
-    --------
-    >>> hash_documents(["ab", "c"]) == hash_documents(["a", "bc"])
-    False
-    """
+    """Return the SHA-256 of documents or token ids: of megabytes in milliseconds."""
     if isinstance(documents, np.ndarray):
         return hash_arrays(documents)
     lengths = np.array([len(document) for document in documents])

@@ -61,14 +61,7 @@ _CONFIG = {
 def write_model(estimator: Any, folder: Path, title: str, argument: str) -> None:
     """Write the files of a fitted model into an empty folder.
 
-    Parameters
-    ----------
-    estimator : LanguageModel
-    folder : Path
-    title : str
-        Of the model card.
-    argument : str
-        What the model card passes to ``from_pretrained``, a Python expression.
+    The argument is a Python expression, which the model card passes to ``from_pretrained``.
     """
     module = plain(estimator.module_)
     tensors = {k: v.detach().cpu().clone() for k, v in module.state_dict().items()}
@@ -122,13 +115,7 @@ def _classes_of(estimator: Any) -> dict[str, Any]:
 
 
 def read_classes(config: Mapping[str, Any], path: Path) -> npt.NDArray[Any] | None:
-    """Return the classes in a config, None if it is no classifier's.
-
-    Raises
-    ------
-    ValueError
-        If they are damaged.
-    """
+    """Return the classes in a config, None if it is no classifier's; ValueError if damaged."""
     if "classes" not in config:
         return None
     described = config["classes"]
@@ -306,13 +293,7 @@ def plain(module: nn.Module) -> nn.Module:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Check that a folder may be replaced: it holds a model and nothing else, or nothing.
-
-    Raises
-    ------
-    ValueError
-        Unless there is nothing, an empty folder, or a folder with a model's files alone.
-    """
+    """Raise ValueError unless a folder holds a model's files alone, or nothing, or is not there."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not _holds_model(folder):

@@ -51,11 +51,8 @@ _METADATA = {"parameters": dict, "versions": dict, "data": str, "split": str, "d
 def check_name_is_free(name: str, resume: bool) -> RunFolder:
     """Return the folder of a fit that may be started, or resumed if `resume`.
 
-    Raises
-    ------
-    ValueError
-        If it is no name, or there is a saved model of that name, or a fit that is not to be
-        resumed.
+    It raises ValueError if it is no name, or if there is a saved model of that name, or a fit that
+    is not to be resumed.
     """
     check_name(name)
     run = RunFolder(models_home() / name)
@@ -78,18 +75,8 @@ class _OtherFitError(ValueError):
 class NamedRun(Store):
     """Saves checkpoints and a log of a fit, and finds the newest checkpoint that can be used.
 
-    Opening it locks the folder.
-
-    Parameters
-    ----------
-    estimator : LanguageModel
-    run : RunFolder
-
-    Raises
-    ------
-    ValueError
-        On opening, if the folder is in use, all checkpoints are damaged, or they are of an
-        estimator with other parameters.
+    Opening it locks the folder. It raises ValueError if the folder is in use, all checkpoints are
+    damaged, or they are of an estimator with other parameters.
     """
 
     def __init__(self, estimator: Any, run: RunFolder) -> None:
@@ -145,7 +132,6 @@ class NamedRun(Store):
                 warnings.warn(
                     f"The fit {self.run.name!r} resumes from step {step}, as what is newer cannot "
                     f"be used: {' '.join(problems.values())}",
-                    UserWarning,
                     stacklevel=2,
                 )
             return saved
@@ -189,7 +175,6 @@ class NamedRun(Store):
             warnings.warn(
                 f"The fit {self.run.name!r} was started with {before['versions']} and resumes with "
                 f"{self._own['versions']}: it may not equal an uninterrupted one to the bit.",
-                UserWarning,
                 stacklevel=2,
             )
 
@@ -209,7 +194,6 @@ class NamedRun(Store):
             warnings.warn(
                 f"The fit {self.run.name!r} was started on {before['device']} and resumes on "
                 f"{metadata['device']}: it will not equal an uninterrupted one.",
-                UserWarning,
                 stacklevel=2,
             )
 
@@ -321,6 +305,5 @@ class NamedRun(Store):
                     f"The callback {callback!r} has {attribute!r}, a {kind}, which no checkpoint "
                     "can hold: a resumed fit equals an uninterrupted one only if the callback's "
                     "on_train_begin sets it. If so, name it in a class attribute not_resumed.",
-                    UserWarning,
                     stacklevel=2,
                 )

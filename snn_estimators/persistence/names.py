@@ -15,12 +15,8 @@ HOME = "SNN_ESTIMATORS_HOME"
 def models_home() -> Path:
     """Return the folder where names resolve, ``models`` in $SNN_ESTIMATORS_HOME.
 
-    Without that variable it is ``~/.snn_estimators/models``. It need not be there.
-
-    Raises
-    ------
-    ValueError
-        If there can be no such folder, because there is a file in its way.
+    Without that variable it is ``~/.snn_estimators/models``. It need not be there, but a ValueError
+    is raised if a file is in its way.
     """
     home = os.environ.get(HOME) or "~/.snn_estimators"
     folder = Path(home).expanduser() / "models"
@@ -31,22 +27,10 @@ def models_home() -> Path:
 
 
 def resolve_name(name_or_path: str | os.PathLike[str]) -> Path:
-    """Return the folder that a name or a path means.
+    """Return the folder that a name or a path means; raise ValueError for a string that is neither.
 
     A `pathlib.Path`, and a string that starts like a path (``/``, ``./``, ``../``, ``~``), is a
     path; any other string is a name under `models_home`.
-
-    Raises
-    ------
-    ValueError
-        If a string is neither.
-
-    Examples
-    --------
-    >>> resolve_name("tolstoy") == models_home() / "tolstoy"
-    True
-    >>> resolve_name("./tolstoy")
-    PosixPath('tolstoy')
     """
     if not isinstance(name_or_path, str):
         return Path(name_or_path).expanduser()
@@ -61,12 +45,9 @@ def resolve_name(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def is_name(text: str) -> bool:
-    """Return whether text is a name: up to 100 letters, digits, '.', '_', '-'; first no '.' or '-'.
+    """Return whether text is a name: up to 100 letters, digits, '.', '_' and '-'.
 
-    Examples
-    --------
-    >>> is_name("GPT-1"), is_name("../GPT-1"), is_name("")
-    (True, False, False)
+    The first of them is no '.' and no '-'.
     """
     return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", text) is not None
 

@@ -55,25 +55,13 @@ _PATIENCE = 1.0  # seconds; `is_held` has the lock for a moment
 
 @dataclass(frozen=True)
 class Summary:
-    """What is known of a checkpoint without reading its tensors.
-
-    Parameters
-    ----------
-    step, planned_steps : int
-        Done, and to be done in all.
-    finished : bool
-        Whether the fit came to its end: all steps, or an early stop.
-    train_loss : float or None
-        Of the last step.
-    valid_loss : float or None
-        If there was a validation at this very step.
-    """
+    """What is known of a checkpoint without reading its tensors."""
 
     step: int
-    planned_steps: int
-    finished: bool
-    train_loss: float | None
-    valid_loss: float | None
+    planned_steps: int  # in all
+    finished: bool  # all steps are done, or it stopped early
+    train_loss: float | None  # of the last step
+    valid_loss: float | None  # if there was a validation at this very step
 
     def write(self, folder: Path) -> None:
         """Write a file of the checkpoint."""
@@ -81,13 +69,7 @@ class Summary:
 
     @classmethod
     def read(cls, folder: Path) -> Summary:
-        """Read what `write` wrote.
-
-        Raises
-        ------
-        FileNotFoundError, ValueError
-            If the file is missing or damaged.
-        """
+        """Read what `write` wrote; raise ValueError if it is damaged."""
         path = folder / SUMMARY
         content = read_json(path)
         numbers, losses = ("step", "planned_steps"), ("train_loss", "valid_loss")
@@ -117,12 +99,7 @@ def write_state(state: TrainingState, folder: Path) -> None:
 def read_state(folder: Path) -> TrainingState:
     """Read what `write_state` wrote, with weights and history from the model's files.
 
-    Raises
-    ------
-    FileNotFoundError
-        If a file is missing.
-    ValueError
-        If one is damaged, the model's included.
+    A file that is missing raises FileNotFoundError, a damaged one ValueError.
     """
     state = TrainingState.read(folder / STATE)
     check_keys(state.content, {"files": dict}, folder / STATE)
@@ -137,12 +114,7 @@ def read_state(folder: Path) -> TrainingState:
 
 
 def check_name(name: object) -> None:
-    """Refuse what is no name, before anything is done under it.
-
-    Raises
-    ------
-    ValueError
-    """
+    """Raise ValueError for what is no name, before anything is done under it."""
     if not isinstance(name, str) or not is_name(name):
         raise ValueError(
             f"name must be None or up to 100 letters, digits, '.', '_' and '-', the first of them "
@@ -151,7 +123,7 @@ def check_name(name: object) -> None:
 
 
 def is_run(folder: Path) -> bool:
-    """Tell the folder of a named fit."""
+    """Return whether this is the folder of a named fit."""
     return (folder / "checkpoints").is_dir()
 
 
@@ -162,13 +134,7 @@ def other_steps(checkpoint: Path) -> list[int]:
 
 
 class RunFolder:
-    """The folder of a named fit.
-
-    Parameters
-    ----------
-    folder : Path
-        It need not be there.
-    """
+    """The folder of a named fit; it need not be there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -199,7 +165,7 @@ class RunFolder:
             try:
                 loss = Summary.read(self.checkpoint(step)).valid_loss
             except (OSError, ValueError):
-                continue  # damaged, and the best of nothing
+                continue  # damaged
             if loss is not None and math.isfinite(loss) and (last is None or step <= last):
                 losses.append((float(loss), step))
         return min(losses, default=None)
@@ -207,12 +173,7 @@ class RunFolder:
     def choose(self, checkpoint: str | int) -> Path:
         """Return the folder of a checkpoint, "latest", "best" or that of a step.
 
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such checkpoint.
-        ValueError
-            If this is none of the three.
+        One that is not there raises FileNotFoundError, anything else ValueError.
         """
         steps = self.steps()
         if not steps:
@@ -244,10 +205,7 @@ class RunFolder:
     def save(self, step: int, write: Callable[[Path], None], keep: int) -> None:
         """Let `write` fill the folder of a checkpoint; then delete those not to be kept.
 
-        Raises
-        ------
-        OSError
-            If it cannot be written. The others stay.
+        If it cannot be written, the others stay, and an OSError names the remedy.
         """
         try:
             write_folder(self.checkpoint(step), write)
@@ -259,9 +217,9 @@ class RunFolder:
         """Return an error that names what there is, and the remedy."""
         whole = [other for other in self.steps() if other < step]
         remedy = (
-            f"step {whole[-1]} is whole: free space, and go on by fit(X, resume=True)."
+            f"step {whole[-1]} is whole: free space, and resume by fit(X, resume=True)."
             if whole
-            else "nothing is: free space, and begin again."
+            else "nothing is: free space, and start again."
         )
         message = (
             f"Step {step} could not be saved in {self.folder} ({error.strerror or error}); {remedy}"
@@ -275,13 +233,11 @@ class RunFolder:
         kept = {*steps[-keep:], *(best[1:] if best else ())}
         for step in self.steps():
             if step not in kept:
-                self._delete(self.checkpoint(step))
-
-    def _delete(self, folder: Path) -> None:
-        # Out of sight first: a kill must not leave half a checkpoint.
-        doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.gone")
-        folder.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+                # Renamed first: a kill must not leave half a checkpoint.
+                folder = self.checkpoint(step)
+                removed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.gone")
+                folder.rename(removed)
+                shutil.rmtree(removed, ignore_errors=True)
 
     def log_error(self, error: BaseException, step: int) -> None:
         """Add an exception to error.log; if that fails too, the exception says so."""
@@ -294,14 +250,9 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep others out of the folder, and sweep it; a lock ends with its process, killed or not.
+        """Keep others out of the folder, and clean it up; a lock ends with its process.
 
-        Raises
-        ------
-        ValueError
-            If another fit is at work there.
-        OSError
-            If the folder cannot be written.
+        If another fit is at work there, it raises ValueError.
         """
         make_folder(self.checkpoints)
         with try_lock(self.folder / _LOCK, timeout=_PATIENCE) as acquired:
@@ -319,14 +270,10 @@ class RunFolder:
             try:
                 yield
             finally:
-                if {path.name for path in self.folder.iterdir()} <= {_LOCK, "checkpoints"}:
-                    self._remove_if_empty()
+                left = {path.name for path in self.folder.iterdir()}
+                if left <= {_LOCK, "checkpoints"} and not any(self.checkpoints.iterdir()):
+                    shutil.rmtree(self.folder, ignore_errors=True)  # the fit never began
 
     def is_held(self) -> bool:
-        """Tell whether a fit is at work in the folder."""
+        """Return whether a fit is at work in the folder."""
         return is_locked(self.folder / _LOCK)
-
-    def _remove_if_empty(self) -> None:
-        """Leave nothing behind a fit that never began."""
-        if not any(self.checkpoints.iterdir()):
-            shutil.rmtree(self.folder, ignore_errors=True)

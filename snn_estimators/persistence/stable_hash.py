@@ -1,9 +1,9 @@
 """The canonical form of a value, in JSON: equal for values that make equal fits, in any process.
 
 `description.describe` shows people what a parameter was; here no two values may be confused, so a
-TypeError is raised for whatever has no form. Values are encoded by their content: numbers whatever
-their type, objects by their parameters or attributes, user-defined functions and classes by their
-code and all that it uses. Which values are shared makes no difference.
+TypeError is raised for a value that has no form. Values are encoded by their content: numbers
+whatever their type, objects by their parameters or attributes, user-defined functions and classes
+by their code and all that it uses. Which values are shared makes no difference.
 """
 
 from __future__ import annotations
@@ -54,16 +54,8 @@ _DESCRIPTORS = (
 def canonical(value: Any, *, loosely: bool = False) -> Any:
     """Return the canonical form of a value in JSON, different for any other value.
 
-    Parameters
-    ----------
-    value : object
-    loosely : bool, default=False
-        Whether 1.0 equals 1 and a list a tuple. To some code 1.0 is a share and 1 a count.
-
-    Raises
-    ------
-    TypeError
-        If there is something in the value whose content cannot be hashed, such as an open file.
+    With `loosely`, 1.0 equals 1 and a list a tuple; to some code 1.0 is a share and 1 a count. A
+    value whose content cannot be hashed, such as an open file, raises a TypeError.
 
     Examples
     --------
@@ -110,7 +102,9 @@ class _Encoder:
         if value is None or type(value) in (bool, str):
             return value
         if type(value) in (int, float):
-            return self._number(value)
+            if self.loosely and isinstance(value, float) and value.is_integer():
+                value = int(value)
+            return {type(value).__name__: repr(value)}
         if id(value) in self._stack:
             return {"cycle": self._stack[::-1].index(id(value))}
         self._stack.append(id(value))
@@ -118,11 +112,6 @@ class _Encoder:
             return self._code(value) or self._data(value)
         finally:
             self._stack.pop()
-
-    def _number(self, value: Any) -> Any:
-        if self.loosely and isinstance(value, float) and value.is_integer():
-            value = int(value)
-        return {type(value).__name__: repr(value)}
 
     # Data
 
@@ -275,7 +264,9 @@ class _Encoder:
             return {"class": [[self._class(base) for base in bases], members]}
         if isinstance(value, types.ModuleType):
             content = module_members(value)
-            return {"module": content if isinstance(content, str) else self._scope(value, content)}
+            if isinstance(content, str):
+                return {"module": content}
+            return {"module": {n: self._global(vars(value), (n,)) for n in sorted(content)}}
         return self.encode(value)
 
     def _function(self, value: types.FunctionType) -> Any:
@@ -288,9 +279,6 @@ class _Encoder:
             encoded.append({".".join(path): self._global(scope, path) for path in names})
             encoded.append([self._import(scope, one) for one in imports])
         return {"function": encoded}
-
-    def _scope(self, module: types.ModuleType, content: Mapping[str, Any]) -> Any:
-        return {name: self._global(vars(module), (name,)) for name in sorted(content)}
 
     def _global(self, scope: Mapping[str, Any], path: tuple[str, ...]) -> Any:
         """Encode the value of a name; of a user-defined module, just the attribute that is used."""
@@ -349,7 +337,7 @@ def file_hashes(name: str, value: Any) -> Any:
 
 
 def _is_callback(value: Any) -> bool:
-    """Tell a callback of skorch, which need not be imported for that."""
+    """Return whether it is a callback of skorch, which need not be imported for that."""
     names = ((base.__module__, base.__qualname__) for base in type(value).__mro__)
     return ("skorch.callbacks.base", "Callback") in names
 
@@ -361,13 +349,6 @@ def _module_attributes(module: nn.Module) -> dict[str, Any]:
     """Return a module's attributes; hooks by their order, not by PyTorch's running numbers.
 
     Whether it is in training mode makes no difference to a fit, which puts it there.
-
-    Examples
-    --------
-    >>> module = nn.ReLU()
-    >>> hook = module.register_forward_hook(print)
-    >>> _module_attributes(module)
-    {'_forward_hooks': {0: <built-in function print>}, 'inplace': False}
     """
     attributes = {k: v for k, v in vars(module).items() if k not in _ANY_MODULE or v}
     attributes.pop("training", None)

@@ -17,13 +17,8 @@ COLUMNS = ("step", "train_loss", "valid_loss", "lr", "tokens_per_second")
 class StepLog:
     """Writes a CSV file, a row a step, each as soon as it is complete.
 
-    Parameters
-    ----------
-    path : Path
-    step : int
-        Rows beyond it are of steps that will be done again, and are cut off.
-    is_complete : bool, default=True
-        Whether the row of `step` is: its validation may be still to come.
+    A log that is there is continued after `step`: later rows, of steps that will be done again, are
+    cut off. The row of `step` itself may still wait for its validation (``is_complete=False``).
 
     Examples
     --------
@@ -49,7 +44,7 @@ class StepLog:
         self._begin()
 
     def _begin(self) -> None:
-        """Write what there is as a whole, and go on behind it."""
+        """Write all rows that there are, and open the file to append others."""
         replace_file(self.path, _lines([COLUMNS, *self._written]).encode())
         self._file: IO[str] = self.path.open("a", encoding="utf-8", newline="")
 
@@ -60,17 +55,16 @@ class StepLog:
 
     def complete(self, valid_loss: float | None = None) -> None:
         """Write the row that was begun, if there is one."""
-        loss = "" if valid_loss is None else valid_loss
         is_open, self._is_open = self._is_open, False
         row, self._pending = self._pending, None
         try:
             if row is not None:
-                row[2] = loss
+                row[2] = "" if valid_loss is None else valid_loss
                 self._file.write(_lines([row]))
                 self._file.flush()
             elif is_open and valid_loss is not None:
                 row = self._written[-1]
-                row[2] = loss
+                row[2] = valid_loss
                 self._file.close()
                 self._begin()
         except OSError as error:
@@ -78,7 +72,7 @@ class StepLog:
             raise OSError(
                 error.errno,
                 f"The row of step {row[0]} could not be added to {self.path} ({error.strerror}): "
-                "free space, and go on by fit(X, resume=True)",
+                "free space, and resume by fit(X, resume=True)",
             ) from error
 
     def close(self) -> None:
@@ -95,7 +89,7 @@ class StepLog:
         try:
             self.close()
         except OSError:
-            if kind is None:  # otherwise what ended the fit is worth more
+            if kind is None:  # otherwise the exception that ended the fit matters more
                 raise
 
 

@@ -47,12 +47,7 @@ class BatchOrderError(ResumeError):
 class TrainingState:
     """What a net's ``training_state_dict()`` returned, with what else its owner has to know.
 
-    Parameters
-    ----------
-    content : dict
-        What JSON can hold.
-    tensors : dict of str to Tensor
-        What it refers to.
+    The content is what JSON can hold; it refers to the tensors by name.
     """
 
     content: dict[str, Any]
@@ -60,19 +55,10 @@ class TrainingState:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any], metadata: Mapping[str, Any]) -> Self:
-        """Copy a state.
+        """Copy a state of what `pack` takes; its ``history``, which is long, of what JSON takes.
 
-        Parameters
-        ----------
-        state : mapping
-            Of what `pack` takes; its ``history``, which is long, of what JSON takes.
-        metadata : mapping
-            Whatever JSON can hold, to compare later whether the state belongs to a fit.
-
-        Raises
-        ------
-        TypeError
-            If no file can hold it.
+        The metadata, for JSON too, say later whether the state belongs to a fit. A value that no
+        file can hold raises a TypeError.
         """
         tensors: dict[str, Tensor] = {}
         rest = {name: value for name, value in state.items() if name != "history"}
@@ -80,13 +66,7 @@ class TrainingState:
         return cls(content | {"state": pack(rest, "", tensors)}, tensors)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the state, with its tensors on the CPU.
-
-        Raises
-        ------
-        ResumeError
-            If it is none.
-        """
+        """Return the state, with its tensors on the CPU; raise ResumeError if it is incomplete."""
         try:
             state = unpack(self.content["state"], self.tensors)
             return {**state, "history": self.content["history"]}
@@ -154,11 +134,8 @@ def _written_checksum(data: bytes) -> str | None:
 def pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     """Return what JSON can hold of a value; its tensors go into `tensors`, under `path`.
 
-    Raises
-    ------
-    TypeError
-        If the value is, or holds, anything but numbers, strings, arrays, tensors and Python's
-        containers of them.
+    It takes numbers, strings, arrays, tensors and Python's containers of them; of anything else it
+    raises a TypeError.
 
     Examples
     --------
@@ -194,13 +171,7 @@ def pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
 
 
 def is_packable(value: Any) -> bool:
-    """Return whether `pack` takes a value.
-
-    Examples
-    --------
-    >>> is_packable([1, (2.5, None)]), is_packable(iter("ab"))
-    (True, False)
-    """
+    """Return whether `pack` takes a value."""
     try:
         pack(value, "", {})
     except TypeError:
@@ -211,10 +182,7 @@ def is_packable(value: Any) -> bool:
 def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
     """Return what `pack` was given, on the CPU.
 
-    Raises
-    ------
-    LookupError, TypeError, ValueError
-        If this is nothing that `pack` returned.
+    Of what `pack` has not returned it raises a LookupError, TypeError or ValueError.
     """
     if isinstance(packed, list):
         return [unpack(item, tensors) for item in packed]
