@@ -22,6 +22,7 @@ from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.model_selection.seeds import check_seeds
 from snn_estimators.model_selection.tables import short_names
 from snn_estimators.persistence.cache_key import WITHOUT_EFFECT
+from snn_estimators.persistence.hashing import hash_json
 from snn_estimators.sweep.candidates import list_candidates, try_candidates
 from snn_estimators.sweep.defaults import prepare_text
 from snn_estimators.sweep.halving import Rung, plan_rungs
@@ -39,27 +40,8 @@ _RESOURCES = ("max_steps", "max_epochs")
 class Plan:
     """Estimator, candidates, texts, seeds, folds and rungs of a sweep.
 
-    Attributes
-    ----------
-    estimator : estimator
-        Checked by `check_estimator`.
-    grid : dict or list of dicts
-        From `resolve_grid`.
-    texts : dict of str to str
-        By the names of the corpora.
-    length : int
-        Context length in tokens; windows are one token longer.
-    folds : int
-    seeds : int, list of int, or None
-        Turned into a list.
-    halving : int or None
-        The factor.
-    resource : str or None
-        What grows from rung to rung.
-    memory : str or None
-        Folder of the cached fits.
-    progress : bool
-        Whether to show a progress bar over the checks.
+    The parameters are those of `Sweep`, after `check_estimator`, `resolve_grid` and `load_texts`;
+    `memory` is the folder of the cached fits.
     """
 
     estimator: Any
@@ -74,7 +56,8 @@ class Plan:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        self.candidates: list[dict[str, Any]] = list_candidates(self.estimator, self.grid)
+        self.candidates = list_candidates(self.estimator, self.grid)
+        self._keys: dict[tuple[int, int, int], str] = {}
         self._seed = f"{final_stem(self.estimator)}random_state"
         self._check_seeds()
         self.rungs = self._plan_rungs()
@@ -96,7 +79,7 @@ class Plan:
     def row(self, corpus: str, candidate: int, rung: int) -> Row:
         """Return a row of the table."""
         resources = self.rungs[rung].resources if self.halving else None
-        return Row(corpus, candidate, self.candidates[candidate], rung, resources)
+        return Row(corpus, candidate, self.candidates[candidate].parameters, rung, resources)
 
     def fits(self, number: int, row: Row) -> list[Fit]:
         """Return the fits of a row."""
@@ -107,11 +90,13 @@ class Plan:
                 set_final(model, random_state=seed)
             if row.resources is not None:
                 self._limit(model, row.resources)
+            of_model = row.candidate, seed, row.iteration
+            if of_model not in self._keys:
+                self._keys[of_model] = score_key(model)
+            text = self.descriptions[row.corpus]["sha256"]
             for fold in range(self.folds):
-                text = self.descriptions[row.corpus]["sha256"]
-                place = {"text": text, "length": self.length, "folds": self.folds, "fold": fold}
                 name = f"{self._name(row)},seed={seed},fold={fold}"
-                key = score_key(model, **place)
+                key = hash_json([self._keys[of_model], text, self.length, self.folds, fold])
                 fits.append(Fit(name, number, row.corpus, seed, fold, model, key))
         return fits
 
@@ -148,7 +133,7 @@ class Plan:
     # Checks
 
     def _check_seeds(self) -> None:
-        if self.seeds is not None and any(self._seed in one for one in self.candidates):
+        if self.seeds is not None and any(self._seed in one.parameters for one in self.candidates):
             raise ValueError("seeds and the grid's random_state say the same thing: give one")
         first = getattr(final_estimator(self.estimator), "random_state", None)
         self.seeds = check_seeds(self.seeds, first)
@@ -169,7 +154,7 @@ class Plan:
             )
         stem = final_stem(self.estimator)
         for name in _RESOURCES:
-            if any(f"{stem}{name}" in one for one in self.candidates):
+            if any(f"{stem}{name}" in one.parameters for one in self.candidates):
                 raise ValueError(f"halving decides on {name} itself: take it out of the grid")
         return plan_rungs(len(self.candidates), self.halving, getattr(model, self.resource))
 
@@ -201,12 +186,7 @@ class Plan:
 
 
 def check_estimator(estimator: Any, memory: str | None) -> None:
-    """Check that an estimator is a language model, and saves itself in the memory alone.
-
-    Raises
-    ------
-    TypeError, ValueError
-    """
+    """Check that an estimator is a language model, and saves itself in the memory alone."""
     model = final_estimator(estimator)
     if not isinstance(model, LanguageModel):
         raise TypeError(
@@ -257,11 +237,7 @@ def _listed(grid: Grid | Sequence[Grid]) -> Sequence[Grid]:
 def resolve_grid(estimator: Any, grid: Grid | Sequence[Grid]) -> Any:
     """Replace short names by full ones in a grid or a list of grids, and check the grid.
 
-    Raises
-    ------
-    TypeError, ValueError
-        As `resolve_parameters` and `check_grid`; if a parameter changes no score, or is one that
-        a sweep sets itself.
+    A parameter that changes no score, or that a sweep sets itself, is a ValueError.
     """
     given: Any = grid  # of any type
     if isinstance(given, Iterable) and not isinstance(given, str | Mapping):
@@ -275,23 +251,6 @@ def resolve_grid(estimator: Any, grid: Grid | Sequence[Grid]) -> Any:
 
 def load_texts(corpora: Any, *, clean: bool, limit: int | None) -> dict[str, str]:
     """Load one corpus or several, each under the name that tables give it.
-
-    Parameters
-    ----------
-    corpora : str, path, list of those, or dict
-        A dict has names for keys, and what `prepare_text` takes for values.
-    clean : bool
-    limit : int or None
-        Both as in `prepare_text`.
-
-    Returns
-    -------
-    dict of str to str
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is none, or two have one name.
 
     Examples
     --------

@@ -40,15 +40,6 @@ _AT_ONCE = 500  # metrics; MLflow's servers take 1000 in a request
 def check_tracker(kind: str) -> None:
     """Raise an error if a tracker is unknown, not installed, or cannot be written to.
 
-    Raises
-    ------
-    ValueError
-        If there is no such tracker.
-    ImportError
-        If its package is not installed.
-    ConnectionError
-        If MLflow's server does not answer within a few seconds, or its store does not open.
-
     Examples
     --------
     >>> check_tracker("paper")
@@ -155,11 +146,6 @@ class MlflowTracker:
     """Writes a run for each fit that was trained.
 
     A run that cannot be written costs a warning, once a sweep: hours of training are worth more.
-
-    Raises
-    ------
-    ConnectionError
-        If MLflow cannot make its experiment.
     """
 
     def __init__(self) -> None:
@@ -196,17 +182,7 @@ class MlflowTracker:
     ) -> None:
         """Write the run of a fit.
 
-        Parameters
-        ----------
-        name : str
-        parameters : mapping
-            Those that are no plain values are left out.
-        log : TrainingLog
-        scores : mapping, optional
-            From `language_model_scores`; written under natural signs.
-        failure : str, optional
-            Why there are no scores, or none that compare.
-        interrupted : bool, default=False
+        Parameters that are no plain values are left out; scores are written under natural signs.
         """
         try:
             with _few_retries(2):

@@ -115,25 +115,7 @@ def to_bytes(text: str) -> Bytes:
 def fit_and_score(number: int, fit: Fit, text: Bytes, context: WorkerContext) -> FitResult:
     """Train one model on the other folds, and score it on its own.
 
-    A failure is a result like any other; Ctrl-C is not.
-
-    Parameters
-    ----------
-    number : int
-        Of the task, from which processes count GPUs.
-    fit : Fit
-    text : ndarray of bytes
-        From `to_bytes`.
-    context : WorkerContext
-
-    Returns
-    -------
-    FitResult
-
-    Raises
-    ------
-    KeyboardInterrupt
-        If the fit was interrupted.
+    A failure is a result like any other; Ctrl-C is not. GPUs are counted from the task's number.
     """
     with _TURN:
         if context.threads is not None:
@@ -204,15 +186,7 @@ def reason(error: BaseException) -> str:
 
 
 def set_final(estimator: Any, **parameters: Any) -> Any:
-    """Set parameters of the model that is an estimator or stands last in a `Pipeline`.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import Ridge
-    >>> from sklearn.pipeline import Pipeline
-    >>> set_final(Pipeline([("model", Ridge())]), alpha=2.0)
-    Pipeline(steps=[('model', Ridge(alpha=2.0))])
-    """
+    """Set parameters of the model that is an estimator or stands last in a `Pipeline`."""
     stem = final_stem(estimator)
     return estimator.set_params(**{f"{stem}{name}": value for name, value in parameters.items()})
 

@@ -19,22 +19,7 @@ _PACKAGES = {"dask": "distributed", "ray": "ray"}
 
 
 def check_engine(engine: str) -> None:
-    """Raise an error if an engine is unknown, not installed, or does not answer.
-
-    Parameters
-    ----------
-    engine : str
-        "loky", "dask", "dask://HOST:PORT", "ray" or "ray://HOST:PORT".
-
-    Raises
-    ------
-    ValueError
-        If there is no such engine.
-    ImportError
-        If its package is not installed.
-    ConnectionError
-        If nothing answers within a few seconds at the address, or at the one of ``RAY_ADDRESS``
-        that "ray" connects to.
+    """Raise an error if an engine is unknown, not installed, or does not answer for seconds.
 
     Examples
     --------
@@ -73,11 +58,6 @@ def open_executor(
         Size of all arrays that `Executor.share` will get.
     gpus : bool, default=False
         Whether each task gets a GPU if the cluster has any; only Ray assigns them.
-
-    Yields
-    ------
-    Executor
-        For `pull`.
     """
     kind, _ = parse_engine(engine)
     if kind == "loky":

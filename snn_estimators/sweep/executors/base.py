@@ -33,10 +33,7 @@ _PORTS = {"dask": 8786, "ray": 10001}
 class WorkersLostError(ConnectionError):
     """There are no workers, and none came within `PATIENCE`, or the scheduler was lost.
 
-    Attributes
-    ----------
-    numbers : list of int
-        Of the tasks that were pending.
+    `numbers` are those of the tasks that were pending.
     """
 
     def __init__(self, numbers: Iterable[int] = ()) -> None:
@@ -106,15 +103,6 @@ def pull(executor: Executor, tasks: Iterable[Task]) -> Generator[Completed, None
     decide at any time that there are no more. Workers that join late get tasks, too. Whatever is
     pending when the generator is closed is cancelled.
 
-    Parameters
-    ----------
-    executor : Executor
-    tasks : iterable of Task
-
-    Yields
-    ------
-    Completed
-
     Raises
     ------
     WorkersLostError
@@ -165,11 +153,6 @@ def pull(executor: Executor, tasks: Iterable[Task]) -> Generator[Completed, None
 
 def parse_engine(engine: str) -> tuple[str, tuple[str, int] | None]:
     """Split ``dask://host:port`` into its kind and its address.
-
-    Raises
-    ------
-    ValueError
-        If there is no such engine.
 
     Examples
     --------
