@@ -148,13 +148,6 @@ def resolve_parameters(estimator: Any, grid: Mapping[str, Any]) -> dict[str, Any
 
     An exact name wins, then one of the module's (``timesteps`` for ``module__timesteps``), then one
     of the tokenizer's, then any other. A ValueError names those that are unknown or ambiguous.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import Ridge
-    >>> from sklearn.pipeline import Pipeline
-    >>> resolve_parameters(Pipeline([("ridge", Ridge())]), {"alpha": [1.0]})
-    {'ridge__alpha': [1.0]}
     """
     if not (isinstance(grid, Mapping) and all(isinstance(name, str) for name in grid)):
         raise TypeError(
@@ -198,13 +191,7 @@ def _full_name(name: str, known: Sequence[str], estimator: Any) -> str:
 
 
 def parse_grid(options: Iterable[str]) -> dict[str, list[Any]]:
-    """Read ``NAME=V1,V2`` options.
-
-    Examples
-    --------
-    >>> parse_grid(["timesteps=1,2", "lr=3e-3", "spiking_head=true,none"])
-    {'timesteps': [1, 2], 'lr': [0.003], 'spiking_head': [True, None]}
-    """
+    """Read ``NAME=V1,V2`` options into names and lists of values."""
     grid: dict[str, list[Any]] = {}
     for option in options:
         name, equals, text = option.partition("=")

@@ -35,13 +35,6 @@ def list_candidates(estimator: Any, grid: Grid | Sequence[Grid]) -> list[Candida
 
     Candidates of several grids that make the same model, as one grid sets what another leaves to
     the estimator, are one, with the parameters of both. Two of one grid are a ValueError.
-
-    Examples
-    --------
-    >>> from snn_estimators.sweep.defaults import sweep_model
-    >>> grids = [{"module__heads": [1, 5]}, {"module__heads": [5]}, {"module__blocks": [1, 2]}]
-    >>> [one.parameters for one in list_candidates(sweep_model(heads=1, blocks=2), grids)]
-    [{'module__heads': 1, 'module__blocks': 2}, {'module__heads': 5}, {'module__blocks': 1}]
     """
     found: dict[Any, dict[str, Any]] = {}
     for one in [grid] if isinstance(grid, Mapping) else grid:

@@ -89,7 +89,8 @@ class Plan:
             if self._seed not in row.parameters:
                 set_final(model, random_state=seed)
             if row.resources is not None:
-                self._limit(model, row.resources)
+                steps = {"max_steps": None} if self.resource == "max_epochs" else {}
+                set_final(model, **{str(self.resource): row.resources}, **steps)
             of_model = row.candidate, seed, row.iteration
             if of_model not in self._keys:
                 self._keys[of_model] = score_key(model)
@@ -126,7 +127,8 @@ class Plan:
     def estimator_of(self, row: Row) -> Any:
         """Return the estimator of a row, with the first seed, not fitted."""
         model = self.fits(0, row)[0].model
-        if _saves_in_between(model) and final_estimator(model).memory is None:
+        last = final_estimator(model)
+        if last.save_every_n_steps is not None and last.memory is None:
             set_final(model, memory=self.memory)
         return model
 
@@ -163,10 +165,6 @@ class Plan:
         window_length = self.length + 1
         return split_windows(text, window_length), WindowKFold(self.folds, length=window_length)
 
-    def _limit(self, model: Any, resources: int) -> None:
-        steps = {"max_steps": None} if self.resource == "max_epochs" else {}
-        set_final(model, **{str(self.resource): resources}, **steps)
-
     def _try_candidates(self) -> None:
         with tqdm(
             total=len(self.texts) * len(self.candidates), unit="candidate", desc="planning",
@@ -199,20 +197,17 @@ def check_estimator(estimator: Any, memory: str | None) -> None:
             f"the estimator has {given}, but a sweep keeps its many fits in its memory=, and "
             "resumes by itself: leave name=None and resume=False"
         )
-    if _saves_in_between(model) and memory is None:
+    if model.save_every_n_steps is not None and memory is None:
         raise ValueError(
             f"save_every_n_steps={model.save_every_n_steps!r} needs a folder to save in: give the "
             "sweep an output= or a memory="
         )
 
 
-def _saves_in_between(estimator: Any) -> bool:
-    return final_estimator(estimator).save_every_n_steps is not None
-
-
 def _check_comparable(estimator: Any, grid: Grid | Sequence[Grid]) -> None:
     stem = final_stem(estimator)
-    for name in {name: None for one in _listed(grid) for name in one}:
+    grids = [grid] if isinstance(grid, Mapping) else grid
+    for name in {name: None for one in grids for name in one}:
         short = name.removeprefix(stem)
         if short == "memory":
             raise ValueError(
@@ -228,10 +223,6 @@ def _check_comparable(estimator: Any, grid: Grid | Sequence[Grid]) -> None:
                 f"{name!r} changes no score, so there is nothing to compare: set it in the "
                 "estimator"
             )
-
-
-def _listed(grid: Grid | Sequence[Grid]) -> Sequence[Grid]:
-    return [grid] if isinstance(grid, Mapping) else list(grid)
 
 
 def resolve_grid(estimator: Any, grid: Grid | Sequence[Grid]) -> Any:
@@ -250,13 +241,7 @@ def resolve_grid(estimator: Any, grid: Grid | Sequence[Grid]) -> Any:
 
 
 def load_texts(corpora: Any, *, clean: bool, limit: int | None) -> dict[str, str]:
-    """Load one corpus or several, each under the name that tables give it.
-
-    Examples
-    --------
-    >>> load_texts({"tale": ["To be!"]}, clean=True, limit=None)
-    {'tale': 'to be.'}
-    """
+    """Load one corpus or several, each under the name that tables give it."""
     if isinstance(corpora, str | os.PathLike):
         corpora = [corpora]
     if not isinstance(corpora, Mapping):

@@ -171,9 +171,10 @@ class Runner:
             context = replace(context, threads=threads, gpus=gpus, gpu_locks=Path(locks))
         texts = {name: to_bytes(text) for name, text in self.plan.texts.items()}
         size = sum(text.nbytes for text in texts.values())
-        gpus_wanted = _may_use_gpus(self.plan.estimator)
+        # A cluster may have GPUs where this machine has none.
+        may_use_gpus = str(final_estimator(self.plan.estimator).device).startswith(("auto", "cuda"))
         executor = stack.enter_context(
-            open_executor(engine, n_jobs, shared_bytes=size, gpus=gpus_wanted)
+            open_executor(engine, n_jobs, shared_bytes=size, gpus=may_use_gpus)
         )
         self._texts = {name: executor.share(text) for name, text in texts.items()}
         return executor, context
@@ -287,8 +288,3 @@ def _gpus(estimator: Any) -> tuple[int, bool]:
     if device.type != "cuda":
         return 0, False
     return torch.cuda.device_count() if device.index is None else 1, True
-
-
-def _may_use_gpus(estimator: Any) -> bool:
-    """Return whether the model would run on a GPU of a machine that has one."""
-    return str(final_estimator(estimator).device).startswith(("auto", "cuda"))

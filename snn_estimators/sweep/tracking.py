@@ -38,15 +38,7 @@ _AT_ONCE = 500  # metrics; MLflow's servers take 1000 in a request
 
 
 def check_tracker(kind: str) -> None:
-    """Raise an error if a tracker is unknown, not installed, or cannot be written to.
-
-    Examples
-    --------
-    >>> check_tracker("paper")
-    Traceback (most recent call last):
-    ...
-    ValueError: there is no tracker 'paper': choose tensorboard or mlflow
-    """
+    """Raise an error if a tracker is unknown, not installed, or cannot be written to."""
     if kind not in _PACKAGES:
         raise ValueError(f"there is no tracker {kind!r}: choose tensorboard or mlflow")
     try:

@@ -62,13 +62,7 @@ class FitResult(NamedTuple):
 
     @classmethod
     def of(cls, fit_time: float, scores: dict[str, float]) -> Self:
-        """Return the result of a fit that was scored.
-
-        Examples
-        --------
-        >>> FitResult.of(1.5, {"neg_perplexity": float("nan")}).failure
-        'perplexity is nan'
-        """
+        """Return the result of a fit that was scored."""
         perplexity = -scores["neg_perplexity"]
         failure = None if math.isfinite(perplexity) else f"perplexity is {perplexity:g}"
         return cls(fit_time, scores, failure)
@@ -102,13 +96,7 @@ class WorkerContext:
 
 
 def to_bytes(text: str) -> Bytes:
-    """Return text as an array, which executors share: workers get it once, not with every task.
-
-    Examples
-    --------
-    >>> to_bytes("hé").tobytes().decode()
-    'hé'
-    """
+    """Return text as an array, which executors share: workers get it once, not with every task."""
     return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
 
 

@@ -6,6 +6,7 @@ import codecs
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -86,11 +87,9 @@ class BackendTokenizer(BaseTokenizer):
 
     def _pieces(self, ids: Iterable[int]) -> Iterator[str]:
         if self._bytes is None:
-            return _pieces_in_context(ids, self._decode_by_backend)
+            decode = partial(self.backend_.decode, skip_special_tokens=False)
+            return _pieces_in_context(ids, decode)
         return _pieces_of_bytes(ids, self._bytes)
-
-    def _decode_by_backend(self, ids: list[int]) -> str:
-        return self.backend_.decode(ids, skip_special_tokens=False)
 
     def _content(self) -> dict[str, Any]:
         return {"tokenizer": json.loads(self.backend_.to_str())}

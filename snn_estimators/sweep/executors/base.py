@@ -174,13 +174,7 @@ def parse_engine(engine: str) -> tuple[str, tuple[str, int] | None]:
 
 
 def threads_per_worker(n_jobs: int | None, cores: int | None = None) -> int:
-    """Return how many threads each of `n_jobs` processes may use without crowding the cores.
-
-    Examples
-    --------
-    >>> [threads_per_worker(jobs, cores=8) for jobs in (1, 2, 3, 8, 20, -1)]
-    [8, 4, 2, 1, 1, 1]
-    """
+    """Return how many threads each of `n_jobs` processes may use without crowding the cores."""
     cores = joblib.cpu_count() if cores is None else cores
     jobs = 1 if n_jobs is None else n_jobs
     jobs = max(1, cores + 1 + jobs) if jobs < 0 else jobs
