@@ -205,7 +205,7 @@ def parse_grid(options: Iterable[str]) -> dict[str, list[Any]]:
 
 
 def parse_values(text: str, *, name: str = "the option") -> list[Any]:
-    """Read comma-separated values, each different one once, in order; errors say whose they are.
+    """Read comma-separated values, each different one once, in order; `name` is for errors.
 
     Examples
     --------

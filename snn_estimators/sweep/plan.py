@@ -136,7 +136,7 @@ class Plan:
 
     def _check_seeds(self) -> None:
         if self.seeds is not None and any(self._seed in one.parameters for one in self.candidates):
-            raise ValueError("seeds and the grid's random_state say the same thing: give one")
+            raise ValueError("seeds and the grid's random_state both set the seed: give one")
         first = getattr(final_estimator(self.estimator), "random_state", None)
         self.seeds = check_seeds(self.seeds, first)
 

@@ -235,7 +235,7 @@ def _short_errors(uri: str) -> Iterator[None]:
 
 
 def _brief(error: BaseException) -> str:
-    """Return what the system said, where MLflow wraps it in pages; else how the pages begin."""
+    """Return the system's message if there is one inside MLflow's long one; else its beginning."""
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, OSError) and inner.strerror:

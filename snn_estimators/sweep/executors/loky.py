@@ -82,7 +82,7 @@ class LokyExecutor(Executor):
 
     loky rather than `concurrent.futures`: it needs no guard by ``if __name__ == "__main__"``, and
     pickles what was defined in a notebook. It is the copy that comes with joblib, by its public
-    names: joblib itself has no futures, and would not say which tasks were lost.
+    names: joblib itself has no futures, and does not report which tasks were lost.
 
     The folder is for temporary files: shared arrays, and a mark for each task that is running.
     """
