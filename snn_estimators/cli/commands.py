@@ -15,19 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from snn_estimators.cli.options import (
-    Clean,
-    Device,
-    Epochs,
-    LanguageModelName,
-    Length,
-    Limit,
-    Preset,
-    Seed,
-    Set,
-    Steps,
-    read_settings,
-)
+from snn_estimators.cli import options
 from snn_estimators.cli.sweep import sweep
 from snn_estimators.cli.terminal import show
 
@@ -50,7 +38,7 @@ _CLEANED = frozenset(string.ascii_lowercase + ".' ")
 
 
 @app.callback()
-def options(
+def command_line(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Train, compare and run spiking language models, and see what they cost in energy."""
@@ -75,17 +63,17 @@ def fit(
         int | None, typer.Option(min=1, help="Steps between two checkpoints; default: an epoch.")
     ] = None,
     model: Annotated[
-        LanguageModelName, typer.Option(help="What to train.")
-    ] = LanguageModelName.spikedecoder,
-    fixed: Set = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    length: Length = 128,
-    limit: Limit = None,
-    clean: Clean = False,
-    preset: Preset = None,
-    device: Device = "auto",
-    seed: Seed = 0,
+        options.LanguageModelName, typer.Option(help="What to train.")
+    ] = options.LanguageModelName.spikedecoder,
+    fixed: options.Set = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    length: options.Length = 128,
+    limit: options.Limit = None,
+    clean: options.Clean = False,
+    preset: options.Preset = None,
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
 ) -> None:
     """Train a model on text, and save it; the last tenth of the text is held out to score it."""
     from snn_estimators.estimators import language_model_class
@@ -115,7 +103,7 @@ def fit(
         "name": name,
         "resume": resume,
         "save_every_n_steps": save_every,
-    } | read_settings(fixed, epochs, steps)
+    } | options.read_settings(fixed, epochs, steps)
     set_parameters(estimator, parameters)
     split = len(text) - len(text) // 10
     try:
@@ -134,7 +122,9 @@ def fit(
 
 
 @app.command()
-def score(model: Model, corpus: Corpus, limit: Limit = None, device: Device = "auto") -> None:
+def score(
+    model: Model, corpus: Corpus, limit: options.Limit = None, device: options.Device = "auto"
+) -> None:
     """Print a saved model's perplexity, bits per character and accuracy on text.
 
     Text is cleaned first for a model that was trained on cleaned text.
@@ -154,7 +144,7 @@ def generate(
         float | None, typer.Option(help="Sample from the likeliest with this total probability.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random numbers.")] = None,
-    device: Device = "auto",
+    device: options.Device = "auto",
 ) -> None:
     """Continue a prompt, writing as it goes."""
     from snn_estimators.text import TextCleaner
@@ -180,7 +170,9 @@ def generate(
 
 
 @app.command()
-def energy(model: Model, corpus: Corpus, limit: Limit = 20_000, device: Device = "auto") -> None:
+def energy(
+    model: Model, corpus: Corpus, limit: options.Limit = 20_000, device: options.Device = "auto"
+) -> None:
     """Show the energy of one token in each layer of a saved model, on text."""
     from snn_estimators.energy import summarize
 

@@ -12,19 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from snn_estimators.cli.options import (
-    Clean,
-    Device,
-    Epochs,
-    LanguageModelName,
-    Length,
-    Limit,
-    Preset,
-    Seed,
-    Set,
-    Steps,
-    read_settings,
-)
+from snn_estimators.cli import options
 from snn_estimators.cli.terminal import show
 
 __all__ = ["sweep"]
@@ -49,10 +37,10 @@ def sweep(
         list[str] | None,
         typer.Option(metavar="NAME=V1,V2", help="Any other parameter's values; repeatable."),
     ] = None,
-    fixed: Set = None,
+    fixed: options.Set = None,
     model: Annotated[
-        LanguageModelName, typer.Option(help="What to compare.")
-    ] = LanguageModelName.spikedecoder,
+        options.LanguageModelName, typer.Option(help="What to compare.")
+    ] = options.LanguageModelName.spikedecoder,
     folds: Annotated[int, typer.Option(min=2, help="Contiguous cross-validation folds.")] = 2,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Seeds for each candidate, from --seed on.")
@@ -68,14 +56,14 @@ def sweep(
     engine: Annotated[
         str, typer.Option(help="loky, dask, dask://HOST:PORT, ray or ray://HOST:PORT.")
     ] = "loky",
-    epochs: Epochs = None,
-    steps: Steps = None,
-    length: Length = 64,
-    limit: Limit = 80_000,
-    clean: Clean = True,
-    preset: Preset = None,
-    device: Device = "auto",
-    seed: Seed = 0,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    length: options.Length = 64,
+    limit: options.Limit = 80_000,
+    clean: options.Clean = True,
+    preset: options.Preset = None,
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
     track: Annotated[
         str | None, typer.Option(help="Log each fit to tensorboard or mlflow.")
     ] = None,
@@ -100,7 +88,7 @@ def sweep(
         raise ValueError("--fresh starts from scratch, --resume does not: give one of the two")
     axes = {"timesteps": timesteps, "heads": heads, "encoding": encoding}
     listed = [f"{name}={values}" for name, values in axes.items() if values is not None]
-    if listed and model is not LanguageModelName.spikedecoder:
+    if listed and model is not options.LanguageModelName.spikedecoder:
         raise ValueError(
             "--timesteps, --heads and --encoding are SpikeDecoder's: "
             f"with --model {model} use --grid NAME=V1,V2"
@@ -109,7 +97,7 @@ def sweep(
         from snn_estimators.model_selection import present
         from snn_estimators.sweep import Sweep, TablesNotWrittenError, sweep_model
 
-        settings = read_settings(fixed, epochs, steps)
+        settings = options.read_settings(fixed, epochs, steps)
         parameters: dict[str, Any] = {"device": device, "random_state": seed} | settings
         estimator = sweep_model(preset, model=model, length=length, clean=clean, **parameters)
         plan = Sweep(

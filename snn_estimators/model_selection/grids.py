@@ -104,21 +104,6 @@ def valid_parameters(estimator: Any) -> list[str]:
 
     A skorch net's ``get_params`` names only those parts of its module that were set by hand, so
     the signatures of module, optimizer and data loaders are read as well.
-
-    Parameters
-    ----------
-    estimator : estimator
-
-    Returns
-    -------
-    list of str
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import Ridge
-    >>> from sklearn.pipeline import Pipeline
-    >>> "ridge__alpha" in valid_parameters(Pipeline([("ridge", Ridge())]))
-    True
     """
     parameters = estimator.get_params(deep=True)
     names = dict.fromkeys(parameters)
@@ -162,32 +147,7 @@ def resolve_parameters(estimator: Any, grid: Mapping[str, Any]) -> dict[str, Any
     """Replace short parameter names by the full ones.
 
     An exact name wins, then one of the module's (``timesteps`` for ``module__timesteps``), then one
-    of the tokenizer's, then any other.
-
-    Parameters
-    ----------
-    estimator : estimator
-    grid : dict
-        Short or full names to anything.
-
-    Returns
-    -------
-    dict
-        The same values under full names.
-
-    Raises
-    ------
-    TypeError
-        If it is no dict with names for keys.
-    ValueError
-        If a name is unknown, fits several parameters alike, or two names mean one parameter.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import Ridge
-    >>> from sklearn.pipeline import Pipeline
-    >>> resolve_parameters(Pipeline([("ridge", Ridge())]), {"alpha": [1.0]})
-    {'ridge__alpha': [1.0]}
+    of the tokenizer's, then any other. A ValueError names those that are unknown or ambiguous.
     """
     if not (isinstance(grid, Mapping) and all(isinstance(name, str) for name in grid)):
         raise TypeError(
@@ -205,32 +165,9 @@ def resolve_parameters(estimator: Any, grid: Mapping[str, Any]) -> dict[str, Any
 
 
 def set_parameters(estimator: Any, parameters: Mapping[str, Any]) -> Any:
-    """Set parameters by short or full names, whatever their order.
+    """Set parameters by short or full names, whatever their order, and return the estimator.
 
     The estimator's own are set first: another tokenizer or optimizer has other parameters.
-
-    Parameters
-    ----------
-    estimator : estimator
-    parameters : dict
-
-    Returns
-    -------
-    estimator
-        The same one.
-
-    Raises
-    ------
-    ValueError
-        As `resolve_parameters`.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import Ridge
-    >>> from sklearn.pipeline import Pipeline
-    >>> lines = Pipeline([("model", "passthrough")])
-    >>> set_parameters(lines, {"alpha": 2.0, "model": Ridge()})
-    Pipeline(steps=[('model', Ridge(alpha=2.0))])
     """
     known = estimator.get_params()
     own = {n: value for n, value in parameters.items() if n in known and "__" not in n}
@@ -254,26 +191,7 @@ def _full_name(name: str, known: Sequence[str], estimator: Any) -> str:
 
 
 def parse_grid(options: Iterable[str]) -> dict[str, list[Any]]:
-    """Read ``NAME=V1,V2`` options.
-
-    Parameters
-    ----------
-    options : iterable of str
-
-    Returns
-    -------
-    dict of str to list
-
-    Raises
-    ------
-    ValueError
-        If an option has no ``=``, no name or no value, or a name comes twice.
-
-    Examples
-    --------
-    >>> parse_grid(["timesteps=1,2", "lr=3e-3", "spiking_head=true,none"])
-    {'timesteps': [1, 2], 'lr': [0.003], 'spiking_head': [True, None]}
-    """
+    """Read ``NAME=V1,V2`` options into names and lists of values."""
     grid: dict[str, list[Any]] = {}
     for option in options:
         name, equals, text = option.partition("=")
@@ -287,23 +205,7 @@ def parse_grid(options: Iterable[str]) -> dict[str, list[Any]]:
 
 
 def parse_values(text: str, *, name: str = "the option") -> list[Any]:
-    """Read comma-separated values: integers, floats, true, false, none, [lists] or strings.
-
-    Parameters
-    ----------
-    text : str
-    name : str, default="the option"
-        Of the parameter, for the error.
-
-    Returns
-    -------
-    list
-        Each different value once, in order.
-
-    Raises
-    ------
-    ValueError
-        If there is no value, or an empty one.
+    """Read comma-separated values, each different one once, in order; `name` is for errors.
 
     Examples
     --------

@@ -16,6 +16,7 @@ import joblib
 import torch
 
 from snn_estimators._describe import describe_json
+from snn_estimators._version import __version__
 
 __all__ = ["describe_corpus", "describe_run"]
 
@@ -118,15 +119,9 @@ def _versions() -> dict[str, str | None]:
         try:
             found[name] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = _own_version() if name == "snn_estimators" else None
+            # A checkout that was never installed has a version all the same.
+            found[name] = __version__ if name == "snn_estimators" else None
     return found
-
-
-def _own_version() -> str:
-    """Read the version of a checkout that was never installed."""
-    from snn_estimators._version import __version__
-
-    return __version__
 
 
 def _processor() -> str:

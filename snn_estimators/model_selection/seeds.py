@@ -15,23 +15,7 @@ __all__ = ["check_seeds", "compare_with_best"]
 
 
 def check_seeds(seeds: Any, first: Any) -> list[int]:
-    """Turn a number of seeds, or a list of them, into a list.
-
-    Parameters
-    ----------
-    seeds : int, list of int, or None
-        None is one seed.
-    first : object
-        The first seed, if it is one; else 0.
-
-    Returns
-    -------
-    list of int
-
-    Raises
-    ------
-    ValueError
-        If there is none, one comes twice, or one is no whole number from 0 on.
+    """Return the list of seeds; a number of them counts up from `first`, and None is one.
 
     Examples
     --------

@@ -108,16 +108,7 @@ def results_table(search: Any) -> pd.DataFrame:
 def short_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     """Shorten ``module__timesteps`` to ``timesteps``, keeping just enough to stay unique.
 
-    Parameters
-    ----------
-    names : iterable of str
-        Full parameter names, no two alike.
-    taken : iterable of str
-        Names that mean something else in the same table.
-
-    Returns
-    -------
-    list of str
+    Names that are `taken` mean something else in the same table.
 
     Examples
     --------
@@ -165,16 +156,7 @@ def pareto_front(costs: Any) -> np.ndarray:
 
 
 def parameter_columns(table: pd.DataFrame) -> list[str]:
-    """Name the columns of a results table that hold parameters.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `results_table`, or read back from its CSV file.
-
-    Returns
-    -------
-    list of str
+    """Name the columns with parameters in a results table, also in one read back from CSV.
 
     Examples
     --------

@@ -14,17 +14,7 @@ _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)")
 
 
 class Budget:
-    """A number of fits, or a time after which none is started.
-
-    Parameters
-    ----------
-    limit : int, str or None
-        A whole number of fits; a time such as "90s", "30min", "2h" or "1d"; None is no limit.
-
-    Raises
-    ------
-    ValueError
-        If it is none of these, or 0.
+    """A number of fits, or a time such as "90s", "30min", "2h" or "1d"; None is no limit.
 
     Examples
     --------

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone
@@ -19,56 +18,44 @@ from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.sweep.score_cache import score_key
 from snn_estimators.text import BaseTokenizer
 
-__all__ = ["list_candidates", "try_candidates"]
+__all__ = ["Candidate", "list_candidates", "try_candidates"]
 
-Candidate = dict[str, Any]
+
+class Candidate(NamedTuple):
+    """What a grid sets in the estimator."""
+
+    parameters: dict[str, Any]
+    """Under full names."""
+    key: str | None = None
+    """From `score_key`; None if it could not be computed."""
 
 
 def list_candidates(estimator: Any, grid: Grid | Sequence[Grid]) -> list[Candidate]:
     """List the candidates of a grid, or of a list of grids, without duplicates.
 
     Candidates of several grids that make the same model, as one grid sets what another leaves to
-    the estimator, are one, with the parameters of both.
-
-    Parameters
-    ----------
-    estimator : language model, or Pipeline that ends in one
-    grid : dict or list of dicts
-        Under full names.
-
-    Returns
-    -------
-    list of dict
-
-    Raises
-    ------
-    ValueError
-        If two candidates of one grid make the same model.
-
-    Examples
-    --------
-    >>> from snn_estimators.sweep.defaults import sweep_model
-    >>> grids = [{"module__heads": [1, 5]}, {"module__heads": [5]}, {"module__blocks": [1, 2]}]
-    >>> list_candidates(sweep_model(heads=1, blocks=2), grids)
-    [{'module__heads': 1, 'module__blocks': 2}, {'module__heads': 5}, {'module__blocks': 1}]
+    the estimator, are one, with the parameters of both. Two of one grid are a ValueError.
     """
-    found: dict[str, Candidate] = {}
-    number = count()
+    found: dict[Any, dict[str, Any]] = {}
     for one in [grid] if isinstance(grid, Mapping) else grid:
-        own: dict[str, Candidate] = {}
-        for candidate in ParameterGrid(one):
+        of_grid: dict[Any, dict[str, Any]] = {}
+        for parameters in ParameterGrid(one):
+            key: Any
             try:
-                key = score_key(_make(estimator, candidate))
+                key = score_key(_make(estimator, parameters))
             except Exception:  # `try_candidates` raises it with the candidate's parameters
-                key = str(next(number))
-            if key in own:
-                raise ValueError(_same_fit(own[key], candidate))
-            own[key] = candidate
-        found |= {key: found.get(key, {}) | candidate for key, candidate in own.items()}
-    return list(found.values())
+                key = object()  # equal to no other
+            if key in of_grid:
+                raise ValueError(_same_fit(of_grid[key], parameters))
+            of_grid[key] = parameters
+        found |= {key: found.get(key, {}) | parameters for key, parameters in of_grid.items()}
+    return [
+        Candidate(parameters, key if isinstance(key, str) else None)
+        for key, parameters in found.items()
+    ]
 
 
-def _same_fit(one: Candidate, other: Candidate) -> str:
+def _same_fit(one: dict[str, Any], other: dict[str, Any]) -> str:
     """Write the error about two candidates of a grid that make the same fit."""
     names = [name for name in one if one[name] is not other[name]]
     chosen = [_describe({name: c[name] for name in names}) for c in (one, other)]
@@ -88,45 +75,33 @@ def try_candidates(
 ) -> None:
     """Build each candidate's module, so that errors come in a second, not in an hour.
 
-    Candidates with the same tokenizer have it fitted once.
-
-    Parameters
-    ----------
-    estimator : language model, or Pipeline that ends in one
-    candidates : iterable of dict
-    windows : list of str
-    memory : str or None
-        Folder of the cached fits.
-    on_candidate : callable, optional
-        Called after each candidate.
-
-    Raises
-    ------
-    ValueError
-        If a candidate cannot be fitted; names its parameters.
+    Candidates with the same tokenizer have it fitted once. One that cannot be fitted is a
+    ValueError that names its parameters; `memory` is the folder of the cached fits.
     """
     tokens: dict[str, list[Any]] = {}
     for candidate in candidates:
         try:
-            model = _make(estimator, candidate)
+            model = _make(estimator, candidate.parameters)
             final_estimator(model).set_params(memory=memory)
             _try(model, windows, tokens)
-            score_key(model)
+            if candidate.key is None:
+                score_key(model)  # raises the error that `list_candidates` passed over
         except (ValueError, TypeError) as error:
             raise ValueError(
-                f"the grid holds an impossible candidate, {_describe(candidate)}: {error}"
+                "the grid holds an impossible candidate, "
+                f"{_describe(candidate.parameters)}: {error}"
             ) from error
         on_candidate()
 
 
-def _describe(candidate: Candidate) -> str:
-    names = short_names(candidate)
-    return describe_assignments(dict(zip(names, candidate.values(), strict=True)))
+def _describe(parameters: Mapping[str, Any]) -> str:
+    names = short_names(parameters)
+    return describe_assignments(dict(zip(names, parameters.values(), strict=True)))
 
 
-def _make(estimator: Any, candidate: Mapping[str, Any]) -> Any:
+def _make(estimator: Any, parameters: Mapping[str, Any]) -> Any:
     try:
-        return clone(estimator).set_params(**clone(candidate, safe=False))
+        return clone(estimator).set_params(**clone(parameters, safe=False))
     except TypeError as error:
         raise TypeError(
             f"each fit needs a copy of the parameters, and one cannot be copied ({error}): give "

@@ -28,23 +28,11 @@ def gpu_order(number: int, n_gpus: int) -> list[str]:
 
 @contextmanager
 def claimed_gpu(number: int, n_gpus: int, folder: Path) -> Iterator[str]:
-    """Keep a GPU from the other processes while the block runs.
+    """Keep a GPU, such as ``"cuda:1"``, from the other processes while the block runs.
 
-    A process comes back to the GPU that it had before, as long as that is free: what it once
-    allocated there would lie idle.
-
-    Parameters
-    ----------
-    number : int
-        Of the task: where to begin in a process that had no GPU yet.
-    n_gpus : int
-    folder : Path
-        Where the processes keep their locks.
-
-    Yields
-    ------
-    str
-        Such as ``"cuda:1"``. With more processes than GPUs some share one.
+    A process returns to the GPU that it had before, as long as that is free: what it once allocated
+    there would lie idle. In a process that had none yet, the task's `number` says where to begin.
+    With more processes than GPUs some share one. The locks are files in `folder`.
     """
     global _last_gpu
     order = gpu_order(number if _last_gpu is None else _last_gpu, n_gpus)

@@ -36,22 +36,12 @@ class Row:
 
 @dataclass
 class Leaderboard:
-    """Rows and the results of their fits.
-
-    Attributes
-    ----------
-    seeds : list of int
-    folds : int
-    halving : bool
-        Whether candidates are trained on several rungs.
-    rows : list of Row
-    results : list of dict
-        For each row its results, by seed and fold.
-    """
+    """Rows and, for each of them, the results of its fits by seed and fold."""
 
     seeds: Sequence[int]
     folds: int
     halving: bool = False
+    """Whether candidates are trained on several rungs."""
     rows: list[Row] = field(default_factory=list)
     results: list[dict[tuple[int, int], FitResult]] = field(default_factory=list)
 
@@ -102,7 +92,7 @@ class Leaderboard:
 
     def table(self) -> pd.DataFrame:
         """Tabulate the rows that are done, best first, with the columns of the final table."""
-        done = [number for number in range(len(self.rows)) if self.is_done(number)]
+        done = list(filter(self.is_done, range(len(self.rows))))
         known = self._tabulate(done)
         columns = self._tabulate(range(len(self.rows)))
         table = known.reindex(columns=columns.columns) if done else columns.iloc[:0]

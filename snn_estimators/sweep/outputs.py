@@ -53,13 +53,7 @@ class TablesNotWrittenError(RuntimeError):
 
 
 class GrowingTables:
-    """The files that are rewritten whole while a sweep runs.
-
-    Parameters
-    ----------
-    folder : Path or None
-        None writes nothing.
-    """
+    """The files that are rewritten whole while a sweep runs; none without a folder."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -82,13 +76,7 @@ class GrowingTables:
 
 
 def write_result(result: SweepResult, folder: Path) -> None:
-    """Write all files of a sweep that is over.
-
-    Raises
-    ------
-    TablesNotWrittenError
-        If they cannot be written.
-    """
+    """Write all files of a sweep that is over; TablesNotWrittenError if that fails."""
     try:
         _write(folder, fits=result.fits)
         write_tables(result.table, folder, run=result.run)

@@ -22,6 +22,7 @@ from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.model_selection.seeds import check_seeds
 from snn_estimators.model_selection.tables import short_names
 from snn_estimators.persistence.cache_key import WITHOUT_EFFECT
+from snn_estimators.persistence.hashing import hash_json
 from snn_estimators.sweep.candidates import list_candidates, try_candidates
 from snn_estimators.sweep.defaults import prepare_text
 from snn_estimators.sweep.halving import Rung, plan_rungs
@@ -39,27 +40,8 @@ _RESOURCES = ("max_steps", "max_epochs")
 class Plan:
     """Estimator, candidates, texts, seeds, folds and rungs of a sweep.
 
-    Attributes
-    ----------
-    estimator : estimator
-        Checked by `check_estimator`.
-    grid : dict or list of dicts
-        From `resolve_grid`.
-    texts : dict of str to str
-        By the names of the corpora.
-    length : int
-        Context length in tokens; windows are one token longer.
-    folds : int
-    seeds : int, list of int, or None
-        Turned into a list.
-    halving : int or None
-        The factor.
-    resource : str or None
-        What grows from rung to rung.
-    memory : str or None
-        Folder of the cached fits.
-    progress : bool
-        Whether to show a progress bar over the checks.
+    The parameters are those of `Sweep`, after `check_estimator`, `resolve_grid` and `load_texts`;
+    `memory` is the folder of the cached fits.
     """
 
     estimator: Any
@@ -74,7 +56,8 @@ class Plan:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        self.candidates: list[dict[str, Any]] = list_candidates(self.estimator, self.grid)
+        self.candidates = list_candidates(self.estimator, self.grid)
+        self._keys: dict[tuple[int, int, int], str] = {}
         self._seed = f"{final_stem(self.estimator)}random_state"
         self._check_seeds()
         self.rungs = self._plan_rungs()
@@ -96,7 +79,7 @@ class Plan:
     def row(self, corpus: str, candidate: int, rung: int) -> Row:
         """Return a row of the table."""
         resources = self.rungs[rung].resources if self.halving else None
-        return Row(corpus, candidate, self.candidates[candidate], rung, resources)
+        return Row(corpus, candidate, self.candidates[candidate].parameters, rung, resources)
 
     def fits(self, number: int, row: Row) -> list[Fit]:
         """Return the fits of a row."""
@@ -106,12 +89,15 @@ class Plan:
             if self._seed not in row.parameters:
                 set_final(model, random_state=seed)
             if row.resources is not None:
-                self._limit(model, row.resources)
+                steps = {"max_steps": None} if self.resource == "max_epochs" else {}
+                set_final(model, **{str(self.resource): row.resources}, **steps)
+            of_model = row.candidate, seed, row.iteration
+            if of_model not in self._keys:
+                self._keys[of_model] = score_key(model)
+            text = self.descriptions[row.corpus]["sha256"]
             for fold in range(self.folds):
-                text = self.descriptions[row.corpus]["sha256"]
-                place = {"text": text, "length": self.length, "folds": self.folds, "fold": fold}
                 name = f"{self._name(row)},seed={seed},fold={fold}"
-                key = score_key(model, **place)
+                key = hash_json([self._keys[of_model], text, self.length, self.folds, fold])
                 fits.append(Fit(name, number, row.corpus, seed, fold, model, key))
         return fits
 
@@ -141,15 +127,16 @@ class Plan:
     def estimator_of(self, row: Row) -> Any:
         """Return the estimator of a row, with the first seed, not fitted."""
         model = self.fits(0, row)[0].model
-        if _saves_in_between(model) and final_estimator(model).memory is None:
+        last = final_estimator(model)
+        if last.save_every_n_steps is not None and last.memory is None:
             set_final(model, memory=self.memory)
         return model
 
     # Checks
 
     def _check_seeds(self) -> None:
-        if self.seeds is not None and any(self._seed in one for one in self.candidates):
-            raise ValueError("seeds and the grid's random_state say the same thing: give one")
+        if self.seeds is not None and any(self._seed in one.parameters for one in self.candidates):
+            raise ValueError("seeds and the grid's random_state both set the seed: give one")
         first = getattr(final_estimator(self.estimator), "random_state", None)
         self.seeds = check_seeds(self.seeds, first)
 
@@ -169,7 +156,7 @@ class Plan:
             )
         stem = final_stem(self.estimator)
         for name in _RESOURCES:
-            if any(f"{stem}{name}" in one for one in self.candidates):
+            if any(f"{stem}{name}" in one.parameters for one in self.candidates):
                 raise ValueError(f"halving decides on {name} itself: take it out of the grid")
         return plan_rungs(len(self.candidates), self.halving, getattr(model, self.resource))
 
@@ -177,10 +164,6 @@ class Plan:
         """Cut a text into windows, and make what divides them into folds."""
         window_length = self.length + 1
         return split_windows(text, window_length), WindowKFold(self.folds, length=window_length)
-
-    def _limit(self, model: Any, resources: int) -> None:
-        steps = {"max_steps": None} if self.resource == "max_epochs" else {}
-        set_final(model, **{str(self.resource): resources}, **steps)
 
     def _try_candidates(self) -> None:
         with tqdm(
@@ -201,12 +184,7 @@ class Plan:
 
 
 def check_estimator(estimator: Any, memory: str | None) -> None:
-    """Check that an estimator is a language model, and saves itself in the memory alone.
-
-    Raises
-    ------
-    TypeError, ValueError
-    """
+    """Check that an estimator is a language model, and saves itself in the memory alone."""
     model = final_estimator(estimator)
     if not isinstance(model, LanguageModel):
         raise TypeError(
@@ -219,20 +197,17 @@ def check_estimator(estimator: Any, memory: str | None) -> None:
             f"the estimator has {given}, but a sweep keeps its many fits in its memory=, and "
             "resumes by itself: leave name=None and resume=False"
         )
-    if _saves_in_between(model) and memory is None:
+    if model.save_every_n_steps is not None and memory is None:
         raise ValueError(
             f"save_every_n_steps={model.save_every_n_steps!r} needs a folder to save in: give the "
             "sweep an output= or a memory="
         )
 
 
-def _saves_in_between(estimator: Any) -> bool:
-    return final_estimator(estimator).save_every_n_steps is not None
-
-
 def _check_comparable(estimator: Any, grid: Grid | Sequence[Grid]) -> None:
     stem = final_stem(estimator)
-    for name in {name: None for one in _listed(grid) for name in one}:
+    grids = [grid] if isinstance(grid, Mapping) else grid
+    for name in {name: None for one in grids for name in one}:
         short = name.removeprefix(stem)
         if short == "memory":
             raise ValueError(
@@ -250,18 +225,10 @@ def _check_comparable(estimator: Any, grid: Grid | Sequence[Grid]) -> None:
             )
 
 
-def _listed(grid: Grid | Sequence[Grid]) -> Sequence[Grid]:
-    return [grid] if isinstance(grid, Mapping) else list(grid)
-
-
 def resolve_grid(estimator: Any, grid: Grid | Sequence[Grid]) -> Any:
     """Replace short names by full ones in a grid or a list of grids, and check the grid.
 
-    Raises
-    ------
-    TypeError, ValueError
-        As `resolve_parameters` and `check_grid`; if a parameter changes no score, or is one that
-        a sweep sets itself.
+    A parameter that changes no score, or that a sweep sets itself, is a ValueError.
     """
     given: Any = grid  # of any type
     if isinstance(given, Iterable) and not isinstance(given, str | Mapping):
@@ -274,30 +241,7 @@ def resolve_grid(estimator: Any, grid: Grid | Sequence[Grid]) -> Any:
 
 
 def load_texts(corpora: Any, *, clean: bool, limit: int | None) -> dict[str, str]:
-    """Load one corpus or several, each under the name that tables give it.
-
-    Parameters
-    ----------
-    corpora : str, path, list of those, or dict
-        A dict has names for keys, and what `prepare_text` takes for values.
-    clean : bool
-    limit : int or None
-        Both as in `prepare_text`.
-
-    Returns
-    -------
-    dict of str to str
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is none, or two have one name.
-
-    Examples
-    --------
-    >>> load_texts({"tale": ["To be!"]}, clean=True, limit=None)
-    {'tale': 'to be.'}
-    """
+    """Load one corpus or several, each under the name that tables give it."""
     if isinstance(corpora, str | os.PathLike):
         corpora = [corpora]
     if not isinstance(corpora, Mapping):

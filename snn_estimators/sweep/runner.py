@@ -52,30 +52,20 @@ class Runner:
     """Runs the fits of a plan, and reports each.
 
     scikit-learn's searches report nothing before their last fit, take a failing score for their own
-    failure, and know neither corpora nor seeds: hence a loop of our own over its smallest part.
+    failure, and know neither corpora nor seeds: hence a loop of our own.
 
     Parameters
     ----------
-    plan : Plan
-    leaderboard : Leaderboard
-        Where results go.
-    score_cache : ScoreCache
-        Where they are kept.
-    budget : Budget
     report : callable
         Called with the fit after each result; with None when a rung begins, after what earlier
         runs have done was taken over.
-    track : str, optional
-        As in `Sweep`.
-    folder : Path, optional
-        The sweep's output folder.
-    resume_hint : str, default="run the same again to resume"
+    resume_hint : str
         How to resume the sweep if the engine fails.
 
     Attributes
     ----------
     taken_over : int
-        Number of fits that the score_cache knew.
+        Number of fits whose scores were cached.
     complete : bool
         Whether `run` came to the end of the last rung.
     """
@@ -87,9 +77,9 @@ class Runner:
         score_cache: ScoreCache,
         budget: Budget,
         report: Callable[[Fit | None], None],
-        track: str | None = None,
-        folder: Path | None = None,
-        resume_hint: str = "run the same again to resume",
+        track: str | None,
+        folder: Path | None,
+        resume_hint: str,
     ) -> None:
         self.plan = plan
         self.leaderboard = leaderboard
@@ -106,14 +96,7 @@ class Runner:
         self._texts: dict[str, Any] = {}
 
     def run(self, engine: str, n_jobs: int | None) -> None:
-        """Climb the rungs, of which there is one without halving, as far as the budget goes.
-
-        Parameters
-        ----------
-        engine : str
-        n_jobs : int or None
-            Both as in `Sweep`.
-        """
+        """Climb the rungs, of which there is one without halving, as far as the budget goes."""
         climbing: dict[str, Sequence[int]] = {
             name: range(len(self.plan.candidates)) for name in self.plan.texts
         }
@@ -187,13 +170,11 @@ class Runner:
             locks = stack.enter_context(tempfile.TemporaryDirectory(prefix="snn-estimators-"))
             context = replace(context, threads=threads, gpus=gpus, gpu_locks=Path(locks))
         texts = {name: to_bytes(text) for name, text in self.plan.texts.items()}
+        size = sum(text.nbytes for text in texts.values())
+        # A cluster may have GPUs where this machine has none.
+        may_use_gpus = str(final_estimator(self.plan.estimator).device).startswith(("auto", "cuda"))
         executor = stack.enter_context(
-            open_executor(
-                engine,
-                n_jobs,
-                shared_bytes=sum(text.nbytes for text in texts.values()),
-                gpus=_may_use_gpus(self.plan.estimator),
-            )
+            open_executor(engine, n_jobs, shared_bytes=size, gpus=may_use_gpus)
         )
         self._texts = {name: executor.share(text) for name, text in texts.items()}
         return executor, context
@@ -248,12 +229,9 @@ class Runner:
                 "again",
             )
         if self._tracker is not None and result.log is not None:
+            scores, failure = result.scores, result.failure
             self._tracker.log(
-                fit.name,
-                _parameters(fit),
-                result.log,
-                scores=result.scores,
-                failure=result.failure,
+                fit.name, _parameters(fit), result.log, scores=scores, failure=failure
             )
         self.leaderboard.note(fit, result)
         self.report(fit)
@@ -310,8 +288,3 @@ def _gpus(estimator: Any) -> tuple[int, bool]:
     if device.type != "cuda":
         return 0, False
     return torch.cuda.device_count() if device.index is None else 1, True
-
-
-def _may_use_gpus(estimator: Any) -> bool:
-    """Return whether the model would run on a GPU of a machine that has one."""
-    return str(final_estimator(estimator).device).startswith(("auto", "cuda"))

@@ -25,24 +25,7 @@ _FOLDERS = "fits", _SCORES
 class ScoreCache:
     """Scores of fits by key, one small file each, in the folder of the estimators' memory.
 
-    Any number of sweeps may share it.
-
-    Parameters
-    ----------
-    memory : path, joblib.Memory or None
-        None keeps nothing.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the folder is no memory, or of another version.
-
-    Examples
-    --------
-    >>> score_cache = ScoreCache(None)
-    >>> score_cache.note("key", FitResult(1.5, {"accuracy": 0.5}))
-    >>> score_cache.recall("key") is None
-    True
+    Any number of sweeps may share it; a memory of None keeps nothing.
     """
 
     def __init__(self, memory: MemoryLike) -> None:
@@ -50,13 +33,7 @@ class ScoreCache:
         self.folder = folder_of(memory)
 
     def open(self) -> None:
-        """Make the folder, unless it is there, and check that it is writable.
-
-        Raises
-        ------
-        OSError
-            If it cannot be made or written to.
-        """
+        """Make the folder, unless it is there; OSError if it cannot be made or written to."""
         if self._memory is None or self.folder is None:
             return
         check_writable(self.folder, "memory")
@@ -68,13 +45,7 @@ class ScoreCache:
             replace_file(ignore, b"*\n")
 
     def forget(self, keys: Iterable[tuple[str, str | None]]) -> None:
-        """Delete the scores and models of fits, and nothing else.
-
-        Parameters
-        ----------
-        keys : iterable of (str, str or None)
-            Of the scores and of the model of each.
-        """
+        """Delete the scores and models of fits, by the keys of both, and nothing else."""
         if self._memory is None:
             return
         for key, model in keys:
@@ -94,13 +65,7 @@ class ScoreCache:
         return sum(map(_size, files)) / 1e6
 
     def note(self, key: str, result: FitResult) -> None:
-        """Keep the result of a fit that was scored; one that failed may be tried again.
-
-        Raises
-        ------
-        OSError
-            If its file cannot be written.
-        """
+        """Keep the result of a fit that was scored; one that failed may be tried again."""
         if self.folder is None or result.scores is None:
             return
         content = {"fit_time": result.fit_time, "scores": result.scores}
@@ -127,44 +92,26 @@ class ScoreCache:
 def folder_of(memory: MemoryLike) -> Path | None:
     """Return the absolute folder of a memory; None keeps nothing.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no memory, or of another version.
+    Raises TypeError or ValueError if it is no memory, or of another version.
     """
     meant = FitCache.of(memory)
     return None if meant is None else meant.folder.absolute()
 
 
-def score_key(model: Any, **data: Any) -> str:
-    """Return the key of a fit's scores: equal for equal models, data and versions.
+def score_key(model: Any) -> str:
+    """Return the key of a model's scores: equal for equal models and versions, whatever the data.
 
-    Parameters
-    ----------
-    model : language model, or Pipeline that ends in one
-        Not fitted.
-    **data
-        What else the fit depends on, such as its fold; must be JSON.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    TypeError
-        If a parameter's value cannot be hashed.
+    Raises TypeError if a parameter's value cannot be hashed.
 
     Examples
     --------
     >>> from snn_estimators.sweep.defaults import sweep_model
-    >>> score_key(sweep_model(heads=1), fold=0) == score_key(sweep_model(heads=1), fold=0)
-    True
-    >>> score_key(sweep_model(heads=1), fold=0) == score_key(sweep_model(heads=5), fold=0)
-    False
+    >>> key = score_key(sweep_model(heads=1))
+    >>> key == score_key(sweep_model(heads=1)), key == score_key(sweep_model(heads=5))
+    (True, False)
     """
     before = [canonical(step) for step in model[:-1]] if hasattr(model, "steps") else []
-    return fit_key(final_estimator(model), data | {"scores": SCORES, "before": before}, {})
+    return fit_key(final_estimator(model), {"scores": SCORES, "before": before}, {})
 
 
 def _size(path: Path) -> int:

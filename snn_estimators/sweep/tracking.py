@@ -38,24 +38,7 @@ _AT_ONCE = 500  # metrics; MLflow's servers take 1000 in a request
 
 
 def check_tracker(kind: str) -> None:
-    """Raise an error if a tracker is unknown, not installed, or cannot be written to.
-
-    Raises
-    ------
-    ValueError
-        If there is no such tracker.
-    ImportError
-        If its package is not installed.
-    ConnectionError
-        If MLflow's server does not answer within a few seconds, or its store does not open.
-
-    Examples
-    --------
-    >>> check_tracker("paper")
-    Traceback (most recent call last):
-    ...
-    ValueError: there is no tracker 'paper': choose tensorboard or mlflow
-    """
+    """Raise an error if a tracker is unknown, not installed, or cannot be written to."""
     if kind not in _PACKAGES:
         raise ValueError(f"there is no tracker {kind!r}: choose tensorboard or mlflow")
     try:
@@ -155,11 +138,6 @@ class MlflowTracker:
     """Writes a run for each fit that was trained.
 
     A run that cannot be written costs a warning, once a sweep: hours of training are worth more.
-
-    Raises
-    ------
-    ConnectionError
-        If MLflow cannot make its experiment.
     """
 
     def __init__(self) -> None:
@@ -196,17 +174,7 @@ class MlflowTracker:
     ) -> None:
         """Write the run of a fit.
 
-        Parameters
-        ----------
-        name : str
-        parameters : mapping
-            Those that are no plain values are left out.
-        log : TrainingLog
-        scores : mapping, optional
-            From `language_model_scores`; written under natural signs.
-        failure : str, optional
-            Why there are no scores, or none that compare.
-        interrupted : bool, default=False
+        Parameters that are no plain values are left out; scores are written under natural signs.
         """
         try:
             with _few_retries(2):
@@ -267,7 +235,7 @@ def _short_errors(uri: str) -> Iterator[None]:
 
 
 def _brief(error: BaseException) -> str:
-    """Return what the system said, where MLflow wraps it in pages; else how the pages begin."""
+    """Return the system's message if there is one inside MLflow's long one; else its beginning."""
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, OSError) and inner.strerror:

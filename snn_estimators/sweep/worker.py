@@ -62,13 +62,7 @@ class FitResult(NamedTuple):
 
     @classmethod
     def of(cls, fit_time: float, scores: dict[str, float]) -> Self:
-        """Return the result of a fit that was scored.
-
-        Examples
-        --------
-        >>> FitResult.of(1.5, {"neg_perplexity": float("nan")}).failure
-        'perplexity is nan'
-        """
+        """Return the result of a fit that was scored."""
         perplexity = -scores["neg_perplexity"]
         failure = None if math.isfinite(perplexity) else f"perplexity is {perplexity:g}"
         return cls(fit_time, scores, failure)
@@ -102,38 +96,14 @@ class WorkerContext:
 
 
 def to_bytes(text: str) -> Bytes:
-    """Return text as an array, which executors share: workers get it once, not with every task.
-
-    Examples
-    --------
-    >>> to_bytes("hé").tobytes().decode()
-    'hé'
-    """
+    """Return text as an array, which executors share: workers get it once, not with every task."""
     return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
 
 
 def fit_and_score(number: int, fit: Fit, text: Bytes, context: WorkerContext) -> FitResult:
     """Train one model on the other folds, and score it on its own.
 
-    A failure is a result like any other; Ctrl-C is not.
-
-    Parameters
-    ----------
-    number : int
-        Of the task, from which processes count GPUs.
-    fit : Fit
-    text : ndarray of bytes
-        From `to_bytes`.
-    context : WorkerContext
-
-    Returns
-    -------
-    FitResult
-
-    Raises
-    ------
-    KeyboardInterrupt
-        If the fit was interrupted.
+    A failure is a result like any other; Ctrl-C is not. GPUs are counted from the task's number.
     """
     with _TURN:
         if context.threads is not None:
@@ -204,15 +174,7 @@ def reason(error: BaseException) -> str:
 
 
 def set_final(estimator: Any, **parameters: Any) -> Any:
-    """Set parameters of the model that is an estimator or stands last in a `Pipeline`.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import Ridge
-    >>> from sklearn.pipeline import Pipeline
-    >>> set_final(Pipeline([("model", Ridge())]), alpha=2.0)
-    Pipeline(steps=[('model', Ridge(alpha=2.0))])
-    """
+    """Set parameters of the model that is an estimator or stands last in a `Pipeline`."""
     stem = final_stem(estimator)
     return estimator.set_params(**{f"{stem}{name}": value for name, value in parameters.items()})
 

@@ -31,7 +31,7 @@ class TextTransformer(TransformerMixin, BaseEstimator):
 
 
 def check_documents(X: Any, *, name: str = "X", allow_empty: bool = False) -> list[str]:
-    """Return X as a list of strings, or say in one sentence what is wrong with it.
+    """Return X as a list of strings, or raise an error that says what is wrong with it.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def check_documents(X: Any, *, name: str = "X", allow_empty: bool = False) -> li
 
 
 def check_container(X: Any, name: str) -> None:
-    """Refuse what Python would iterate over without complaint, but not into documents."""
+    """Raise TypeError for what Python would iterate over, but not into documents."""
     if isinstance(X, str):
         raise TypeError(
             f"{name} is a single string, which would be read as one document a character: "

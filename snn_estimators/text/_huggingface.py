@@ -6,6 +6,7 @@ import codecs
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -19,9 +20,9 @@ _MAX_BYTES = 4  # of a character in UTF-8
 
 
 def import_tokenizers(user: str) -> Any:
-    """Return the package `tokenizers`, or say on behalf of `user` how to get it."""
+    """Import the package `tokenizers`; if it is missing, the error names `user` as who needs it."""
     # Its thread pool does not survive a fork and competes with joblib's processes. It reads this
-    # at each call; whoever set it keeps their choice.
+    # at each call; a value that is set already is kept.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         return import_module("tokenizers")
@@ -32,13 +33,7 @@ def import_tokenizers(user: str) -> Any:
 
 
 def parse_backend(text: str, user: str) -> Any:
-    """Return the `tokenizers.Tokenizer` that its own JSON describes.
-
-    Raises
-    ------
-    ValueError
-        If it describes none.
-    """
+    """Return the `tokenizers.Tokenizer` that its own JSON describes, or raise ValueError."""
     library = import_tokenizers(user)
     try:
         return library.Tokenizer.from_str(text)
@@ -92,11 +87,9 @@ class BackendTokenizer(BaseTokenizer):
 
     def _pieces(self, ids: Iterable[int]) -> Iterator[str]:
         if self._bytes is None:
-            return _pieces_in_context(ids, self._decode_by_backend)
+            decode = partial(self.backend_.decode, skip_special_tokens=False)
+            return _pieces_in_context(ids, decode)
         return _pieces_of_bytes(ids, self._bytes)
-
-    def _decode_by_backend(self, ids: list[int]) -> str:
-        return self.backend_.decode(ids, skip_special_tokens=False)
 
     def _content(self) -> dict[str, Any]:
         return {"tokenizer": json.loads(self.backend_.to_str())}
@@ -107,13 +100,9 @@ class BackendTokenizer(BaseTokenizer):
 
 
 def check_unicode(documents: Iterable[str], first: int = 0) -> None:
-    """Refuse half characters (lone surrogates), which UTF-8 cannot express.
+    """Raise ValueError for half characters (lone surrogates), which UTF-8 cannot express.
 
-    Parameters
-    ----------
-    documents : iterable of str
-    first : int, default=0
-        The first document's number in errors.
+    Errors count the documents from `first` on.
     """
     for index, document in enumerate(documents, first):
         try:

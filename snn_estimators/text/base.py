@@ -48,8 +48,8 @@ class BaseTokenizer(TextTransformer):
     """The name in `to_dict` and in ``tokenizer="..."``."""
 
     unknown_limits: ClassVar[tuple[float, float]] = (0.01, 0.5)
-    """Shares of unknown tokens in a text above which a model's score of it is doubtful (it warns),
-    and above which it would say nothing (it refuses)."""
+    """Shares of unknown tokens in a text above which a model's score of it is doubtful (a warning),
+    and above which it would be meaningless (an error)."""
 
     _separator: ClassVar[str] = ""
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
@@ -64,7 +64,7 @@ class BaseTokenizer(TextTransformer):
         if "type_name" in vars(cls):
             _TOKENIZERS[cls.type_name] = cls
 
-    # What a tokenizer has to say for itself
+    # What a subclass defines
 
     def _learn(self, documents: list[str]) -> tuple[list[str], int | None, int | None]:
         """Return the vocabulary, the unknown id and the padding id."""
@@ -143,13 +143,14 @@ class BaseTokenizer(TextTransformer):
             If an item is not a one-dimensional array of ids of this vocabulary.
         """
         check_is_fitted(self, "vocabulary_")
-        return [self._decode(self._check_ids(ids, index)) for index, ids in enumerate(X)]
+        checked = (self._check_ids(ids, index) for index, ids in enumerate(X))
+        return ["".join(self._pieces(ids.tolist())) for ids in checked]
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
         """Decode ids as they come, one piece of text a token.
 
         The piece of a token that does not complete a character is empty; its bytes come with the
-        token that does. If characters are still incomplete at the end, a last piece tells it.
+        token that does. If characters are still incomplete at the end, a last piece shows it.
 
         Parameters
         ----------
@@ -294,7 +295,7 @@ class BaseTokenizer(TextTransformer):
         self.padding_id_ = padding_id
 
     def _check_vocabulary(self, vocabulary: Any, *special_ids: Any) -> None:
-        """Refuse a damaged vocabulary from a file."""
+        """Raise ValueError for a damaged vocabulary from a file."""
         if not isinstance(vocabulary, list) or not vocabulary:
             raise ValueError("The tokenizer's 'vocabulary' must be a list of at least one string.")
         if any(not isinstance(t, str) for t in vocabulary) or (
@@ -326,9 +327,6 @@ class BaseTokenizer(TextTransformer):
                 f"tokens (ids 0 to {self.n_tokens_ - 1})."
             )
         return array
-
-    def _decode(self, ids: Ids) -> str:
-        return "".join(self._pieces(ids.tolist()))
 
 
 def _to_plain(value: Any) -> Any:
@@ -363,7 +361,7 @@ def tokenizer_from_dict(d: Mapping[str, Any]) -> BaseTokenizer:
     Parameters
     ----------
     d : mapping
-        With the keys that `to_dict` tells.
+        With the keys that `to_dict` lists.
 
     Returns
     -------

@@ -42,7 +42,7 @@ class BPETokenizer(BackendTokenizer):
     n_tokens_ : int
         Size of the vocabulary.
     characters_ : str
-        The characters of the training text, sorted: the 256 bytes do not tell them.
+        The characters of the training text, sorted: the 256 bytes do not show them.
     unknown_id_, padding_id_ : None
         There are no such tokens.
     backend_ : tokenizers.Tokenizer

@@ -99,7 +99,7 @@ class CharTokenizer(BaseTokenizer):
         if use_token and self.unknown_token not in vocabulary:
             vocabulary.append(self.unknown_token)
         if not use_token and not learned:
-            # Say now, before any training, what transform would say later.
+            # Raise now, before any training, what transform would raise later.
             encode = _encoder(vocabulary, None)
             for index, document in enumerate(documents):
                 encode(document, index)

@@ -53,7 +53,7 @@ class TextCleaner(TextTransformer):
 
     A preset names a whole recipe; every other parameter overrides one step of it, and None leaves
     that step to the preset. The steps are taken in the order of the parameters, except for
-    `lowercase`, which says itself when it is done.
+    `lowercase`, which is done first or last.
 
     Parameters
     ----------

@@ -64,7 +64,13 @@ def load_corpus(name: str | Path = "python-docs", **options: Any) -> list[str]:
     'bcdefghijklmnopqrstuvwxyzabcde'
     """
     loader, arguments = _find_loader(name)
-    _check_options(str(name), loader, len(arguments), options)
+    known = _options(loader, len(arguments))
+    unknown = sorted(set(options) - set(known))
+    if unknown and loader is not _hub:  # datasets raises its own errors about options
+        raise TypeError(
+            f"The corpus {str(name)!r} has no option {', '.join(unknown)}: "
+            f"{'its options are ' + ', '.join(known) if known else 'it has none'}."
+        )
     return check_documents(loader(*arguments, **options), name=f"corpus {str(name)!r}")
 
 
@@ -208,15 +214,3 @@ def _find_loader(name: str | Path) -> tuple[Callable[..., list[str]], tuple[Any,
 def _options(loader: Callable[..., Any], n_arguments: int) -> list[str]:
     parameters = list(inspect.signature(loader).parameters.values())[n_arguments:]
     return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
-
-
-def _check_options(
-    name: str, loader: Callable[..., Any], n_arguments: int, options: dict[str, Any]
-) -> None:
-    known = _options(loader, n_arguments)
-    unknown = sorted(set(options) - set(known))
-    if unknown and loader is not _hub:  # datasets has its own word on the hub's options
-        raise TypeError(
-            f"The corpus {name!r} has no option {', '.join(unknown)}: "
-            f"{'its options are ' + ', '.join(known) if known else 'it has none'}."
-        )

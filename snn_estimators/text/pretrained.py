@@ -96,11 +96,11 @@ class PretrainedTokenizer(BackendTokenizer):
         if path.is_file():
             return self._read_file(path)
         if path.is_dir():
-            return self._ask_transformers(path, local_files_only=True)
+            return self._load_by_transformers(path, local_files_only=True)
         text = os.fspath(self.name_or_path)
         if isinstance(self.name_or_path, os.PathLike) or text.startswith((".", "/", "~")):
             raise ValueError(f"name_or_path={text!r}: there is no such folder or file.")
-        return self._ask_transformers(text, local_files_only=bool(self.local_files_only))
+        return self._load_by_transformers(text, local_files_only=bool(self.local_files_only))
 
     def _read_file(self, path: Path) -> tuple[Any, int | None]:
         try:
@@ -111,15 +111,15 @@ class PretrainedTokenizer(BackendTokenizer):
             ) from error
         return backend, (backend.padding or {}).get("pad_id")
 
-    def _ask_transformers(
+    def _load_by_transformers(
         self, name: str | Path, *, local_files_only: bool
     ) -> tuple[Any, int | None]:
-        told = f"name_or_path={os.fspath(name)!r}"
+        given = f"name_or_path={os.fspath(name)!r}"
         try:
             transformers = import_module("transformers")
         except ImportError as error:
             raise ImportError(
-                f"{told} needs the package transformers: pip install 'snn-estimators[hub]'."
+                f"{given} needs the package transformers: pip install 'snn-estimators[hub]'."
             ) from error
         try:
             loaded = transformers.AutoTokenizer.from_pretrained(
@@ -131,13 +131,13 @@ class PretrainedTokenizer(BackendTokenizer):
         except Exception as error:  # whatever the libraries below raise
             reason = str(error).partition("\n")[0]
             raise ValueError(
-                f"{told} cannot be loaded: pass the name of a tokenizer on the hub, with network "
+                f"{given} cannot be loaded: pass the name of a tokenizer on the hub, with network "
                 "or downloaded before, a folder that transformers' save_pretrained wrote, or a "
                 f"tokenizer.json. transformers says: {reason}"
             ) from error
         if not loaded.is_fast:
             raise ValueError(
-                f"{told} is a {type(loaded).__name__}, which runs in Python alone and cannot be "
+                f"{given} is a {type(loaded).__name__}, which runs in Python alone and cannot be "
                 "saved with a model: pass one that the package tokenizers runs (is_fast)."
             )
         return loaded.backend_tokenizer, loaded.pad_token_id

@@ -5,6 +5,7 @@ from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
 
 from snn_estimators import SpikeDecoderLM
+from snn_estimators.sweep import candidates
 from snn_estimators.sweep.candidates import list_candidates, try_candidates
 from snn_estimators.text import TextCleaner, WordTokenizer
 
@@ -33,16 +34,20 @@ def learned(monkeypatch):
     return seen
 
 
+def listed(model, grid):
+    return [candidate.parameters for candidate in list_candidates(model, grid)]
+
+
 def test_a_candidate_of_two_grids_is_one(model):
     grids = [{"lr": [0.1, 0.2]}, {"lr": [0.2], "module__heads": [1, 2]}, {"lr": [0.2, 0.3]}]
-    assert list_candidates(model, grids) == [
+    assert listed(model, grids) == [
         {"lr": 0.1}, {"lr": 0.2, "module__heads": 1}, {"lr": 0.2, "module__heads": 2}, {"lr": 0.3},
     ]  # fmt: skip
 
 
 def test_a_value_of_the_estimators_own_is_the_same_left_out(model):
     grids = [{"module__heads": [1, 2]}, {"module__timesteps": [1, 2]}]
-    assert list_candidates(model, grids) == [
+    assert listed(model, grids) == [
         {"module__heads": 1, "module__timesteps": 1}, {"module__heads": 2},
         {"module__timesteps": 2},
     ]  # fmt: skip
@@ -58,21 +63,22 @@ def test_values_of_one_grid_that_make_no_difference_are_refused(model):
         with pytest.raises(ValueError, match=f"the grid compares {message}") as error:
             list_candidates(model, grid)
         assert "make the same fit: keep one of the two" in str(error.value)
-    assert list_candidates(model, [{"max_epochs": [1]}, {"max_epochs": [5]}]) == [{"max_epochs": 5}]
+    assert listed(model, [{"max_epochs": [1]}, {"max_epochs": [5]}]) == [{"max_epochs": 5}]
 
 
 def test_what_differs_stays_apart(model):
     grid = {"lr": [0.1, 0.2], "callbacks": [None, [len], [max]], "random_state": [0, 1]}
-    assert list_candidates(model, grid) == list(ParameterGrid(grid))
+    assert listed(model, grid) == list(ParameterGrid(grid))
 
 
 def test_candidates_with_one_tokenizer_have_it_learn_once(model, learned):
     grid = {"lr": [0.1, 0.2, 0.3], "tokenizer__min_frequency": [1, 2]}
     pipeline = Pipeline([("clean", TextCleaner()), ("lm", model)])
-    try_candidates(model, ParameterGrid(grid), WINDOWS, None)
+    try_candidates(model, list_candidates(model, grid), WINDOWS, None)
     assert sorted(learned) == [1, 2]
     grid = {f"lm__{name}": values for name, values in grid.items()}
-    try_candidates(pipeline, ParameterGrid(grid | {"clean__keep": ["a-z ", "a-y "]}), WINDOWS, None)
+    grid["clean__keep"] = ["a-z ", "a-y "]
+    try_candidates(pipeline, list_candidates(pipeline, grid), WINDOWS, None)
     assert sorted(learned) == [1, 1, 1, 2, 2, 2]
 
 
@@ -89,4 +95,25 @@ def test_every_candidate_is_tried(model):
         with pytest.raises(ValueError, match=f"impossible candidate, .*{message}"):
             try_candidates(model, list_candidates(model, grid), WINDOWS, None)
     with pytest.raises(ValueError, match="No document is long enough"):
-        try_candidates(model, [{"lr": 0.1}], ["the", "cat"], None)
+        try_candidates(model, list_candidates(model, {"lr": [0.1]}), ["the", "cat"], None)
+
+
+def test_keys_are_computed_once(model, monkeypatch):
+    grid = {"lr": [0.1, 0.2], "max_steps": [1, 0]}
+    listed = list_candidates(model, grid)
+    assert all(candidate.key for candidate in listed)
+    monkeypatch.setattr(candidates, "score_key", lambda _: pytest.fail("computed again"))
+    try_candidates(model, [one for one in listed if one.parameters["max_steps"]], WINDOWS, None)
+
+
+def test_a_key_that_cannot_be_computed_is_an_error_of_its_candidate(model, monkeypatch):
+    def score_key(model):
+        if model.lr == 0.2:
+            raise TypeError("no hash")
+        return str(model.lr)
+
+    monkeypatch.setattr(candidates, "score_key", score_key)
+    listed = list_candidates(model, {"lr": [0.1, 0.2]})
+    assert [candidate.key for candidate in listed] == ["0.1", None]
+    with pytest.raises(ValueError, match=r"impossible candidate, lr=0.2: no hash"):
+        try_candidates(model, listed, WINDOWS, None)

@@ -9,11 +9,7 @@ import pytest
 from sklearn.pipeline import Pipeline
 from tiny_sweep import SONG, TALE, timeless
 
-from snn_estimators.sweep import (
-    Sweep,
-    prepare_text,
-    sweep_model,
-)
+from snn_estimators.sweep import Sweep, plan, prepare_text, sweep_model
 from snn_estimators.text import TextCleaner
 
 
@@ -106,3 +102,16 @@ def test_text_is_cleaned_joined_and_limited():
 def test_the_default_candidates_of_each_model_can_be_built(model, n_fits):
     plan = Sweep(corpora=TALE, model=model)._plan()
     assert plan.n_fits == n_fits
+
+
+def test_a_model_is_hashed_once_for_all_its_folds_and_texts(make, monkeypatch):
+    hashed = []
+    real = plan.score_key
+    monkeypatch.setattr(plan, "score_key", lambda model: hashed.append(model) or real(model))
+    planned = make({"timesteps": [1, 2]}, TALE | SONG, seeds=2, folds=3)._plan()
+    rows = [planned.row(corpus, candidate, 0) for corpus in planned.texts for candidate in (0, 1)]
+    fits = [fit for number, row in enumerate(rows) for fit in planned.fits(number, row)]
+    assert len(hashed) == 2 * 2
+    assert len({fit.key for fit in fits}) == len(fits) == planned.n_fits == 2 * 2 * 2 * 3
+    others = make({"timesteps": [1, 2]}, TALE | SONG, seeds=2, folds=3)._plan()
+    assert [fit.key for fit in others.fits(0, rows[0])] == [fit.key for fit in fits[:6]]

@@ -33,10 +33,7 @@ _PORTS = {"dask": 8786, "ray": 10001}
 class WorkersLostError(ConnectionError):
     """There are no workers, and none came within `PATIENCE`, or the scheduler was lost.
 
-    Attributes
-    ----------
-    numbers : list of int
-        Of the tasks that were pending.
+    `numbers` are those of the tasks that were pending.
     """
 
     def __init__(self, numbers: Iterable[int] = ()) -> None:
@@ -106,15 +103,6 @@ def pull(executor: Executor, tasks: Iterable[Task]) -> Generator[Completed, None
     decide at any time that there are no more. Workers that join late get tasks, too. Whatever is
     pending when the generator is closed is cancelled.
 
-    Parameters
-    ----------
-    executor : Executor
-    tasks : iterable of Task
-
-    Yields
-    ------
-    Completed
-
     Raises
     ------
     WorkersLostError
@@ -166,11 +154,6 @@ def pull(executor: Executor, tasks: Iterable[Task]) -> Generator[Completed, None
 def parse_engine(engine: str) -> tuple[str, tuple[str, int] | None]:
     """Split ``dask://host:port`` into its kind and its address.
 
-    Raises
-    ------
-    ValueError
-        If there is no such engine.
-
     Examples
     --------
     >>> parse_engine("ray"), parse_engine("dask://10.0.0.1")
@@ -191,13 +174,7 @@ def parse_engine(engine: str) -> tuple[str, tuple[str, int] | None]:
 
 
 def threads_per_worker(n_jobs: int | None, cores: int | None = None) -> int:
-    """Return how many threads each of `n_jobs` processes may use without crowding the cores.
-
-    Examples
-    --------
-    >>> [threads_per_worker(jobs, cores=8) for jobs in (1, 2, 3, 8, 20, -1)]
-    [8, 4, 2, 1, 1, 1]
-    """
+    """Return how many threads each of `n_jobs` processes may use without crowding the cores."""
     cores = joblib.cpu_count() if cores is None else cores
     jobs = 1 if n_jobs is None else n_jobs
     jobs = max(1, cores + 1 + jobs) if jobs < 0 else jobs

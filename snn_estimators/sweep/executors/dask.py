@@ -31,10 +31,6 @@ class DaskExecutor(Executor):
     Dask moves the tasks of a worker that dies to others, and gives one up that took several
     workers with it (``distributed.scheduler.allowed-failures``): its `KilledWorker` is an error
     like any other.
-
-    Parameters
-    ----------
-    client : distributed.Client
     """
 
     def __init__(self, client: Any) -> None:
@@ -107,15 +103,7 @@ def check(engine: str, address: tuple[str, int] | None) -> None:
 
 @contextmanager
 def connect(engine: str, n_jobs: int | None) -> Iterator[Executor]:
-    """Connect to a cluster, or start one.
-
-    Parameters
-    ----------
-    engine : str
-        "dask" or "dask://HOST:PORT".
-    n_jobs : int or None
-        Workers of a cluster that is started here, by default one a core.
-    """
+    """Connect to a cluster, or start one of `n_jobs` workers, by default one a core."""
     if "://" in engine:
         opened = _client_of(engine)
     else:

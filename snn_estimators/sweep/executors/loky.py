@@ -35,13 +35,7 @@ _THREADS = (
 
 @contextmanager
 def connect(n_jobs: int | None) -> Iterator[Executor]:
-    """Start processes, unless one is enough, which is this one.
-
-    Parameters
-    ----------
-    n_jobs : int or None
-        How many; -1 or None for one a core.
-    """
+    """Start processes, unless one is enough, which is this one; None is one a core."""
     n_workers = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
     if n_workers == 1:
         yield SerialExecutor()
@@ -88,15 +82,9 @@ class LokyExecutor(Executor):
 
     loky rather than `concurrent.futures`: it needs no guard by ``if __name__ == "__main__"``, and
     pickles what was defined in a notebook. It is the copy that comes with joblib, by its public
-    names: joblib itself has no futures, and would not say which tasks were lost.
+    names: joblib itself has no futures, and does not report which tasks were lost.
 
-    Parameters
-    ----------
-    n_workers : int
-    n_threads : int
-        That each of them may use.
-    folder : Path
-        Of temporary files: shared arrays, and a mark for each task that is running.
+    The folder is for temporary files: shared arrays, and a mark for each task that is running.
     """
 
     def __init__(self, n_workers: int, n_threads: int, folder: Path) -> None:

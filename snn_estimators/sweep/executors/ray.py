@@ -24,12 +24,8 @@ _STORE = 2**27  # bytes; Ray wants at least 75 MB, and would take a third of the
 class RayExecutor(Executor):
     """Runs tasks on the Ray cluster that this process is connected to.
 
-    Ray retries elsewhere the tasks of a process that died.
-
-    Parameters
-    ----------
-    gpus : bool, default=False
-        Whether each task has a GPU to itself, if the cluster has any: Ray hides them from others.
+    Ray retries elsewhere the tasks of a process that died. With `gpus`, each task has a GPU to
+    itself if the cluster has any: Ray hides them from others.
     """
 
     def __init__(self, gpus: bool = False) -> None:
@@ -94,16 +90,7 @@ def connect(
 ) -> Iterator[Executor]:
     """Connect to a cluster, or start one; one that this process is connected to is used.
 
-    Parameters
-    ----------
-    engine : str
-        "ray" or "ray://HOST:PORT".
-    n_jobs : int or None
-        Cores of a cluster that is started here, by default all.
-    shared_bytes : int
-        Size of the arrays to be shared.
-    gpus : bool
-        As in `RayExecutor`.
+    A cluster that is started here has `n_jobs` cores, by default all, and room for `shared_bytes`.
     """
     ray = importlib.import_module("ray")
     if ray.is_initialized():
