@@ -1,4 +1,4 @@
-"""Reference checkpoints as modules of ours.
+"""Convert checkpoints of the two reference systems into this library's modules.
 
 Both reference systems save plain state dicts; these functions rename their tensors and translate
 their constructor arguments. Nothing is unpickled here: load with ``weights_only=True``.

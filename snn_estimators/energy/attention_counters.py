@@ -27,10 +27,6 @@ class SpikingCoreCounter(Counter):
 
     Queries, keys or values that are real make MACs of all of it, between all pairs and entries.
     `attention_scale` is free: it folds into the threshold of the neurons behind.
-
-    Parameters
-    ----------
-    core : SpikingCore
     """
 
     kind = "attention"
@@ -86,10 +82,6 @@ class SoftmaxCoreCounter(Counter):
 
     Generation with a cache of keys and values costs what the whole sequence does, so both forms
     are one.
-
-    Parameters
-    ----------
-    core : nn.Module
     """
 
     kind = "attention"
@@ -119,10 +111,7 @@ def causal_pairs(tokens: Tokens) -> int:
 def nonzero_scores(q: Tensor, k: Tensor) -> tuple[int, int]:
     """Count the non-zero scores of tokens with those not later, and with themselves alone.
 
-    Parameters
-    ----------
-    q, k : Tensor, shape [time, batch, heads, sequence, head_dim]
-        Spikes.
+    Queries and keys are spikes of shape [time, batch, heads, sequence, head_dim].
     """
     q, k = q.flatten(0, 1), k.flatten(0, 1)
     at_once = max(1, SCORES_AT_ONCE // (q.shape[1] * q.shape[2] ** 2))

@@ -128,13 +128,7 @@ class Counter:
 class LinearCounter(Counter):
     """Spikes times fan-out, or a MAC a synapse. Biases are not synapses.
 
-    Parameters
-    ----------
-    linear : nn.Linear
-    kind : str, default="linear"
-        "head" for the map that makes logits.
-    in_twin : bool, default=True
-        Whether the non-spiking twin has such a layer.
+    `in_twin` is whether the non-spiking twin has such a layer.
     """
 
     def __init__(self, linear: nn.Linear, kind: str = "linear", in_twin: bool = True) -> None:
@@ -159,10 +153,6 @@ class HeadCounter(Counter):
 
     Sums over the timesteps commute with the map, so hardware adds a row of weights for each spike
     as it comes and never sees the sum. Other readouts, and real numbers, are read first.
-
-    Parameters
-    ----------
-    head : Head
     """
 
     kind = "head"
@@ -199,10 +189,6 @@ class DecisionCounter(LinearCounter):
 
     A mean of spikes is real and multiplied; the features of the last token may still be spikes. The
     twin pays for the same map.
-
-    Parameters
-    ----------
-    linear : nn.Linear
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -219,10 +205,6 @@ class NeuronCounter(Counter):
     """Updates of neurons, each at the price that the neuron itself declares.
 
     Neurons along the tokens are updated once a token, at the price of a timestep's.
-
-    Parameters
-    ----------
-    neuron : Neuron
     """
 
     kind = "neuron"
@@ -247,10 +229,6 @@ class LayerNormCounter(Counter):
 
     Two accumulates (sum; difference from the mean) and two MACs (square; division by the deviation)
     a value, a third MAC for the trained scale and shift; a root a token is not counted.
-
-    Parameters
-    ----------
-    norm : nn.LayerNorm
     """
 
     kind = "norm"

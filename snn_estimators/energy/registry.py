@@ -103,11 +103,7 @@ def register_counter(
 def counter_for(module: nn.Module, ancestors: Sequence[nn.Module]) -> Counter | None:
     """Choose the counter of a layer; None for modules that cost nothing by themselves.
 
-    Parameters
-    ----------
-    module : nn.Module
-    ancestors : sequence of nn.Module
-        The module that it is part of, the one which that is part of, and so on.
+    `ancestors` are the modules around it, from the inside out.
     """
     for module_type in type(module).__mro__:
         if module_type in COUNTERS:

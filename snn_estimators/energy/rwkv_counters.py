@@ -33,12 +33,6 @@ class MixingCounter(Counter):
     Not counted, as they are not in softmax attention and GELU: exponentials (four of a recurrence,
     one of a gate), divisions (one of either), the sums and comparisons that prepare them, and the
     differences of a token shift.
-
-    Parameters
-    ----------
-    mixing : nn.Module
-    macs : int
-        A channel and token.
     """
 
     kind = "mixing"
@@ -63,10 +57,6 @@ class ResidualCounter(Counter):
     These sums have no weights, so they are no synaptic operations: they stand beside the updates of
     the neurons that fire into the stream. Real values pay for theirs in the same place, so that the
     non-spiking twin is not let off.
-
-    Parameters
-    ----------
-    block : SpikeGPTBlock
     """
 
     kind = "residual"

@@ -14,7 +14,7 @@ from snn_estimators.ops import WKVParameters, WKVState, wkv
 
 
 class Mixing(nn.Module):
-    """What the two mixings share: how their maps may start out."""
+    """Base of the two mixings: how their maps may be initialized."""
 
     SILENT: ClassVar[tuple[str, ...]]
     """Maps that RWKV starts at zero, so that a block begins as the identity."""
@@ -101,12 +101,6 @@ class ChannelMixing(Mixing):
     r"""RWKV-4's feed-forward: squared ReLU, four times as wide, gated.
 
     .. math:: o = \sigma(W_r \hat x_r) \odot W_v \max(W_k \hat x_k, 0)^2
-
-    Parameters
-    ----------
-    layer, n_layer, width : int
-    neuron : callable
-        See `PreSpikingLinear`.
     """
 
     SILENT = ("receptance", "value")
