@@ -39,7 +39,7 @@ class SpikingCoreCounter(Counter):
         self.dense = {"parallel": 0, "recurrent": 0}
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call."""
+        """Observe one call."""
         q, k, v = args[:3]
         for x in (q, k, v):
             self.stream.add(x, tokens)
@@ -57,7 +57,7 @@ class SpikingCoreCounter(Counter):
             self._observe_spikes(*(split_heads(tokens.silence(x), heads) for x in (q, k, v)))
 
     def _observe_spikes(self, q: Tensor, k: Tensor, v: Tensor) -> None:
-        """Take in spikes of shape [time, batch, heads, sequence, head_dim]."""
+        """Add spikes of shape [time, batch, heads, sequence, head_dim]."""
         dim = q.shape[-1]
         queries, keys, values = (x.sum(-1, dtype=torch.int64) for x in (q, k, v))
         visible = torch.arange(1, q.shape[-2] + 1, device=q.device)
@@ -91,7 +91,7 @@ class SoftmaxCoreCounter(Counter):
         self.macs = 0
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call."""
+        """Observe one call."""
         query = args[0]
         macs = 2 * causal_pairs(tokens) * query.shape[-1]
         self.stream.binary = False

@@ -71,7 +71,7 @@ class Stream:
     binary: bool = True
 
     def add(self, x: Tensor, tokens: Tokens) -> None:
-        """Take in x, shape [..., batch, sequence, features]."""
+        """Add x, shape [..., batch, sequence, features]."""
         self.size += tokens.number(x)
         if not self.binary:
             return
@@ -109,7 +109,7 @@ class Counter:
         self.twin_macs = 0.0
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call of a watched module."""
+        """Observe one call of a watched module."""
         self.stream.add(output, tokens)
 
     def synaptic(self, attention: str) -> Operations:
@@ -136,7 +136,7 @@ class LinearCounter(Counter):
         self.linear, self.kind, self.in_twin = linear, kind, in_twin
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call."""
+        """Observe one call."""
         self.stream.add(args[0], tokens)
         self.twin_macs += self.in_twin * tokens.count * self.linear.weight.numel()
 
@@ -163,7 +163,7 @@ class HeadCounter(Counter):
         self.read = Stream()
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call of the head or a part of it."""
+        """Observe one call of the head or a part of it."""
         match which:
             case "neuron":
                 steps = slice(None) if self.head.read_first else self.head.readout.steps
@@ -195,7 +195,7 @@ class DecisionCounter(LinearCounter):
         super().__init__(linear, "head")
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call, on features of shape [documents, features]."""
+        """Observe one call, on features of shape [documents, features]."""
         pooled = args[0][None]
         documents = Tokens(torch.zeros(pooled.shape[:2]))  # each as if it were a token
         super().observe(which, (pooled,), output, documents)
@@ -214,7 +214,7 @@ class NeuronCounter(Counter):
         self.watched_neuron = neuron
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call."""
+        """Observe one call."""
         self.stream.add(self.watched_neuron.emitted(output), tokens)
 
     def neuron(self) -> Operations:
@@ -239,7 +239,7 @@ class LayerNormCounter(Counter):
         self.seen = 0
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call."""
+        """Observe one call."""
         self.seen += tokens.number(output)
         self.stream.binary = False
 
@@ -259,5 +259,5 @@ class FoldedNormCounter(Counter):
     kind = "norm"
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call."""
+        """Observe one call."""
         self.stream.binary = False

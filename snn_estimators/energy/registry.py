@@ -112,7 +112,7 @@ def counter_for(module: nn.Module, ancestors: Sequence[nn.Module]) -> Counter | 
 
 
 def uncounted(modules: Iterable[tuple[str, nn.Module]]) -> list[str]:
-    """Name the layers that have weights of their own but no counter; table look-ups are free."""
+    """Name the layers that have direct weights but no counter; table look-ups are free."""
     return [
         f"{name} ({type(module).__name__})"
         for name, module in modules

@@ -27,7 +27,7 @@ class CodeOptions(NamedTuple):
     size: int
     """Number of different ids."""
     width: int = 1
-    """Width that the user asks for; codes with a width of their own need not heed it."""
+    """Width that the user asks for; codes of a fixed width ignore it."""
     std: float = 1e-5
     """Deviation of initial weights."""
     positions: int = 1

@@ -51,12 +51,7 @@ class TimeMixing(Mixing):
               \mathrm{wkv}(W_k \hat x_k, W_v \hat x_v)\bigr),
               \qquad \hat x_\bullet = \mu_\bullet x_t + (1 - \mu_\bullet)\,x_{t-1}
 
-    Parameters
-    ----------
-    layer, n_layer, width : int
-        The initial decays and shares of the previous token depend on the depth.
-    neuron : callable
-        See `PreSpikingLinear`.
+    The initial decays and shares of the previous token depend on the depth of the layer.
 
     References
     ----------
