@@ -1,4 +1,4 @@
-"""Reference checkpoints as modules of ours.
+"""Convert checkpoints of the two reference systems into this library's modules.
 
 Both reference systems save plain state dicts; these functions rename their tensors and translate
 their constructor arguments. Nothing is unpickled here: load with ``weights_only=True``.
@@ -161,7 +161,7 @@ _SPIKEGPT_NAMES = [
 
 
 def _spikegpt_name(name: str, model_type: str) -> str:
-    """Return what the reference calls a tensor of ours."""
+    """Return the reference's name of a tensor of `SpikeGPT`."""
     for pattern, replacement in _SPIKEGPT_NAMES:
         name = re.sub(pattern, replacement, name)
     return name.replace("blocks.0.att.", "blocks.0.ffnPre.") if "ffnPre" in model_type else name

@@ -27,10 +27,6 @@ class SpikingCoreCounter(Counter):
 
     Queries, keys or values that are real make MACs of all of it, between all pairs and entries.
     `attention_scale` is free: it folds into the threshold of the neurons behind.
-
-    Parameters
-    ----------
-    core : SpikingCore
     """
 
     kind = "attention"
@@ -43,7 +39,7 @@ class SpikingCoreCounter(Counter):
         self.dense = {"parallel": 0, "recurrent": 0}
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call."""
+        """Observe one call."""
         q, k, v = args[:3]
         for x in (q, k, v):
             self.stream.add(x, tokens)
@@ -61,7 +57,7 @@ class SpikingCoreCounter(Counter):
             self._observe_spikes(*(split_heads(tokens.silence(x), heads) for x in (q, k, v)))
 
     def _observe_spikes(self, q: Tensor, k: Tensor, v: Tensor) -> None:
-        """Take in spikes of shape [time, batch, heads, sequence, head_dim]."""
+        """Add spikes of shape [time, batch, heads, sequence, head_dim]."""
         dim = q.shape[-1]
         queries, keys, values = (x.sum(-1, dtype=torch.int64) for x in (q, k, v))
         visible = torch.arange(1, q.shape[-2] + 1, device=q.device)
@@ -86,10 +82,6 @@ class SoftmaxCoreCounter(Counter):
 
     Generation with a cache of keys and values costs what the whole sequence does, so both forms
     are one.
-
-    Parameters
-    ----------
-    core : nn.Module
     """
 
     kind = "attention"
@@ -99,7 +91,7 @@ class SoftmaxCoreCounter(Counter):
         self.macs = 0
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call."""
+        """Observe one call."""
         query = args[0]
         macs = 2 * causal_pairs(tokens) * query.shape[-1]
         self.stream.binary = False
@@ -119,10 +111,7 @@ def causal_pairs(tokens: Tokens) -> int:
 def nonzero_scores(q: Tensor, k: Tensor) -> tuple[int, int]:
     """Count the non-zero scores of tokens with those not later, and with themselves alone.
 
-    Parameters
-    ----------
-    q, k : Tensor, shape [time, batch, heads, sequence, head_dim]
-        Spikes.
+    Queries and keys are spikes of shape [time, batch, heads, sequence, head_dim].
     """
     q, k = q.flatten(0, 1), k.flatten(0, 1)
     at_once = max(1, SCORES_AT_ONCE // (q.shape[1] * q.shape[2] ** 2))

@@ -71,7 +71,7 @@ class Stream:
     binary: bool = True
 
     def add(self, x: Tensor, tokens: Tokens) -> None:
-        """Take in x, shape [..., batch, sequence, features]."""
+        """Add x, shape [..., batch, sequence, features]."""
         self.size += tokens.number(x)
         if not self.binary:
             return
@@ -109,7 +109,7 @@ class Counter:
         self.twin_macs = 0.0
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call of a watched module."""
+        """Observe one call of a watched module."""
         self.stream.add(output, tokens)
 
     def synaptic(self, attention: str) -> Operations:
@@ -128,13 +128,7 @@ class Counter:
 class LinearCounter(Counter):
     """Spikes times fan-out, or a MAC a synapse. Biases are not synapses.
 
-    Parameters
-    ----------
-    linear : nn.Linear
-    kind : str, default="linear"
-        "head" for the map that makes logits.
-    in_twin : bool, default=True
-        Whether the non-spiking twin has such a layer.
+    `in_twin` is whether the non-spiking twin has such a layer.
     """
 
     def __init__(self, linear: nn.Linear, kind: str = "linear", in_twin: bool = True) -> None:
@@ -142,7 +136,7 @@ class LinearCounter(Counter):
         self.linear, self.kind, self.in_twin = linear, kind, in_twin
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call."""
+        """Observe one call."""
         self.stream.add(args[0], tokens)
         self.twin_macs += self.in_twin * tokens.count * self.linear.weight.numel()
 
@@ -159,10 +153,6 @@ class HeadCounter(Counter):
 
     Sums over the timesteps commute with the map, so hardware adds a row of weights for each spike
     as it comes and never sees the sum. Other readouts, and real numbers, are read first.
-
-    Parameters
-    ----------
-    head : Head
     """
 
     kind = "head"
@@ -173,7 +163,7 @@ class HeadCounter(Counter):
         self.read = Stream()
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call of the head or a part of it."""
+        """Observe one call of the head or a part of it."""
         match which:
             case "neuron":
                 steps = slice(None) if self.head.read_first else self.head.readout.steps
@@ -199,17 +189,13 @@ class DecisionCounter(LinearCounter):
 
     A mean of spikes is real and multiplied; the features of the last token may still be spikes. The
     twin pays for the same map.
-
-    Parameters
-    ----------
-    linear : nn.Linear
     """
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear, "head")
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call, on features of shape [documents, features]."""
+        """Observe one call, on features of shape [documents, features]."""
         pooled = args[0][None]
         documents = Tokens(torch.zeros(pooled.shape[:2]))  # each as if it were a token
         super().observe(which, (pooled,), output, documents)
@@ -219,10 +205,6 @@ class NeuronCounter(Counter):
     """Updates of neurons, each at the price that the neuron itself declares.
 
     Neurons along the tokens are updated once a token, at the price of a timestep's.
-
-    Parameters
-    ----------
-    neuron : Neuron
     """
 
     kind = "neuron"
@@ -232,7 +214,7 @@ class NeuronCounter(Counter):
         self.watched_neuron = neuron
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call."""
+        """Observe one call."""
         self.stream.add(self.watched_neuron.emitted(output), tokens)
 
     def neuron(self) -> Operations:
@@ -247,10 +229,6 @@ class LayerNormCounter(Counter):
 
     Two accumulates (sum; difference from the mean) and two MACs (square; division by the deviation)
     a value, a third MAC for the trained scale and shift; a root a token is not counted.
-
-    Parameters
-    ----------
-    norm : nn.LayerNorm
     """
 
     kind = "norm"
@@ -261,7 +239,7 @@ class LayerNormCounter(Counter):
         self.seen = 0
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call."""
+        """Observe one call."""
         self.seen += tokens.number(output)
         self.stream.binary = False
 
@@ -281,5 +259,5 @@ class FoldedNormCounter(Counter):
     kind = "norm"
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call."""
+        """Observe one call."""
         self.stream.binary = False

@@ -61,13 +61,7 @@ one number format; "45nm-int8" adds in 8 bits too, which real accumulators avoid
 
 
 def resolve_profile(profile: EnergyProfile | str) -> EnergyProfile:
-    """Look a profile up by its name, or return it as it is.
-
-    Raises
-    ------
-    ValueError
-        If no profile has that name.
-    """
+    """Look a profile up by its name, or return it as it is."""
     if isinstance(profile, EnergyProfile):
         return profile
     if profile not in PROFILES:

@@ -103,11 +103,7 @@ def register_counter(
 def counter_for(module: nn.Module, ancestors: Sequence[nn.Module]) -> Counter | None:
     """Choose the counter of a layer; None for modules that cost nothing by themselves.
 
-    Parameters
-    ----------
-    module : nn.Module
-    ancestors : sequence of nn.Module
-        The module that it is part of, the one which that is part of, and so on.
+    `ancestors` are the modules around it, from the inside out.
     """
     for module_type in type(module).__mro__:
         if module_type in COUNTERS:
@@ -116,7 +112,7 @@ def counter_for(module: nn.Module, ancestors: Sequence[nn.Module]) -> Counter | 
 
 
 def uncounted(modules: Iterable[tuple[str, nn.Module]]) -> list[str]:
-    """Name the layers that have weights of their own but no counter; table look-ups are free."""
+    """Name the layers that have direct weights but no counter; table look-ups are free."""
     return [
         f"{name} ({type(module).__name__})"
         for name, module in modules

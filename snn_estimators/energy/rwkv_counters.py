@@ -33,12 +33,6 @@ class MixingCounter(Counter):
     Not counted, as they are not in softmax attention and GELU: exponentials (four of a recurrence,
     one of a gate), divisions (one of either), the sums and comparisons that prepare them, and the
     differences of a token shift.
-
-    Parameters
-    ----------
-    mixing : nn.Module
-    macs : int
-        A channel and token.
     """
 
     kind = "mixing"
@@ -48,7 +42,7 @@ class MixingCounter(Counter):
         self.macs = macs
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call."""
+        """Observe one call."""
         self.stream.binary = False
         self.twin_macs += self.macs * tokens.number(args[0])
 
@@ -61,12 +55,8 @@ class ResidualCounter(Counter):
     """What a block adds to the residual stream: an accumulate a spike, or one a real value.
 
     These sums have no weights, so they are no synaptic operations: they stand beside the updates of
-    the neurons that fire into the stream. Real values pay for theirs in the same place, so that the
-    non-spiking twin is not let off.
-
-    Parameters
-    ----------
-    block : SpikeGPTBlock
+    the neurons that fire into the stream. Sums of real values, as in the non-spiking twin, are
+    counted in the same place.
     """
 
     kind = "residual"
@@ -78,7 +68,7 @@ class ResidualCounter(Counter):
         )
 
     def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Take in one call of what comes last before a sum; its output has a state beside it."""
+        """Observe one call of what comes last before a sum; its output has a state beside it."""
         added, _ = output
         self.stream.add(added, tokens)
 

@@ -30,15 +30,8 @@ def merge_heads(x: Tensor) -> Tensor:
 class SpikingCore(nn.Module):
     """Multiply queries, keys and values: ``(Q K^T) V * scale`` over the past, head by head.
 
-    Parameters
-    ----------
-    heads : int
-    scale : float
-    decay : {None, "fixed", "learned"}
-        How a head forgets: not at all; by the factor 1 - 2^-h per token for head h = 1, 2, ... (a
-        leak made of shifts); or by factors that start there and are trained.
-    dropout : float
-        On the token-to-token scores.
+    With a "fixed" decay head h = 1, 2, ... forgets by the factor 1 - 2^-h per token, a leak made of
+    shifts; "learned" ones start there. Dropout acts on the token-to-token scores.
     """
 
     rates: Tensor
@@ -75,14 +68,7 @@ class SpikingCore(nn.Module):
 
 
 class SoftmaxCore(nn.Module):
-    """Causal softmax attention; its state is the keys and values of the past.
-
-    Parameters
-    ----------
-    heads : int
-    dropout : float
-        On the attention weights.
-    """
+    """Causal softmax attention; its state is the keys and values of the past."""
 
     def __init__(self, heads: int, dropout: float) -> None:
         super().__init__()
@@ -104,7 +90,7 @@ class SoftmaxCore(nn.Module):
 
 
 class AttentionState(NamedTuple):
-    """What attention remembers of the tokens so far."""
+    """State of attention after the tokens so far."""
 
     core: Tensor | tuple[Tensor, Tensor] | None
     """The core's state: a matrix a head, or the softmax core's keys and values."""
@@ -117,15 +103,6 @@ class SelfAttention(nn.Module):
 
     With neurons that spike and a `SpikingCore` this is spiking self-attention; with
     ``nn.Identity`` and a `SoftmaxCore`, the non-spiking twin's.
-
-    Parameters
-    ----------
-    width : int
-    core : SpikingCore or SoftmaxCore
-    norm, neuron : callable
-    input_neuron, output_neuron : callable, optional
-        Neurons in front of the projections and behind the output.
-    token_shift : int, default=0
     """
 
     def __init__(
@@ -151,18 +128,9 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Tensor, state: AttentionState | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, AttentionState]:
-        """Attend to the past.
+        """Map x, shape [time, batch, sequence, width], and the state of the tokens before it.
 
-        Parameters
-        ----------
-        x : Tensor, shape [time, batch, sequence, width]
-        state : AttentionState, optional
-        valid : BoolTensor, shape [batch, sequence], optional
-            False where a token is padding.
-
-        Returns
-        -------
-        tuple of Tensor, shape of `x`, and AttentionState
+        `valid`, shape [batch, sequence], is False where a token is padding.
         """
         x = self.input_neuron(x)
         core_state, past = (None, None) if state is None else state

@@ -21,14 +21,8 @@ class BlockState(NamedTuple):
 class Block(nn.Module):
     """Attention and feed-forward, each with a residual around it.
 
-    The three neurons are ``nn.Identity`` unless residuals are to carry spikes alone.
-
-    Parameters
-    ----------
-    attention : SelfAttention
-    feed_forward : SpikingFeedForward or FeedForward
-    input_neuron, attended_neuron, middle_neuron : callable
-        In front of the block, behind attention before it is added, and between the two halves.
+    The three neurons are in front of the block, behind attention before it is added, and between
+    the two halves: ``nn.Identity`` unless residuals are to carry spikes alone.
     """
 
     def __init__(

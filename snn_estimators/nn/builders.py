@@ -79,10 +79,7 @@ def choose_spiking_parts(
 ) -> SpikingParts:
     """Look up what spikes; `spiking_head` overrides the degree.
 
-    Raises
-    ------
-    ValueError
-        For an unknown degree, or one at which an option of `NEEDS_SPIKES` has nothing to act on.
+    Raises ValueError where an option of `NEEDS_SPIKES` has nothing to act on.
     """
     check_choices(CHOICES, spike_degree=spike_degree)
     spikes = {part: spike_degree in degrees for part, degrees in SPIKING_DEGREES.items()}
@@ -118,11 +115,6 @@ def build_encoding(
 
     With ``spiking=False`` the input is the twin's: learned tokens plus sinusoids or learned
     positions, real-valued, as wide as the spiking model's.
-
-    Raises
-    ------
-    ValueError
-        For options that are unknown, out of range, or contradict each other.
     """
     check_choices(CHOICES, encoding=encoding, position_encoding=position_encoding)
     check_choices(CHOICES, temporal_coding=temporal_coding)
@@ -185,13 +177,7 @@ def build_blocks(
     attention_dropout: float,
     mlp_dropout: float,
 ) -> nn.ModuleList:
-    """Build the blocks of a decoder (see `SpikingDecoder`).
-
-    Raises
-    ------
-    ValueError
-        For options that are unknown or out of range.
-    """
+    """Build the blocks of a decoder (see `SpikingDecoder`)."""
     check_choices(CHOICES, normalization=normalization, spiking_residuals=spiking_residuals)
     check_choices(CHOICES, attention_decay=attention_decay)
     check_sizes(blocks=blocks, mlp_ratio=mlp_ratio)

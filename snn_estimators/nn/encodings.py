@@ -27,7 +27,7 @@ class CodeOptions(NamedTuple):
     size: int
     """Number of different ids."""
     width: int = 1
-    """Width that the user asks for; codes with a width of their own need not heed it."""
+    """Width that the user asks for; codes of a fixed width ignore it."""
     std: float = 1e-5
     """Deviation of initial weights."""
     positions: int = 1
@@ -223,13 +223,7 @@ def register_position_encoding(name: str, code: type[Code], *, replace: bool = F
 
 
 class JointEncoding(nn.Module):
-    """A joint code over time.
-
-    Parameters
-    ----------
-    code : JointCode
-    temporal : TemporalCoding
-    """
+    """A joint code over time."""
 
     def __init__(self, code: JointCode, temporal: TemporalCoding) -> None:
         super().__init__()
@@ -242,16 +236,10 @@ class JointEncoding(nn.Module):
 
 
 class InputEncoding(nn.Module):
-    """Token code beside position code, or their sum, over time.
+    """Token code beside position code, or with `combine` their sum, over time.
 
-    Parameters
-    ----------
-    token, position : Code
-    temporal : TemporalCoding
-    combine : bool, default=False
-        Add the two codes (both real, of one width) instead of concatenating them.
-    position_bias : float, default=0.0
-        Subtracted from a position code beside the token's, to make fewer of its bits one.
+    A `position_bias` is subtracted from a position code beside the token's, to make fewer of its
+    bits one.
     """
 
     def __init__(
@@ -268,17 +256,9 @@ class InputEncoding(nn.Module):
         self.width = token.width if combine else token.width + position.width
 
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """Encode tokens at positions.
+        """Map tokens [batch, sequence] at positions [sequence] to [time, batch, sequence, width].
 
-        Parameters
-        ----------
-        tokens : LongTensor, shape [batch, sequence]
-            Negative ids are padding: their input is zero.
-        positions : LongTensor, shape [sequence]
-
-        Returns
-        -------
-        Tensor, shape [time, batch, sequence, width]
+        Negative ids are padding: their input is zero.
         """
         real = (tokens >= 0)[..., None]
         token, position = self.token(tokens.clamp_min(0)), self.position(positions)

@@ -12,17 +12,9 @@ from snn_estimators.nn.spiking_linear import SpikingLinear, previous_tokens
 class SpikingFeedForward(nn.Module):
     """Two linear maps, each normalised, with neurons in front of each.
 
-    Parameters
-    ----------
-    width, hidden : int
-    norm, neuron : callable
-    dropout : float
-    spikes_out : bool, default=False
-        Have the neurons behind instead of in front, for inputs that are spikes already and
-        residuals that must add up spikes.
-    token_shift : int, default=0
-        The first map also sees the spikes of so many previous tokens, as RWKV's channel mixing
-        sees one.
+    With `spikes_out` the neurons are behind instead of in front, for inputs that are spikes already
+    and residuals that must add up spikes. With a `token_shift` the first map also sees the spikes
+    of so many previous tokens, as RWKV's channel mixing sees one.
     """
 
     def __init__(
@@ -55,13 +47,7 @@ class SpikingFeedForward(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear maps with a GELU between them (tanh form, as in GPT-2).
-
-    Parameters
-    ----------
-    width, hidden : int
-    dropout : float
-    """
+    """Two linear maps with a GELU between them (tanh form, as in GPT-2)."""
 
     def __init__(self, width: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()

@@ -83,14 +83,7 @@ def register_readout(
 class Head(nn.Module):
     """Spikes to logits: neurons, a reading over the timesteps, one linear map.
 
-    Parameters
-    ----------
-    width, vocab_size, timesteps : int
-    readout : Readout
-    neuron : callable
-        ``nn.Identity`` makes the head real-valued.
-    read_first : bool, default=False
-        Read real numbers over the timesteps and let the neurons fire once on the result.
+    With `read_first` real numbers are read and the neurons fire once on the result.
     """
 
     def __init__(

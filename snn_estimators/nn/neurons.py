@@ -218,7 +218,7 @@ def register_neuron(
     ----------
     name : str
     factory : callable
-        Makes a `Neuron` from `NeuronOptions`, for each layer of its own.
+        Makes a `Neuron` from `NeuronOptions`, a separate one for each layer.
     replace : bool, default=False
         Allow a name that is taken.
 
@@ -249,13 +249,7 @@ def register_neuron(
 
 
 def build_neuron(name: str, options: NeuronOptions) -> Neuron:
-    """Make a layer of registered neurons.
-
-    Raises
-    ------
-    TypeError
-        If it is no `Neuron`, whose cost would go unnoticed.
-    """
+    """Make a layer of registered neurons."""
     neuron = NEURONS[name](options)
     if not isinstance(neuron, Neuron):
         raise TypeError(

@@ -56,14 +56,7 @@ class PowerNorm(nn.Module):
 
     The reference system updates its running moment twice a step during warm-up; here it is once.
 
-    Parameters
-    ----------
-    features : int
-    eps : float, default=1e-5
-    momentum : float, default=0.9
-        Weight of the past in both running estimates.
-    warmup : int, default=10000
-        Training steps that use the batch's own moment.
+    `momentum` is the weight of the past in both running estimates.
 
     Examples
     --------

@@ -14,7 +14,7 @@ from snn_estimators.ops import WKVParameters, WKVState, wkv
 
 
 class Mixing(nn.Module):
-    """What the two mixings share: how their maps may start out."""
+    """Base of the two mixings: how their maps may be initialized."""
 
     SILENT: ClassVar[tuple[str, ...]]
     """Maps that RWKV starts at zero, so that a block begins as the identity."""
@@ -51,12 +51,7 @@ class TimeMixing(Mixing):
               \mathrm{wkv}(W_k \hat x_k, W_v \hat x_v)\bigr),
               \qquad \hat x_\bullet = \mu_\bullet x_t + (1 - \mu_\bullet)\,x_{t-1}
 
-    Parameters
-    ----------
-    layer, n_layer, width : int
-        The initial decays and shares of the previous token depend on the depth.
-    neuron : callable
-        See `PreSpikingLinear`.
+    The initial decays and shares of the previous token depend on the depth of the layer.
 
     References
     ----------
@@ -101,12 +96,6 @@ class ChannelMixing(Mixing):
     r"""RWKV-4's feed-forward: squared ReLU, four times as wide, gated.
 
     .. math:: o = \sigma(W_r \hat x_r) \odot W_v \max(W_k \hat x_k, 0)^2
-
-    Parameters
-    ----------
-    layer, n_layer, width : int
-    neuron : callable
-        See `PreSpikingLinear`.
     """
 
     SILENT = ("receptance", "value")

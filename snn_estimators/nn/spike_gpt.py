@@ -58,14 +58,7 @@ class SpikeGPTBlockState(NamedTuple):
 class SpikeGPTBlock(nn.Module):
     """Time mixing and channel mixing; the residual stream takes what their neurons fire.
 
-    Parameters
-    ----------
-    mixing : TimeMixing or ChannelMixing
-    channel_mixing : ChannelMixing
-    width : int
-    neuron : callable
-        Makes the neurons behind either; returning None adds real numbers.
-    dropout : float
+    Where `neuron` returns None instead of neurons, the stream takes real numbers.
     """
 
     def __init__(

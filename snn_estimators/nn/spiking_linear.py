@@ -20,17 +20,9 @@ MaybeNeuron = Callable[[], TokenLIF | None]
 
 
 class SpikingLinear(nn.Module):
-    """Linear map, normalisation, neurons; optionally with the previous tokens' input as well.
+    """Linear map, normalisation, neurons.
 
-    Parameters
-    ----------
-    features, out_features : int
-    norm : callable
-        Makes the normalisation from a width.
-    neuron : callable
-        Makes the neurons; ``nn.Identity`` leaves real numbers.
-    token_shift : int, default=0
-        Add a bias-free linear map of the inputs of so many previous tokens.
+    With a `token_shift` it adds a bias-free linear map of the inputs of so many previous tokens.
     """
 
     def __init__(
@@ -58,22 +50,11 @@ class SpikingLinear(nn.Module):
 
 
 def previous_tokens(x: Tensor, count: int, past: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Give each token its predecessors' values beside one another, for the token shift.
+    """Give each token its predecessors' values beside one another, the nearest first.
 
-    Parameters
-    ----------
-    x : Tensor, shape [time, batch, sequence, width]
-    count : int
-        How many predecessors.
-    past : Tensor, shape [time, batch, count, width], optional
-        The tokens before the first; silence when left out.
-
-    Returns
-    -------
-    previous : Tensor, shape [time, batch, sequence, count * width]
-        The nearest predecessor first.
-    past : Tensor, shape [time, batch, count, width]
-        For the call that continues the sequence.
+    Maps x, shape [time, batch, sequence, width], to [time, batch, sequence, count * width]. `past`,
+    shape [time, batch, count, width], holds the tokens before the first (silence if None); the one
+    that is returned is for the call that continues the sequence.
 
     Examples
     --------
@@ -94,13 +75,7 @@ def previous_tokens(x: Tensor, count: int, past: Tensor | None) -> tuple[Tensor,
 class PreSpikingLinear(nn.Module):
     """A linear map without bias, and neurons in front of it if it is to see spikes alone.
 
-    Parameters
-    ----------
-    features, out_features : int
-    neuron : callable
-        Makes the neurons; returning None leaves the input real.
-    normalized : bool, default=False
-        Whether the input has the size that neurons need; if not, it is normalised for them.
+    An input that is not `normalized` yet is normalised for the neurons.
     """
 
     def __init__(

@@ -12,12 +12,7 @@ from snn_estimators.ops import spike
 
 
 class TemporalCoding(nn.Module):
-    """Gives the input its time axis.
-
-    Parameters
-    ----------
-    timesteps : int
-    """
+    """Gives the input its time axis."""
 
     def __init__(self, timesteps: int) -> None:
         super().__init__()
@@ -33,13 +28,9 @@ class TemporalCoding(nn.Module):
 
 
 class Repeat(TemporalCoding):
-    """The same input at every timestep: spikes where the code is not negative, or the code itself.
+    """The same input at every timestep: spikes where the code is not negative.
 
-    Parameters
-    ----------
-    timesteps : int
-    real : bool, default=False
-        Hand on real numbers; the first neurons turn them into spikes.
+    With `real` the code itself; the first neurons turn it into spikes.
     """
 
     def __init__(self, timesteps: int, real: bool = False) -> None:

@@ -30,25 +30,11 @@ def choose_backend(
     twin: str | None = None,
     lacks: str | None = None,
 ) -> Callable[..., Any]:
-    """Choose a body of an operator.
+    """Choose a body of an operator, or raise ValueError if that `backend` cannot run.
 
-    Parameters
-    ----------
-    backend : str
-        "auto" takes numba if there is a twin, all `inputs` are float32 on the CPU and nothing is
-        being compiled or exported, else the first of the `plain` ones.
-    inputs : sequence of Tensor
-    plain : mapping of str to callable
-        The bodies in plain PyTorch.
-    twin : str, optional
-        The operator that has a twin in numba.
-    lacks : str, optional
-        What the twin does not know, if it cannot run for that reason.
-
-    Raises
-    ------
-    ValueError
-        If `backend` is unknown, or asks for numba where it cannot run.
+    "auto" takes numba if the operator has a `twin` there that `lacks` nothing, all `inputs` are
+    float32 on the CPU and nothing is being compiled or exported; else the first of the `plain`
+    ones.
     """
     if backend in plain:
         return plain[backend]

@@ -21,7 +21,7 @@ def jit(kernel: Callable[..., None]) -> Any:
     options = {"nogil": True, "fastmath": {"contract", "nsz"}, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(kernel)
-    except RuntimeError:  # numba finds no writable folder: compile anew in each process
+    except RuntimeError:  # numba finds no writable folder: compile again in each process
         return numba.njit(**options)(kernel)
 
 

@@ -1,6 +1,6 @@
 """Share a compiled kernel among as many threads as PyTorch may use.
 
-A pool of our own rather than numba's: numba's OpenMP layer kills processes that fork after it has
+A separate pool rather than numba's: numba's OpenMP layer kills processes that fork after it has
 run, and its fallback layer cannot be entered from two threads at once.
 """
 

@@ -85,13 +85,7 @@ def register_surrogate(
 
 
 def resolve_surrogate(surrogate: str, alpha: float | None) -> float:
-    """Return the slope to use, having checked that both arguments make sense.
-
-    Raises
-    ------
-    ValueError
-        If `surrogate` is unknown or `alpha` is not positive.
-    """
+    """Return the slope to use; raise ValueError if it or the surrogate makes no sense."""
     check_choices({"surrogate": SURROGATES}, surrogate=surrogate)
     alpha = SURROGATES[surrogate].alpha if alpha is None else float(alpha)
     if not alpha > 0:
