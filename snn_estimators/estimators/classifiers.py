@@ -44,35 +44,14 @@ class SpikeDecoderClassifier(TextClassifier):
     optimizer : type, default=torch.optim.AdamW
     lr : float, default=1e-2
         The peak of the learning rate.
-    weight_decay : float, default=0.1
-        Of the weights of linear layers and of learnable thresholds; biases, norms and embeddings
-        do not decay.
-    betas : tuple of two floats, default=(0.9, 0.95)
-    clip : float or None, default=1.0
-        Largest norm of the gradient.
-    schedule : {"cosine", "trapezoid", "constant"}, default="cosine"
-        Of the learning rate, step by step.
-    lr_final : float or None, default=None
-        Where the learning rate ends; None is 5 % of `lr`.
-    warmup_steps : int, default=0
-        Steps over which the learning rate first rises linearly.
     max_epochs : int, default=5
-    max_steps : int, optional
-        Train for exactly so many optimizer steps, whatever `max_epochs` says.
     batch_size : int, default=16
         Documents a batch: of similar length in training, of equal length in prediction.
     train_split : None or callable, default=None
         As in skorch: ``ValidSplit(5, stratified=True)`` records a ``valid_loss`` every epoch.
-    callbacks : None, "disable" or list, default=None
-        skorch callbacks, in addition to the recipe's; "disable" also drops clipping, schedule and
-        guard.
-    device : str, default="auto"
-        "auto" is the GPU if there is one.
-    random_state : int, RandomState or None, default=None
-        An integer makes `fit` reproducible to the bit on one machine. The global random state of
-        PyTorch is left alone in any case.
-    verbose : int, default=0
-        1 shows a progress bar.
+    weight_decay, betas, clip, schedule, lr_final, warmup_steps, max_steps, callbacks, device, \
+random_state, verbose
+        As in `SpikeDecoderLM`.
     save_every_n_steps : int, optional
         Steps between two states in the memory; about one an epoch by default.
     memory : str, path or joblib.Memory, optional
@@ -87,17 +66,9 @@ class SpikeDecoderClassifier(TextClassifier):
         Sorted, of the type of y.
     module_ : SequenceClassifier
         The trained module; its ``backbone`` is of type `module`.
-    tokenizer_ : tokenizer
-        Fitted; absent with ``tokenizer=None``.
-    vocab_size_ : int
-    history_ : skorch.History
-        Losses per epoch and batch, in nats per document.
-    n_iter_, n_steps_, planned_steps_ : int
-        Epochs and steps done so far, and steps that the last fit set out to do.
-    interrupted_ : bool
-        Whether the last fit was interrupted (Ctrl-C) before its end.
-    n_features_in_ : int
-        Width of a table of token ids seen in `fit`.
+    tokenizer_, vocab_size_, history_, n_iter_, n_steps_, planned_steps_, interrupted_, \
+n_features_in_
+        As in `SpikeDecoderLM`; losses are in nats per document.
 
     See Also
     --------
