@@ -6,17 +6,18 @@ Plain `Figure` objects, drawn without pyplot: nothing global changes, and nothin
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from snn_estimators._describe import describe_value
 from snn_estimators.model_selection.labels import LABELS
 from snn_estimators.model_selection.tables import COST, QUALITY, parameter_columns
+
+if TYPE_CHECKING:  # matplotlib takes a second to import, which workers need not spend
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["plot_effects", "plot_pareto"]
 
@@ -55,6 +56,8 @@ def plot_pareto(table: pd.DataFrame) -> Figure:
     >>> plot_pareto(table).axes[0].get_ylabel()
     'perplexity'
     """
+    from matplotlib.figure import Figure
+
     if QUALITY not in table or COST not in table or not _finite(table).any():
         return _empty("No candidate has both a perplexity and an energy.")
     points = table[_finite(table)].sort_values([COST, QUALITY])
@@ -108,6 +111,8 @@ def plot_effects(table: pd.DataFrame) -> Figure:
     >>> [axes.get_xlabel() for axes in plot_effects(table).axes]
     ['heads']
     """
+    from matplotlib.figure import Figure
+
     metrics = [name for name in (QUALITY, COST) if name in table] or ["score"]
     varied = _varied(table)
     metrics = [name for name in metrics if name in table and table[name].notna().any()]
@@ -208,6 +213,8 @@ def _dress(axes: Axes) -> None:
 
 def _scale(axis: Any, values: pd.Series) -> None:
     """Choose a linear or logarithmic axis, with plain numbers at its ticks either way."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
     values = values[np.isfinite(values)]
     if values.min() > 0 and values.max() / values.min() > _LOG_ABOVE:
         axis.axes.set(**{f"{axis.axis_name}scale": "log"})
@@ -222,6 +229,8 @@ def _scale(axis: Any, values: pd.Series) -> None:
 
 def _empty(message: str) -> Figure:
     """Draw a message in place of a plot, so that the file is never a stale one."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(6, 2), dpi=_DPI)
     figure.text(0.5, 0.5, message, ha="center", va="center", color=_INK)
     return figure

@@ -8,11 +8,10 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from snn_estimators._describe import describe_json, describe_value
 from snn_estimators._files import check_writable, replace_file
@@ -20,6 +19,9 @@ from snn_estimators.model_selection.labels import LABELS
 from snn_estimators.model_selection.plots import plot_effects, plot_pareto
 from snn_estimators.model_selection.provenance import describe_run
 from snn_estimators.model_selection.tables import parameter_columns
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["present", "write_tables"]
 
