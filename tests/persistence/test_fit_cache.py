@@ -497,7 +497,7 @@ def scores(found):
     return [np.asarray(found.cv_results_[name]).tolist() for name in names]
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_search_is_not_done_twice(n_jobs, folder, notes):
     first = search(folder, notes, n_jobs).fit(TEXTS)
     assert len(trainings(notes)) == 6
