@@ -135,7 +135,13 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
+SOME_SLOW = [
+    pytest.param(case, marks=[pytest.mark.slow] * (index > 0), id=case)
+    for index, case in enumerate(CASES)
+]
+
+
+@pytest.mark.parametrize("case", SOME_SLOW)
 def test_a_loaded_fit_is_the_one_that_was_trained(case, folder):
     settings = CASES[case]
     without = tiny_model(**settings).fit(TEXTS)
