@@ -18,6 +18,7 @@ def test_public_names_are_found(name):
     assert name in dir(snn_estimators)
 
 
+@pytest.mark.slow
 def test_rooms_are_reached_by_attribute():
     upwards = "ops nn text energy convert persistence estimators distributed model_selection sweep"
     assert set(upwards.split()) == set(snn_estimators._ROOMS)

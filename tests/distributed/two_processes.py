@@ -1,4 +1,4 @@
-"""What two processes do together for `test_data_parallel`; a launcher starts it, once a process.
+"""What two processes do together for `test_two_processes`; a launcher starts it, once a process.
 
     torchrun --nproc-per-node 2 two_processes.py FOLDER [SCENARIO]
 

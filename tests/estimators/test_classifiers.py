@@ -81,6 +81,7 @@ def language_model():
 ON_IDS = {"tokenizer": None, "batch_size": 16, "max_epochs": 5}
 
 
+@pytest.mark.slow
 @parametrize_with_checks([tiny_classifier(**ON_IDS, module__max_len=16), tiny_gpt(**ON_IDS)])
 def test_scikit_learn_has_nothing_to_object(estimator, check):
     with warnings.catch_warnings():

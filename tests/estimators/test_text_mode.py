@@ -287,6 +287,7 @@ def test_halving_over_epochs(texts):
     assert search.best_estimator_.n_iter_ == 4
 
 
+@pytest.mark.slow
 def test_two_jobs_are_as_good_as_one(texts):
     grid = {"module__timesteps": [1, 2]}
     scores = [

@@ -92,6 +92,7 @@ def test_the_same_table_gives_the_same_plot(big_results):
     assert draw(plot_pareto(table)) == draw(plot_pareto(table.copy()))
 
 
+@pytest.mark.slow
 def test_pyplot_is_left_alone():
     code = (
         "import sys; import snn_estimators.model_selection.plots;"

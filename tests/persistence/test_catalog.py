@@ -13,13 +13,6 @@ from snn_estimators.persistence.catalog import saved_models
 from snn_estimators.persistence.run_folder import STATE, RunFolder, Summary
 
 
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(tmp_path))
-    monkeypatch.setattr("snn_estimators._files.sync", lambda _: None)  # slow
-    return tmp_path / "models"
-
-
 def row(name):
     return saved_models().set_index("name").loc[name]
 

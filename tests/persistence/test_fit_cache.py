@@ -135,7 +135,13 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
+SOME_SLOW = [
+    pytest.param(case, marks=[pytest.mark.slow] * (index > 0), id=case)
+    for index, case in enumerate(CASES)
+]
+
+
+@pytest.mark.parametrize("case", SOME_SLOW)
 def test_a_loaded_fit_is_the_one_that_was_trained(case, folder):
     settings = CASES[case]
     without = tiny_model(**settings).fit(TEXTS)
@@ -497,7 +503,7 @@ def scores(found):
     return [np.asarray(found.cv_results_[name]).tolist() for name in names]
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_search_is_not_done_twice(n_jobs, folder, notes):
     first = search(folder, notes, n_jobs).fit(TEXTS)
     assert len(trainings(notes)) == 6

@@ -17,7 +17,10 @@ from tiny_language_model import TEXTS, tiny_model
 from snn_estimators.estimators import SpikeDecoderLM
 from snn_estimators.persistence.run_folder import RunFolder
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's"),
+]
 
 SETTINGS = {
     "name": "GPT-1", "module__mlp_dropout": 0.2, "max_steps": 100, "save_every_n_steps": 5,

@@ -95,7 +95,13 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
+SOME_SLOW = [
+    pytest.param(case, marks=[pytest.mark.slow] * (index > 0), id=case)
+    for index, case in enumerate(CASES)
+]
+
+
+@pytest.mark.parametrize("case", SOME_SLOW)
 def test_wherever_it_was_cut_off(case):
     settings = CASES[case]
     np.random.seed(0)  # noqa: NPY002
