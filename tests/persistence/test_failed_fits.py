@@ -81,7 +81,7 @@ def test_a_full_disk_before_the_first_save(home, texts, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("snn_estimators.persistence.named_run.write_model", full)
-    with pytest.raises(OSError, match=r"Step 3 .*\(No space left .*nothing is: .*begin again"):
+    with pytest.raises(OSError, match=r"Step 3 .*\(No space left .*nothing is: .*start again"):
         tiny_model(name="a").fit(texts)
     monkeypatch.undo()
     monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(home.parent))
