@@ -69,6 +69,7 @@ def test_more_tokens_make_shorter_documents():
     assert lengths == sorted(set(lengths), reverse=True)
 
 
+@pytest.mark.slow
 def test_training_is_deterministic(fitted):
     again = BPETokenizer(vocab_size=280, special_tokens=["<end>"])
     assert again.fit([TEXT]).to_dict() == fitted.to_dict()
@@ -84,6 +85,7 @@ def test_training_is_deterministic(fitted):
     assert json.loads(told.stdout) == fitted.to_dict()
 
 
+@pytest.mark.slow
 def test_a_fork_after_training_is_silent():
     script = (
         "import os; from snn_estimators.text import BPETokenizer;"
