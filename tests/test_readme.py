@@ -47,6 +47,7 @@ def test_readme_is_short_and_names_one_command_for_all_tests():
     assert "pytest" in marked[0]
 
 
+@pytest.mark.slow
 def test_commands_of_the_tour_are_understood():
     lines = [
         shlex.split(line, comments=True)

@@ -105,6 +105,7 @@ def test_spikegpt_has_the_sizes_rates_and_variants_of_the_training_script(parts)
     assert np.isfinite(model.fit([parts[0]]).score([parts[1]]))
 
 
+@pytest.mark.slow
 def test_spikegpt_saves_checkpoints_by_name_and_resumes_after_a_crash(parts, tmp_path, monkeypatch):
     pytest.importorskip("tokenizers")
     setup = {"tokenizer": "bpe", "tokenizer__vocab_size": 300, **TINY, **SHORT}
@@ -138,6 +139,7 @@ def crash_at_step(step, patch):
     patch.setattr(SpikeGPTLM, "train_step", crash)
 
 
+@pytest.mark.slow
 def test_spikegpt_streams_what_it_generates(parts):
     SpikeGPTLM(**TINY, **SHORT).fit([parts[0]]).save_pretrained("GPT-1")
     model = SpikeGPTLM.from_pretrained("GPT-1")
@@ -164,6 +166,7 @@ def test_spikegpt_reads_published_weights(shared, tmp_path):
     assert len(model.generate("HELL", 5, random_state=0)) == 5
 
 
+@pytest.mark.slow
 def test_spikegpt_is_fine_tuned_to_classify(parts):
     SpikeGPTLM(name="GPT-1", **TINY, **SHORT).fit([parts[0]])
     reviews = ["a good film", "what a good story", "a bad film", "such a bad story"] * 4
@@ -195,6 +198,7 @@ DECODER = {
 }
 
 
+@pytest.mark.slow
 def test_spikedecoder_trains_on_characters(windows):
     train, held_out = windows
     model = SpikeDecoderLM(tokenizer=CharTokenizer("spikedecoder"), **DECODER, **SHORT).fit(train)
@@ -218,6 +222,7 @@ def test_spikedecoder_has_a_twin_for_each_degree_of_spiking(spike_degree, window
     assert np.isfinite(model.perplexity(held_out))
 
 
+@pytest.mark.slow
 def test_spikedecoder_saves_loads_and_trains_on(windows):
     train, held_out = windows
     model = SpikeDecoderLM(**DECODER, **SHORT).fit(train)
@@ -235,6 +240,7 @@ def test_spikedecoder_reads_the_checkpoints_of_the_reference(shared):
     torch.testing.assert_close(logits, published["logits"], atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_interface_shows_text_probabilities_and_energy(windows):
     train, held_out = windows
     model = SpikeDecoderLM(**DECODER, **SHORT).fit(train)
@@ -247,6 +253,7 @@ def test_the_interface_shows_text_probabilities_and_energy(windows):
     assert 0 < used["synaptic_nj"] < used["ann_nj"]
 
 
+@pytest.mark.slow
 def test_the_grid_search_is_scikit_learns(windows):
     search = GridSearchCV(
         SpikeDecoderLM(**DECODER, **SHORT),

@@ -11,6 +11,7 @@ TINY_FIT = ["--steps=3", "--length=16", "--set=blocks=1", "--set=timesteps=1", "
 BPE = ["--set=tokenizer=bpe", "--set=tokenizer__vocab_size=270"]
 
 
+@pytest.mark.slow
 def test_fit_score_generate_energy(run, tale, tmp_path):
     model = tmp_path / "model"
     code, output, errors = run("fit", tale, "--output", model, "--clean", *TINY_FIT)
@@ -35,6 +36,7 @@ def test_fit_score_generate_energy(run, tale, tmp_path):
     assert "energy_pj" in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokenizer", [["--set=tokenizer=word"], ["--set=tokenizer=char"], BPE])
 def test_models_of_cleaned_text_clean_whatever_they_are_given(run, tale, tmp_path, tokenizer):
     model = tmp_path / "model"
@@ -51,6 +53,7 @@ def test_models_of_cleaned_text_clean_whatever_they_are_given(run, tale, tmp_pat
     assert output == run("generate", model, "the cat. ", "--tokens=5", "--seed=1")[1]
 
 
+@pytest.mark.slow
 def test_models_of_raw_text_take_it_as_it_is(run, tale, tmp_path):
     model = tmp_path / "model"
     code, _, errors = run("fit", tale, "--output", model, "--raw", *BPE, *TINY_FIT)
@@ -197,6 +200,7 @@ def test_help_names_every_command(run):
         assert command in output
 
 
+@pytest.mark.slow
 def test_a_named_fit_is_resumed(run, tale, tmp_path, home):
     command = ["fit", tale, "--name", "GPT-1", "--save-every=2", *TINY_FIT]
     code, output, errors = run(*command)
@@ -224,6 +228,7 @@ def test_a_spikegpt_is_trained_and_used(run, tale, home):
     assert len(output) == len("the") + 4 + 1
 
 
+@pytest.mark.slow
 def test_what_is_saved_is_listed(run, tale, home):
     assert "nothing is saved" in run("models")[1]
     assert run("fit", tale, "--name=GPT-1", *TINY_FIT)[0] == 0

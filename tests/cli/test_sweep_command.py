@@ -127,6 +127,7 @@ def test_the_default_axes_are_those_that_help_shows(run, tale, asked):
         assert f"({','.join(map(str, values))})" in text
 
 
+@pytest.mark.slow
 def test_a_sweep_stops_at_its_budget_and_is_resumed(run, tale, tmp_path):
     command = ["sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP]
     code, output, errors = run(*command, "--budget=3")
@@ -145,6 +146,7 @@ def test_a_sweep_stops_at_its_budget_and_is_resumed(run, tale, tmp_path):
     assert "earlier runs" not in output
 
 
+@pytest.mark.slow
 def test_a_budget_for_no_candidate_says_so(run, tale, tmp_path):
     code, output, errors = run(
         "sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP, "--budget=1"
@@ -156,6 +158,7 @@ def test_a_budget_for_no_candidate_says_so(run, tale, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_fresh_sweep_is_resumed_without_fresh(run, tale, tmp_path):
     command = ["sweep", tale, "--output", tmp_path / "out", *TINY_SWEEP, "--budget=2"]
     _, output, _ = run(*command, "--fresh")
@@ -165,6 +168,7 @@ def test_a_fresh_sweep_is_resumed_without_fresh(run, tale, tmp_path):
     assert "2 of 4 fits are those of earlier runs" in output
 
 
+@pytest.mark.slow
 def test_ctrl_c_among_the_last_files_counts_the_fits(run, tale, tmp_path, monkeypatch):
     from snn_estimators.sweep import outputs
 
@@ -206,6 +210,7 @@ def test_ctrl_c_while_planning_says_that_nothing_was_started(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_spikegpt_is_swept_with_seeds_and_halving(run, tale, tmp_path):
     code, _, errors = run(
         "sweep", tale, tale.parent / "song.txt", "--model=spikegpt", "--set=n_layer=1",
@@ -220,6 +225,7 @@ def test_spikegpt_is_swept_with_seeds_and_halving(run, tale, tmp_path):
     assert "Δ perplexity" in (tmp_path / "out" / "results.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_table_that_cannot_be_written_is_printed_all_the_same(run, tale, tmp_path, monkeypatch):
     from snn_estimators.sweep import outputs
 
@@ -250,6 +256,7 @@ def test_bad_corpora_are_errors(no_fit, run, tmp_path):
     assert "pyhton-docs" in errors
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_an_error(no_fit, run, tale):
     code, _, errors = run("sweep", tale, "--output", tale)
     assert code == 2

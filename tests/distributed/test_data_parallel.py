@@ -22,11 +22,13 @@ from snn_estimators.distributed.data_parallel import _check_accelerator
 accelerate = pytest.importorskip("accelerate")
 
 
+@pytest.mark.slow
 def test_one_process_does_what_the_estimator_does(alone):
     model = tiny_model(module__mlp_dropout=0.2)
     assert_equal(alone(DataParallel(model)), alone(model))
 
 
+@pytest.mark.slow
 def test_one_process_saves_where_the_estimator_does(alone, tmp_path, monkeypatch):
     monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(tmp_path))
     remembered = tiny_model(memory=tmp_path / "memory")
@@ -37,6 +39,7 @@ def test_one_process_saves_where_the_estimator_does(alone, tmp_path, monkeypatch
     assert_equal(told[1], alone(named.set_params(resume=True)))
 
 
+@pytest.mark.slow
 def test_conventions():
     model = DataParallel(tiny_model(lr=0.5))
     assert model.get_params()["estimator__lr"] == 0.5
@@ -58,6 +61,7 @@ def test_conventions():
     assert not is_classifier(model)
 
 
+@pytest.mark.slow
 def test_a_fitted_model_is_trained_further_and_stays(fitted):
     before = fitted.score(TEXTS)
     model = DataParallel(fitted).partial_fit(TEXTS)
@@ -65,6 +69,7 @@ def test_a_fitted_model_is_trained_further_and_stays(fitted):
     assert fitted.score(TEXTS) == before
 
 
+@pytest.mark.slow
 def test_a_pretrained_model_is_taken_as_it_is(fitted):
     classifier = SpikeDecoderClassifier(pretrained=fitted, max_epochs=1, random_state=0)
     model = DataParallel(classifier).fit(TEXTS, [0, 1, 0, 1])
@@ -111,6 +116,7 @@ class Moved(torch.nn.CrossEntropyLoss):
         return super().to(device)
 
 
+@pytest.mark.slow
 def test_a_fitted_criterion_goes_where_the_training_is():
     fitted = tiny_model(criterion=Moved).fit(TEXTS)
     Moved.to_devices.clear()
@@ -179,6 +185,7 @@ def test_more_processes_than_gpus(fresh_accelerate, monkeypatch):
         DataParallel(tiny_model()).fit(TEXTS)
 
 
+@pytest.mark.slow
 def test_launched_processes_that_accelerate_does_not_know(monkeypatch):
     DataParallel(tiny_model(max_steps=1)).fit(TEXTS)  # accelerate has its state from now on
     monkeypatch.setenv("LOCAL_RANK", "0")

@@ -79,6 +79,7 @@ def test_the_backbone_costs_what_it_costs_alone(name: str) -> None:
     assert_frame_equal(ours[rest], alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decision", ["mean", "last"])
 @settings(derandomize=True, deadline=None, max_examples=5)
 @given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=3))

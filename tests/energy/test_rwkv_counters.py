@@ -121,6 +121,7 @@ class Spell(nn.Module):
         return self.layer(self.values[tokens])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "accumulates", "macs"),
     [

@@ -26,6 +26,7 @@ def twin(**options: object) -> SpikingDecoder:
     return SpikingDecoder(**{**sizes, "spike_degree": 0, **options}).eval()
 
 
+@pytest.mark.slow
 def test_macs_are_half_the_flops_that_torch_counts() -> None:
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         twin()(TOKENS)

@@ -92,6 +92,7 @@ def test_scikit_learn_has_nothing_to_object(estimator, check):
 # What it learns and says
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [tiny_classifier, tiny_gpt])
 def test_a_toy_task_is_learned(make):
     model = make(max_epochs=12).fit(*reviews(100))
@@ -100,6 +101,7 @@ def test_a_toy_task_is_learned(make):
     assert losses[-1] < 0.3 < losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [tiny_classifier, tiny_gpt])
 def test_the_last_state_may_decide(make):
     texts = [f"{text} {('one', 'two')[i % 2]}" for i, text in enumerate(X)]
@@ -108,6 +110,7 @@ def test_the_last_state_may_decide(make):
     assert model.score(texts, labels) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "kind"),
     [
@@ -130,6 +133,7 @@ def test_labels_of_any_type_come_back(labels, kind):
     assert model.predict_proba(X).shape == (len(X), len(labels))
 
 
+@pytest.mark.slow
 def test_probabilities_agree_with_predictions(classifier):
     probabilities = classifier.predict_proba(X)
     np.testing.assert_allclose(probabilities.sum(1), 1)
@@ -141,6 +145,7 @@ def test_probabilities_agree_with_predictions(classifier):
     assert classifier.score(X, Y, sample_weight=weights) == np.average(hits, weights=weights)
 
 
+@pytest.mark.slow
 def test_order_and_company_do_not_matter(classifier):
     together = classifier.predict_proba(X)
     np.testing.assert_allclose(classifier.predict_proba(X[::-1])[::-1], together, atol=1e-6)
@@ -156,6 +161,7 @@ def test_any_length_of_document(classifier):
     np.testing.assert_allclose(empty, bias.softmax(0).tolist(), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [tiny_classifier, tiny_gpt])
 def test_energy(make):
     model = make(max_epochs=2).fit(X, Y)
@@ -179,6 +185,7 @@ def test_tags():
 # scikit-learn's tools
 
 
+@pytest.mark.slow
 def test_cross_validation_with_strings():
     texts, labels = reviews(100)
     scores = cross_val_score(tiny_gpt(max_epochs=8), texts, labels, cv=2)
@@ -188,6 +195,7 @@ def test_cross_validation_with_strings():
     assert predicted.shape == (len(X), 2)
 
 
+@pytest.mark.slow
 def test_grid_search_in_a_pipeline():
     pipeline = make_pipeline(TextCleaner("spikedecoder"), tiny_classifier(max_epochs=1))
     name = "spikedecoderclassifier"
@@ -196,6 +204,7 @@ def test_grid_search_in_a_pipeline():
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
+@pytest.mark.slow
 def test_fit_is_reproducible(classifier):
     torch.manual_seed(3)
     state = torch.get_rng_state()
@@ -207,6 +216,7 @@ def test_fit_is_reproducible(classifier):
     assert other.predict_proba(X).tolist() != classifier.predict_proba(X).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_copies(way, classifier):
     other = way(classifier)
@@ -215,6 +225,7 @@ def test_copies(way, classifier):
     assert other.partial_fit(X, Y).n_iter_ == 2 * classifier.n_iter_
 
 
+@pytest.mark.slow
 def test_partial_fit_goes_on():
     model = tiny_classifier(max_epochs=1).partial_fit(X[:2], Y[:2], classes=["bad", "good", "odd"])
     assert model.classes_.tolist() == ["bad", "good", "odd"]
@@ -227,6 +238,7 @@ def test_partial_fit_goes_on():
     assert warm.n_iter_ == 2
 
 
+@pytest.mark.slow
 def test_a_split_is_recorded():
     for split in (ValidSplit(4), ValidSplit(4, stratified=True), ValidSplit(0.25)):
         model = tiny_classifier(train_split=split, max_epochs=2).fit(X, Y)
@@ -244,6 +256,7 @@ def weights_of(model):
     return {k: v.clone() for k, v in model.module_.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_pretrained_weights_are_the_start(language_model):
     model = tiny_classifier(pretrained=language_model, lr=1e-9, max_epochs=1).fit(X, Y)
     own = weights_of(model)
@@ -253,6 +266,7 @@ def test_pretrained_weights_are_the_start(language_model):
     assert model.tokenizer_.vocabulary_ == language_model.tokenizer_.vocabulary_
 
 
+@pytest.mark.slow
 def test_pretrained_weights_are_tuned_and_the_model_is_kept(language_model):
     before, score = weights_of(language_model), language_model.score(X)
     parameters = repr(language_model.get_params())
@@ -267,6 +281,7 @@ def test_pretrained_weights_are_tuned_and_the_model_is_kept(language_model):
     assert model.partial_fit(X, Y).n_iter_ == 24
 
 
+@pytest.mark.slow
 def test_spikegpt_starts_from_its_own_kind(language_model):
     size = {"module__n_layer": 2, "module__n_embd": 16, "module__initialization": "firing"}
     start = SpikeGPTLM(tokenizer="word", max_epochs=2, random_state=0, **size).fit(X)
@@ -276,6 +291,7 @@ def test_spikegpt_starts_from_its_own_kind(language_model):
         tiny_gpt(pretrained=language_model).fit(X, Y)
 
 
+@pytest.mark.slow
 def test_a_saved_name_is_as_good(language_model, tmp_path, monkeypatch):
     monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(tmp_path))
     folder = language_model.save_pretrained("words")
@@ -290,6 +306,7 @@ def test_a_saved_name_is_as_good(language_model, tmp_path, monkeypatch):
         tiny_classifier(pretrained="nowhere").fit(X, Y)
 
 
+@pytest.mark.slow
 def test_a_pretrained_model_survives_cloning(language_model):
     model = tiny_classifier(pretrained=language_model, max_epochs=1)
     other = clone(model)
@@ -332,6 +349,7 @@ def test_contradictions_to_the_pretrained_model(parameters, message, language_mo
         tiny_classifier(pretrained=language_model, **parameters).fit(X, Y)
 
 
+@pytest.mark.slow
 def test_what_agrees_with_the_pretrained_model_may_be_said(language_model):
     model = tiny_classifier(
         pretrained=language_model,
@@ -359,6 +377,7 @@ def test_what_is_no_pretrained_model():
 LABELS = [["no", "yes"], [3, 7], [False, True], [1.0, 2.0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [*LABELS, np.array(["x", "y"], dtype=object)])
 def test_there_and_back(labels, tmp_path):
     model = tiny_classifier(max_epochs=1, decision="last").fit(X, np.resize(labels, len(X)))
@@ -374,6 +393,7 @@ def test_there_and_back(labels, tmp_path):
         SpikeGPTClassifier.from_pretrained(folder)
 
 
+@pytest.mark.slow
 def test_what_was_pretrained_stands_on_its_own(language_model, tmp_path):
     start = language_model.save_pretrained(tmp_path / "start")
     for pretrained in (language_model, start):
@@ -389,6 +409,7 @@ def test_what_was_pretrained_stands_on_its_own(language_model, tmp_path):
         tiny_classifier(pretrained=language_model).save_pretrained(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_token_ids_are_saved_too(tmp_path):
     table, y = np.arange(40).reshape(10, 4) % 7, np.arange(10) % 2
     start = tiny_model(tokenizer=None).fit(table)
@@ -442,6 +463,7 @@ def test_bad_labels(y, message):
         tiny_classifier().fit(X, y)
 
 
+@pytest.mark.slow
 def test_a_class_seen_once_is_said():
     texts, labels = [*X, "odd"], [*Y, "odd"]
     with pytest.warns(UserWarning, match="One document alone is labelled 'odd'"):
@@ -500,6 +522,7 @@ def test_unfitted(method):
         getattr(tiny_classifier(), method)(X)
 
 
+@pytest.mark.slow
 def test_a_refused_refit_leaves_the_fitted_model():
     model = tiny_classifier(max_epochs=1, tokenizer=CharTokenizer()).fit(X, Y)
     before = model.predict_proba(X).tolist()

@@ -32,6 +32,7 @@ def test_only_new_text_comes_back(fitted):
     assert fitted.generate(["the", "a"], 0) == ["", ""]
 
 
+@pytest.mark.slow
 def test_pieces_make_the_whole(fitted):
     for prompt in ("t", "the cat sat on the mat"):
         pieces = fitted.generate(prompt, 30, random_state=3, stream=True)
@@ -47,12 +48,14 @@ def test_words_stream_too(texts):
     assert "<pad>" not in whole
 
 
+@pytest.mark.slow
 def test_random_state(fitted):
     first, again, other = (fitted.generate("the", 30, random_state=seed) for seed in (1, 1, 2))
     assert first == again != other
     assert fitted.generate("the", 30) != fitted.generate("the", 30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [np.random.RandomState, np.random.default_rng])
 def test_generators_of_numpy_go_on(fitted, make):
     runs = []
@@ -62,6 +65,7 @@ def test_generators_of_numpy_go_on(fitted, make):
     assert runs[0][0] != runs[0][1]
 
 
+@pytest.mark.slow
 def test_without_a_seed_numpy_decides(fitted):
     drawn = []
     for seed in (0, 0, 1):
@@ -70,6 +74,7 @@ def test_without_a_seed_numpy_decides(fitted):
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+@pytest.mark.slow
 def test_a_prompt_does_not_mind_the_others(fitted):
     together = fitted.generate(["the", "a dog saw", "cat"], 20, random_state=0)
     assert together[:1] == fitted.generate(["the"], 20, random_state=0)
@@ -84,6 +89,7 @@ def test_of_a_long_prompt_the_end_counts(fitted):
     )
 
 
+@pytest.mark.slow
 def test_work_per_token_is_constant(fitted):
     """Beyond max_len each token costs two tokens' work on average; nothing grows."""
     module = fitted.module_.eval()
@@ -177,6 +183,7 @@ def test_samples_follow_the_distribution():
     np.testing.assert_allclose(frequencies(Sampler(0.5)), cold / cold.sum(), atol=0.03)
 
 
+@pytest.mark.slow
 def test_truncated_samples():
     np.testing.assert_allclose(frequencies(Sampler(top_k=2)), [0.625, 0.375, 0, 0], atol=0.03)
     np.testing.assert_allclose(frequencies(Sampler(top_p=0.7)), [0.625, 0.375, 0, 0], atol=0.03)

@@ -28,6 +28,7 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home" / "models"
 
 
+@pytest.mark.slow
 def test_there_and_back(fitted, texts, home):
     folder = fitted.save_pretrained("cats")
     assert folder == home / "cats"
@@ -48,6 +49,7 @@ def test_there_and_back(fitted, texts, home):
     assert [path.name for path in home.iterdir()] == ["cats"]
 
 
+@pytest.mark.slow
 def test_a_loaded_model_goes_on_learning(fitted, texts, home):
     fitted.save_pretrained("cats")
     model = SpikeDecoderLM.from_pretrained("cats", max_epochs=30)
@@ -165,6 +167,7 @@ def test_a_module_of_ones_own_is_asked_for(fitted, texts, home, ready):
 # Replacing
 
 
+@pytest.mark.slow
 def test_two_writers_and_a_reader(fitted, texts, home):
     """Whoever reads gets a whole model of one writer's, whatever the others do."""
     sizes = (1, 2, 3)
@@ -189,6 +192,7 @@ def test_two_writers_and_a_reader(fitted, texts, home):
     assert [path.name for path in home.iterdir()] == ["cats"]
 
 
+@pytest.mark.slow
 def test_a_reader_among_hasty_writers(tmp_path, monkeypatch):
     """Small files, replaced as fast as can be, so that a reader is often between two renames."""
     monkeypatch.setattr("snn_estimators._files.sync", lambda path: None)

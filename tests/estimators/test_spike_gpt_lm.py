@@ -35,6 +35,7 @@ def fitted():
     return tiny().fit(TEXTS)
 
 
+@pytest.mark.slow
 def test_it_learns():
     model = tiny(max_epochs=30, module__n_embd=16).fit(["abcabcabcabcabc"] * 8)
     assert model.perplexity(["abcabc"]) < 2
@@ -93,6 +94,7 @@ def test_the_logit_penalty_pulls_and_is_not_reported():
     torch.testing.assert_close(gradients[1] - gradients[0], expected)
 
 
+@pytest.mark.slow
 def test_text_longer_than_any_context_streams_on(fitted):
     """The state goes on: no window is built anew, whatever the length of prompt and text."""
     prompt = "the cat sat on the mat. " * 40
@@ -103,6 +105,7 @@ def test_text_longer_than_any_context_streams_on(fitted):
     assert fitted.tokenizer_.inverse_transform([logits.argmax(-1).numpy()]) == [long]
 
 
+@pytest.mark.slow
 def test_a_token_costs_the_same_anywhere(fitted, monkeypatch):
     stream, fed, sizes = fitted.module_.stream, [], set()
 
@@ -125,12 +128,14 @@ def tensors_of(state):
     return [tensor for item in items for tensor in tensors_of(item)]
 
 
+@pytest.mark.slow
 def test_a_padded_vocabulary_generates_what_the_tokenizer_knows():
     model = tiny(module__vocab_size=40, max_epochs=1).fit(TEXTS)
     assert model.tokenizer_.n_tokens_ < 40
     assert len(model.generate("the ", 200, random_state=0)) == 200
 
 
+@pytest.mark.slow
 def test_it_lives_in_a_search(fitted):
     search = GridSearchCV(
         tiny(max_epochs=1),
@@ -142,6 +147,7 @@ def test_it_lives_in_a_search(fitted):
     assert np.isfinite(search.cv_results_["mean_test_neg_perplexity"]).all()
 
 
+@pytest.mark.slow
 def test_clone_pickle_and_files(fitted, tmp_path):
     expected = fitted.score_samples(TEXTS).tolist()
     assert clone(fitted).fit(TEXTS).score_samples(TEXTS).tolist() == expected

@@ -77,6 +77,7 @@ def test_fit_returns_self_and_takes_y(texts):
     assert model.score(texts, None) == model.score(texts)
 
 
+@pytest.mark.slow
 def test_fit_is_deterministic_and_idempotent(texts, fitted):
     model = tiny_model(module__mlp_dropout=0.2)
     first = weights_of(model.fit(texts))
@@ -85,6 +86,7 @@ def test_fit_is_deterministic_and_idempotent(texts, fitted):
     assert not same_weights(weights_of(tiny_model(random_state=1).fit(texts)), weights_of(fitted))
 
 
+@pytest.mark.slow
 def test_the_global_random_state_is_left_alone(texts):
     def states():
         return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
@@ -97,6 +99,7 @@ def test_the_global_random_state_is_left_alone(texts):
     assert states() == before
 
 
+@pytest.mark.slow
 def test_without_a_seed_numpy_decides(texts):
     runs = []
     for seed in (0, 0, 1):
@@ -106,6 +109,7 @@ def test_without_a_seed_numpy_decides(texts):
     assert not same_weights(runs[0], runs[2])
 
 
+@pytest.mark.slow
 def test_input_and_parameters_are_not_touched(texts):
     tokenizer = CharTokenizer()
     model = tiny_model(tokenizer=tokenizer, tokenizer__handle_unknown="token")
@@ -120,6 +124,7 @@ def test_input_and_parameters_are_not_touched(texts):
     assert tokenizer.handle_unknown == "auto"
 
 
+@pytest.mark.slow
 def test_scoring_changes_nothing(texts):
     model = tiny_model().fit(texts)
     before = dict(vars(model))
@@ -156,6 +161,7 @@ def test_parameters_of_a_tokenizer_instance():
     assert model.get_params()["tokenizer__handle_unknown"] == "error"
 
 
+@pytest.mark.slow
 def test_byte_pairs_go_all_the_way(texts, tmp_path):
     pytest.importorskip("tokenizers")
     model = tiny_model(tokenizer="bpe", tokenizer__vocab_size=300).fit([*texts, "日本 \U0001f600"])
@@ -211,6 +217,7 @@ def test_parameters_take_effect_at_the_next_fit(texts):
     assert model.fit(texts).module_.timesteps == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["pickle", "joblib"])
 def test_copies_of_a_fitted_model(way, texts, fitted, tmp_path):
     if way == "joblib":
@@ -226,6 +233,7 @@ def test_copies_of_a_fitted_model(way, texts, fitted, tmp_path):
     assert same_weights(weights_of(other.partial_fit(texts)), weights_of(same.partial_fit(texts)))
 
 
+@pytest.mark.slow
 def test_order_and_company_do_not_matter(texts, fitted):
     texts = [*texts, "a", "", "the cat saw the dog, and the dog saw the cat" * 3]
     scores = fitted.score_samples(texts)
@@ -243,6 +251,7 @@ def test_pipeline_with_a_cleaner(texts):
     assert pipeline.score(shouting) == pytest.approx(pipeline.score(texts))
 
 
+@pytest.mark.slow
 def test_grid_search(texts):
     grid = {"module__timesteps": [1, 2], "tokenizer": ["char", "word"], "lr": [1e-2]}
     search = GridSearchCV(tiny_model(max_epochs=1), grid, cv=2, error_score="raise").fit(texts)
@@ -272,6 +281,7 @@ def test_randomized_search(texts):
     assert np.isfinite(search.fit(texts).cv_results_["mean_test_score"]).all()
 
 
+@pytest.mark.slow
 def test_halving_over_epochs(texts):
     search = HalvingGridSearchCV(
         tiny_model(),
@@ -319,6 +329,7 @@ def test_sample_weights_are_routed_to_the_score(texts):
         assert score != estimator.score(held_out)
 
 
+@pytest.mark.slow
 def test_a_refused_refit_leaves_the_fitted_model(texts):
     model = tiny_model().fit(texts)
     before = model.score_samples(texts).tolist()

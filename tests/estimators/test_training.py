@@ -54,6 +54,7 @@ def test_random_windows(texts):
     assert {int(batch[0, 0]) for batch in recorder.inputs} == {0, 1}  # odd positions start too
 
 
+@pytest.mark.slow
 def test_stride(texts):
     steps = [
         tiny_model(stride=stride, max_epochs=1, batch_size=1).fit(["a" * 33]).n_steps_
@@ -62,6 +63,7 @@ def test_stride(texts):
     assert steps == [4, 4, 7, 25]
 
 
+@pytest.mark.slow
 def test_the_schedule_of_a_fit(texts):
     recorder = Recorder()
     model = tiny_model(max_steps=20, warmup_steps=4, callbacks=[recorder]).fit(texts)
@@ -105,6 +107,7 @@ def test_groups_of_ones_own_and_other_optimizers(texts):
     assert tiny_model(optimizer=torch.optim.SGD, optimizer__momentum=0.9).fit(texts).n_iter_ == 2
 
 
+@pytest.mark.slow
 def test_two_halves_make_a_whole(texts):
     def weights(model):
         return torch.cat([p.detach().ravel() for p in model.module_.parameters()])
@@ -225,6 +228,7 @@ def test_early_stopping_is_no_interruption(texts, recwarn):
     assert not [w for w in recwarn if issubclass(w.category, ConvergenceWarning)]
 
 
+@pytest.mark.slow
 def test_fits_in_threads_equal_fits_in_turn(texts):
     """PyTorch's generators are the process's: one fit must not draw another's numbers."""
     models = [tiny_model(random_state=i, module__mlp_dropout=0.3, max_epochs=4) for i in range(6)]
@@ -233,6 +237,7 @@ def test_fits_in_threads_equal_fits_in_turn(texts):
     assert together == [model.fit(texts).score(texts) for model in models]
 
 
+@pytest.mark.slow
 def test_the_progress_bar(texts, capsys):
     tiny_model(verbose=0).fit(texts)
     assert capsys.readouterr().err == ""

@@ -140,6 +140,7 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(derandomize=True, max_examples=50, deadline=None)
 @given(st.lists(VALUES, min_size=1, unique_by=lambda value: (type(value), repr(value))))
 def test_values_that_are_written_out_are_read_back(values):

@@ -17,6 +17,7 @@ def draw(figure):
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 def test_every_front_point_is_numbered_and_listed(big_results):
     table = results_table(big_results)
     axes = plot_pareto(table).axes[0]
@@ -39,6 +40,7 @@ def test_narrow_ranges_stay_linear():
     assert axes.get_xscale() == axes.get_yscale() == "linear"
 
 
+@pytest.mark.slow
 def test_effects_has_a_panel_for_each_parameter_and_metric(big_results):
     figure = plot_effects(results_table(big_results))
     assert len(figure.axes) == 4 * 2
@@ -52,6 +54,7 @@ def test_effects_has_a_panel_for_each_parameter_and_metric(big_results):
     assert len(limits) == 1
 
 
+@pytest.mark.slow
 def test_effects_wrap_after_four_parameters():
     rng = np.random.default_rng(0)
     runs = [
@@ -66,6 +69,7 @@ def test_effects_wrap_after_four_parameters():
     assert draw(figure)
 
 
+@pytest.mark.slow
 def test_candidates_without_a_parameter_are_a_dash_at_the_end(one_at_a_time):
     table = results_table(one_at_a_time)
     ticks = {
@@ -78,6 +82,7 @@ def test_candidates_without_a_parameter_are_a_dash_at_the_end(one_at_a_time):
     assert "nan" not in plot_pareto(table).axes[0].texts[-1].get_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plot", [plot_pareto, plot_effects])
 def test_failures_and_gaps_do_not_hinder(plot, failing_search):
     assert draw(plot(results_table(failing_search)))
@@ -87,6 +92,7 @@ def test_failures_and_gaps_do_not_hinder(plot, failing_search):
     assert draw(plot(mixed))
 
 
+@pytest.mark.slow
 def test_the_same_table_gives_the_same_plot(big_results):
     table = results_table(big_results)
     assert draw(plot_pareto(table)) == draw(plot_pareto(table.copy()))

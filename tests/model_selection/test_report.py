@@ -25,6 +25,7 @@ def no_plots(monkeypatch):
     skip_plots(monkeypatch)
 
 
+@pytest.mark.slow
 def test_all_files_are_written_whole(search, tmp_path):
     folder = write_tables(results_table(search), tmp_path / "new" / "results")
     assert sorted(os.listdir(folder)) == FILES
@@ -33,6 +34,7 @@ def test_all_files_are_written_whole(search, tmp_path):
     assert json.loads((folder / "run.json").read_text())["versions"]["torch"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["search", "failing_search"])
 def test_the_csv_reads_back_equal(kind, request, tmp_path):
     table = results_table(request.getfixturevalue(kind))

@@ -33,6 +33,7 @@ def model():
     )
 
 
+@pytest.mark.slow
 def test_figures_agree_with_the_estimators_own(model):
     model.fit(TEXTS)
     scores = language_model_scores(model, TEXTS)
@@ -104,6 +105,7 @@ def test_what_is_no_language_model_is_refused():
         language_model_scores(Ridge(), TEXTS)
 
 
+@pytest.mark.slow
 def test_grid_search_in_two_processes_equals_one(model):
     grid = {"module__timesteps": [1, 2]}
     tables = [
@@ -120,6 +122,7 @@ def test_grid_search_in_two_processes_equals_one(model):
     assert tables[0]["pareto"].any()
 
 
+@pytest.mark.slow
 def test_randomized_search_refits_the_best_perplexity(model):
     search = RandomizedSearchCV(
         Pipeline([("clean", TextCleaner()), ("lm", model)]),
@@ -132,6 +135,7 @@ def test_randomized_search_refits_the_best_perplexity(model):
     assert language_model_scores(search, RAW)["neg_perplexity"] < 0
 
 
+@pytest.mark.slow
 def test_halving_search_scores_by_likelihood(model):
     search = HalvingGridSearchCV(
         model, {"module__heads": [1, 2, 5]}, cv=2, min_resources=4, random_state=0

@@ -196,6 +196,7 @@ COSTS = arrays(
 )
 
 
+@pytest.mark.slow
 @settings(derandomize=True, max_examples=50, deadline=None)
 @given(COSTS)
 def test_pareto_front_is_right_by_brute_force(costs):

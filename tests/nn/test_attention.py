@@ -57,6 +57,7 @@ def test_spiking_attention_is_the_sum_over_the_past(decay):
     torch.testing.assert_close(found, 0.5 * merge_heads(q @ k.mT * kernel @ v))
 
 
+@pytest.mark.slow
 def test_dropped_scores_are_the_same_attention_on_average():
     torch.manual_seed(0)
     core, x = SpikingCore(HEADS, 0.5, "fixed", 0.3).double(), some_input()

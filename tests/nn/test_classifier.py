@@ -100,6 +100,7 @@ def test_no_token_leaves_the_bias(backbone, sequences):
     torch.testing.assert_close(classifier(sequences)[1], backbone.head.linear.bias)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decision", ["mean", "last"])
 def test_every_parameter_learns(backbone, decision):
     classifier = SequenceClassifier(backbone, 3, decision).train()

@@ -110,6 +110,7 @@ def warmed(variant):
     return copy.deepcopy(_warmed(tuple(variant.items())))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_changed_token_changes_no_earlier_logit(variant):
     module = warmed(variant)
@@ -122,6 +123,7 @@ def test_a_changed_token_changes_no_earlier_logit(variant):
         assert torch.equal(module(changed)[:, :t], expected[:, :t])
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @settings(derandomize=True, deadline=None, max_examples=30)
 @given(mixture=ANYTHING)
@@ -139,6 +141,7 @@ def test_mixtures_of_options_are_causal_and_stream(mixture):
     torch.testing.assert_close(torch.cat([first, rest], 1), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_tokens_reach_the_logits_of_later_positions(variant):
     module = warmed(variant)
@@ -150,6 +153,7 @@ def test_tokens_reach_the_logits_of_later_positions(variant):
     assert difference[:, 1:].max() > 0, "attention carries nothing"
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_stream_in_pieces_equals_the_whole(variant):
     module = warmed(variant).double()
@@ -177,6 +181,7 @@ def test_a_stream_agrees_in_the_precision_that_generates(recipe):
     assert same.float().mean() > 0.99
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_padding_neither_leaks_nor_counts_in_evaluation(variant):
     module = warmed(variant)
@@ -185,6 +190,7 @@ def test_padding_neither_leaks_nor_counts_in_evaluation(variant):
     torch.testing.assert_close(module(padded)[:, :5], module(short), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_padding_neither_leaks_nor_counts_in_training(variant):
     if variant.get("temporal_coding") == "rate":
         pytest.skip("in training, rates are drawn anew at each call")
@@ -202,6 +208,7 @@ def test_padding_neither_leaks_nor_counts_in_training(variant):
     torch.testing.assert_close(losses[0], losses[1])
 
 
+@pytest.mark.slow
 def test_every_parameter_gets_a_gradient(variant):
     module = make(variant)
     module(tokens()).square().mean().backward()
@@ -268,6 +275,7 @@ def test_bad_tokens_are_named():
         module.stream(torch.tensor([[1, -1]]))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_forward_pass_reads_no_value(variant):
     """Tensors without values stand for those on a device that would have to be waited for."""
@@ -277,6 +285,7 @@ def test_a_forward_pass_reads_no_value(variant):
     assert module.stream(tokens(length=1).to("meta"), state._replace(position=1))[0].is_meta
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_module_can_be_exported():
     module = make({}, blocks=1, timesteps=2).eval()

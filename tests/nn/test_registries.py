@@ -122,6 +122,7 @@ SEARCHED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("registered")
 def test_a_grid_finds_them():
     model = tiny_model(module__heads=1, max_epochs=1)
@@ -168,6 +169,7 @@ def test_a_saved_model_has_them(tmp_path):
         SpikeDecoderLM.from_pretrained(tmp_path / "model")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize(
     ("option", "register", "before", "after"),

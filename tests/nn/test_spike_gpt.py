@@ -45,6 +45,7 @@ def spikes_of(module):
     return fired
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", VARIANTS)
 @pytest.mark.parametrize("cuts", [[20], [1] * 20, [7, 7, 6], [1, 18, 1], [13, 2, 5]])
 def test_any_cut_of_a_stream_equals_the_whole(options, cuts):
@@ -102,6 +103,7 @@ def learn(module):
     optimizer.step()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", VARIANTS[:-1])
 def test_every_parameter_learns(options):
     """In three steps: RWKV's zero maps let nothing before them move in the first."""
@@ -197,6 +199,7 @@ def test_a_stream_takes_its_own_state_alone():
             module.stream(some_tokens(batch), state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", VARIANTS)
 def test_a_forward_pass_reads_no_value(options):
     """Tensors without values stand for those on a device that would have to be waited for."""

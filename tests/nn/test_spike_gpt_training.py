@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from spikingjelly.activation_based import functional, neuron, surrogate
 from torch.nn import functional as F
@@ -57,6 +58,7 @@ def peer_logits(module, tokens):
     return F.linear(module.output_norm(x), module.head.linear.weight)
 
 
+@pytest.mark.slow
 def test_steps_of_training_equal_the_peers():
     torch.manual_seed(0)
     ours = SpikeGPT(VOCABULARY, n_layer=3, n_embd=20, initialization="firing")

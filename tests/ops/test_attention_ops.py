@@ -21,6 +21,7 @@ def spikes(*shape):
     return (torch.rand(*shape) < 0.3).float()
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(chunk_size=st.integers(1, 64), tokens=st.integers(1, 40))
 def test_any_chunking_is_exact_on_spikes(chunk_size, tokens):

@@ -14,6 +14,7 @@ from snn_estimators.ops._backends import choose_backend
 from snn_estimators.ops._jit import jit
 
 
+@pytest.mark.slow
 def test_without_numba_the_plain_forms_serve():
     code = """
 import sys

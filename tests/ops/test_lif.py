@@ -54,6 +54,7 @@ def test_twin_equals_reference(options, per_neuron):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["numba", "reference"])
 @settings(derandomize=True, deadline=None, max_examples=15)
 @given(

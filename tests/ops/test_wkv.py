@@ -92,6 +92,7 @@ def test_equals_the_sum_over_all_pairs(backend, tokens):
         torch.testing.assert_close(run(double(inputs), backend)[0], exact, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["chunked", "numba"])
 @settings(derandomize=True, deadline=None, max_examples=15)
 @given(
@@ -108,6 +109,7 @@ def test_twins_equal_the_reference_forward_and_backward(backend, empty, shape):
     assert_near(differentiate(inputs, backend, empty=empty), exact, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_slow_channels_stay_exact_over_long_sequences(backend):
     inputs = case(1, 2000, 4, slowest=-9.0)
@@ -124,6 +126,7 @@ def test_large_keys_neither_overflow_nor_lose_the_gradient(backend):
     assert_near(differentiate(inputs, backend, empty=True), exact, 3e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["reference", "chunked"])
 def test_gradients_are_those_of_finite_differences(backend):
     inputs = double(case(1, 18, 2))

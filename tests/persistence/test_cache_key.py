@@ -150,6 +150,7 @@ PARAMETERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", PARAMETERS, ids=[case[0] for case in PARAMETERS])
 def test_parameters(case):
     _, one, other, same = case
@@ -397,6 +398,7 @@ def test_a_module_is_the_same_before_and_after_it_was_scored():
     assert canonical(module().eval()) == canonical(module())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -523,6 +525,7 @@ def test_a_user_defined_estimator(tmp_path):
     assert key(make()) != key()
 
 
+@pytest.mark.slow
 def test_what_a_module_uses_is_part_of_the_fit(tmp_path, monkeypatch):
     def fit(memory):
         return tiny_model(module=Scaled, memory=memory).fit(TEXTS).score_samples(TEXTS).tolist()

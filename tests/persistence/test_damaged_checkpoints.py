@@ -37,6 +37,7 @@ ESSENTIAL = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ESSENTIAL)
 def test_a_damaged_checkpoint_is_passed_over(
@@ -55,6 +56,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert not Path("exploded").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.safetensors", "history.json"])
 def test_resuming_repairs_a_finished_fit(run, whole, model, texts, name):
     sound = (run.checkpoint(6) / name).read_bytes()

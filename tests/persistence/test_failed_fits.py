@@ -53,6 +53,7 @@ def test_an_error_log_that_cannot_be_written_hides_nothing(home, texts):
     assert "error.log could not be written" in caught.value.__notes__[0]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="limits of file sizes are POSIX's")
 def test_a_full_disk_in_the_middle_of_a_save(run, whole, model, texts):
     import resource

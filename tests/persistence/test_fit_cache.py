@@ -141,6 +141,7 @@ SOME_SLOW = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SOME_SLOW)
 def test_a_loaded_fit_is_the_one_that_was_trained(case, folder):
     settings = CASES[case]
@@ -162,6 +163,7 @@ def test_a_loaded_fit_is_the_one_that_was_trained(case, folder):
     assert len(list((folder / "fits").iterdir())) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [SpikeGPTClassifier, SpikeDecoderClassifier])
 def test_classifiers(kind, folder, notes):
     sizes = {"module__max_len": 8, "module__blocks": 1, "module__token_dim": 6,
@@ -201,6 +203,7 @@ def key(memory, **parameters):
     return tiny_model(memory=memory, **parameters)._key_of_fit(TEXTS, None, {})
 
 
+@pytest.mark.slow
 def test_a_pretrained_model_is_told_by_its_content(tmp_path, folder, notes):
     def gpt(lr):
         return SpikeGPTLM(
@@ -331,6 +334,7 @@ def test_a_damaged_file_is_fitted_again(damage, folder, notes):
     assert len(trainings(notes)) == 2
 
 
+@pytest.mark.slow
 def test_a_file_of_another_fit_is_not_trusted(folder):
     tiny_model(memory=folder).fit(TEXTS)
     (file,) = finished(folder)
@@ -352,6 +356,7 @@ class Stop(Callback):
             raise self.error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_what_did_not_end_is_not_finished_and_goes_on(error, folder, tmp_path):
     stop = Stop(str(tmp_path / "stopped"), 4, error)
@@ -377,6 +382,7 @@ def test_what_did_not_end_is_not_finished_and_goes_on(error, folder, tmp_path):
     assert outcome(make().fit(TEXTS)) == outcome(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Training was interrupted", "ignore:.*tokens of X are unknown")
 def test_ctrl_c_ends_a_search(folder, tmp_path):
     """skorch swallows it, and the search would score the half-trained and begin the next fit."""
@@ -391,6 +397,7 @@ def test_ctrl_c_ends_a_search(folder, tmp_path):
     assert scores.tolist() == whole.cv_results_["mean_test_score"].tolist()
 
 
+@pytest.mark.slow
 def test_damage_to_an_unfinished_fit(folder, tmp_path):
     stop = Stop(str(tmp_path / "stopped"), 5, RuntimeError)
     make = partial(tiny_model, memory=folder, callbacks=[stop], save_every_n_steps=1)
@@ -431,6 +438,7 @@ def test_a_module_that_cannot_be_saved_costs_a_warning_and_not_the_fit(folder):
     assert not finished(folder)
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_a_warning_and_not_the_fit(folder, monkeypatch):
     expected = outcome(tiny_model().fit(TEXTS))
     whole = Path.write_bytes
@@ -520,6 +528,7 @@ def in_child(function, *args):
     return process
 
 
+@pytest.mark.slow
 @posix
 def test_a_search_that_was_killed(folder, notes, tmp_path):
     plain = search(None, tmp_path / "others.txt").fit(TEXTS)
@@ -533,6 +542,7 @@ def test_a_search_that_was_killed(folder, notes, tmp_path):
     assert len(list((folder / "fits").iterdir())) == 6
 
 
+@pytest.mark.slow
 @posix
 def test_killed_in_the_middle_of_a_save(folder):
     def fit():
@@ -563,6 +573,7 @@ class Slow(Callback):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @posix
 def test_of_processes_at_the_same_fit_one_trains(folder, notes, tmp_path):
     def fit(number):

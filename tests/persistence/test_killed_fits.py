@@ -97,6 +97,7 @@ def assert_resumes(run, uninterrupted):
     assert log[: done + 1] == rows[: done + 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patch", [IN_MID_SAVE, WHILE_REPLACING], ids=["writing", "renaming"])
 def test_killed_in_the_middle_of_a_save(run, uninterrupted, patch):
     assert start(patch).wait(120) == -signal.SIGKILL
@@ -106,6 +107,7 @@ def test_killed_in_the_middle_of_a_save(run, uninterrupted, patch):
     assert_resumes(run, uninterrupted)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(run, uninterrupted):
     process = start()
     deadline = time.monotonic() + 120

@@ -51,6 +51,7 @@ def test_the_log_has_a_row_a_step(run, whole):
     assert all(float(row[4]) > 0 for row in rows[1:])
 
 
+@pytest.mark.slow
 def test_by_default_there_is_a_checkpoint_an_epoch(home, texts):
     tiny_model(name="GPT-1", max_epochs=5).fit(texts)
     assert RunFolder(home / "GPT-1").steps() == [9, 12, 15]

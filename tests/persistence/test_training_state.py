@@ -101,6 +101,7 @@ SOME_SLOW = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SOME_SLOW)
 def test_wherever_it_was_cut_off(case):
     settings = CASES[case]
@@ -129,6 +130,7 @@ def without_speed(log):
     return [line.rpartition(",")[0] for line in log.splitlines()]
 
 
+@pytest.mark.slow
 def test_spikegpt():
     settings = {
         "module__ctx_len": 8, "module__n_layer": 2, "module__n_embd": 8, "batch_size": 4,
@@ -140,6 +142,7 @@ def test_spikegpt():
     assert outcome(resumed) == outcome(whole)
 
 
+@pytest.mark.slow
 def test_a_resumed_fit_may_be_cut_off_again():
     settings = {"module__mlp_dropout": 0.2, "max_epochs": 3}
     whole = tiny_model(name="whole", **EVERY_STEP, **settings).fit(TEXTS)
@@ -150,6 +153,7 @@ def test_a_resumed_fit_may_be_cut_off_again():
     assert outcome(resumed) == outcome(whole)
 
 
+@pytest.mark.slow
 def test_a_finished_fit_is_read_and_not_repeated(monkeypatch):
     settings = {"callbacks": [LRScheduler(ExponentialLR, gamma=0.9)], "schedule": "constant"}
     whole = tiny_model(name="whole", **settings).fit(TEXTS)
@@ -195,12 +199,14 @@ class Copier(Callback):
         pickle.loads(pickle.dumps(net))
 
 
+@pytest.mark.slow
 def test_a_net_in_mid_fit_can_be_copied(texts):
     model = tiny_model(name="whole", callbacks=[Copier()]).fit(texts)
     again = pickle.loads(pickle.dumps(model))
     assert outcome(again.partial_fit(texts)) == outcome(model.partial_fit(texts))
 
 
+@pytest.mark.slow
 def test_ctrl_c_waits_for_the_end_of_a_step(texts, monkeypatch):
     settings = {"module__mlp_dropout": 0.2, "callbacks": [CtrlC], "callbacks__progress": None}
     whole = tiny_model(name="whole", **settings).fit(texts)
@@ -215,6 +221,7 @@ def test_ctrl_c_waits_for_the_end_of_a_step(texts, monkeypatch):
     assert outcome(model.fit(texts, resume=True)) == outcome(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 6])
 def test_ctrl_c_in_the_last_step_of_an_epoch_leaves_its_validation_to_come(
     texts, monkeypatch, step

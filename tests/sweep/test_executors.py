@@ -27,6 +27,7 @@ from snn_estimators.sweep.executors.base import (
 from snn_estimators.sweep.gpus import claimed_gpu
 
 
+@pytest.mark.slow
 def test_loky_maps_data_and_pins_threads(monkeypatch):
     def look(text):
         return type(text).__name__, text.filename, os.environ["OMP_NUM_THREADS"]
@@ -41,6 +42,7 @@ def test_loky_maps_data_and_pins_threads(monkeypatch):
     assert (kind, pinned) == ("memmap", threads)
 
 
+@pytest.mark.slow
 def test_tasks_of_a_pool_that_breaks_are_retried_one_by_one(tmp_path):
     def die_once():
         mark = tmp_path / "mark"
@@ -77,6 +79,7 @@ def mine(tmp_path, monkeypatch):
     return module.Mine
 
 
+@pytest.mark.slow
 def test_a_task_that_no_process_can_import_ends_with_the_reason(mine):
     with open_executor("loky", 2) as executor:
         first = next(pull(executor, [Task(number, repr, (mine(),)) for number in range(9)]))
@@ -128,6 +131,7 @@ def test_a_pool_that_breaks_again_before_a_task_is_given_up(pool, tmp_path):
     assert str(first.error.__cause__) == "the pool broke"
 
 
+@pytest.mark.slow
 def test_whatever_is_running_is_killed_when_a_sweep_is_aborted(tmp_path):
     def wait(number):
         (tmp_path / f"pid-{os.getpid()}").touch()

@@ -13,6 +13,7 @@ from snn_estimators.sweep import Sweep, plan, prepare_text, sweep_model
 from snn_estimators.text import TextCleaner
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_tables_and_files(real_plots, make, tmp_path):
     grid = {"timesteps": [1, 2], "encoding": ["learned", "two-hot"]}
     result = make(grid, output=tmp_path).run()
@@ -42,6 +43,7 @@ def test_a_sweep_leaves_tables_and_files(real_plots, make, tmp_path):
     assert "failure" not in (tmp_path / "results.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_table_averages_the_fits(make):
     result = make({"heads": [1, 2]}).run()
     means = result.fits.groupby("heads")["perplexity"].mean()
@@ -58,6 +60,7 @@ def test_two_processes_give_the_same_table(make):
     pd.testing.assert_frame_equal(timeless(one), timeless(two))
 
 
+@pytest.mark.slow
 def test_a_pipeline_sweeps_the_cleaner_too(make, tiny):
     pipeline = Pipeline([("clean", TextCleaner()), ("lm", tiny)])
     grid = {"heads": [1], "keep": ["a-z. ", None]}
@@ -67,6 +70,7 @@ def test_a_pipeline_sweeps_the_cleaner_too(make, tiny):
     assert result.best.fit(TALE["tale"]).score(TALE["tale"]) < 0
 
 
+@pytest.mark.slow
 def test_corpora_are_ranked_by_themselves(make):
     result = make({"timesteps": [1, 2]}, TALE | SONG).run()
     table = result.table
@@ -78,6 +82,7 @@ def test_corpora_are_ranked_by_themselves(make):
     pd.testing.assert_frame_equal(timeless(of_two), timeless(alone))
 
 
+@pytest.mark.slow
 def test_files_of_one_name_are_named_by_their_folders(make, tmp_path):
     for name, text in (TALE | SONG).items():
         (tmp_path / name).mkdir()

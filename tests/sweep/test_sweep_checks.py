@@ -59,7 +59,7 @@ from snn_estimators.sweep import (
         ({"grid": {"callbacks": [[Lock()]]}}, ValueError, "pickle .* give functions, classes"),
         ({"seeds": 0}, ValueError, "seeds"),
         ({"seeds": [1, 1]}, ValueError, "seeds"),
-        ({"seeds": 2, "grid": {"random_state": [1]}}, ValueError, "same thing"),
+        ({"seeds": 2, "grid": {"random_state": [1]}}, ValueError, "both set the seed"),
         ({"halving": 1}, ValueError, "halving must be"),
         ({"halving": 2, "grid": {"max_steps": [1, 2]}}, ValueError, "halving decides"),
         ({"halving": 2, "resource": "money"}, ValueError, "resource must be"),

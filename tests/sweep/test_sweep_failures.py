@@ -27,6 +27,7 @@ class Killer(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_candidate_that_fails_in_mid_sweep_costs_its_row_alone(make, tmp_path):
     with pytest.warns(FitFailedWarning, match=r"^2 of 4 fits failed.* not finite"):
         result = make({"lr": [0.01, 1e30]}, output=tmp_path).run()
@@ -35,6 +36,7 @@ def test_a_candidate_that_fails_in_mid_sweep_costs_its_row_alone(make, tmp_path)
     assert "not finite" in (tmp_path / "results.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [MemoryError, SystemExit])
 def test_whatever_a_fit_raises_is_a_reason(make, tiny, monkeypatch, error):
     real = type(tiny).fit
@@ -61,6 +63,7 @@ class Spoiler(Callback):
                 weights.mul_(factor)
 
 
+@pytest.mark.slow
 def test_a_perplexity_that_is_no_number_is_a_failure(make, tiny, tmp_path):
     tiny.set_params(callbacks=[("spoiler", Spoiler())])
     for _ in range(2):  # trained, and taken over
@@ -99,6 +102,7 @@ def test_a_worker_that_is_killed_costs_its_candidate_alone(make, tiny):
     assert table["failure"][2].startswith("the process of this fit died")
 
 
+@pytest.mark.slow
 def test_tables_that_cannot_be_written_lose_nothing(make, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError("no space left")
@@ -110,6 +114,7 @@ def test_tables_that_cannot_be_written_lose_nothing(make, tmp_path, monkeypatch)
     assert caught.value.result.run["seed"] == 0
 
 
+@pytest.mark.slow
 def test_a_table_of_objects_is_the_same_each_time(make, tmp_path):
     for _ in range(2):
         grid = {"callbacks": [None, [("killer", Killer())]]}

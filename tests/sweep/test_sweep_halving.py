@@ -11,6 +11,7 @@ from tiny_sweep import timeless
 from snn_estimators.text import TextCleaner
 
 
+@pytest.mark.slow
 def test_several_seeds_are_averaged_and_compared(make):
     result = make({"timesteps": [1, 2]}, seeds=[3, 5]).run()
     assert result.fits[["seed", "fold"]].drop_duplicates().to_numpy().tolist() == [
@@ -27,6 +28,7 @@ def test_several_seeds_are_averaged_and_compared(make):
     assert other["difference_se"] == pytest.approx(spread)
 
 
+@pytest.mark.slow
 def test_halving_drops_the_worst_and_trains_the_others_longer(make, steps):
     result = make({"timesteps": [1, 2], "heads": [1, 2]}, halving=2, seeds=2).run()
     table = result.table
@@ -44,6 +46,7 @@ def test_halving_drops_the_worst_and_trains_the_others_longer(make, steps):
     np.testing.assert_allclose(plain["perplexity"], survivors["perplexity"])
 
 
+@pytest.mark.slow
 def test_halving_pipelines_and_seeds_start_from_scratch_too(make, tiny, tmp_path, steps):
     options = {
         "estimator": Pipeline([("clean", TextCleaner()), ("lm", tiny)]), "clean": False,
@@ -58,6 +61,7 @@ def test_halving_pipelines_and_seeds_start_from_scratch_too(make, tiny, tmp_path
     assert len(list((tmp_path / "memory" / "fits").iterdir())) == n_files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [3, "3"])
 def test_a_budget_ends_a_sweep_and_the_next_run_resumes_it(make, tmp_path, steps, budget):
     part = make({"heads": [1, 2]}, output=tmp_path, budget=budget).run()

@@ -27,6 +27,7 @@ from snn_estimators.sweep import (
 from snn_estimators.text import WindowKFold, split_windows
 
 
+@pytest.mark.slow
 def test_finished_fits_are_not_done_again(make, tmp_path, steps):
     first = make({"heads": [1, 2]}, output=tmp_path).run()
     del steps[:]
@@ -42,6 +43,7 @@ def test_finished_fits_are_not_done_again(make, tmp_path, steps):
     pd.testing.assert_frame_equal(timeless(fresh.table), timeless(first.table))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("through_a_link", [False, True])
 def test_fresh_leaves_other_fits_and_files_alone(make, tmp_path, steps, through_a_link):
     memory = tmp_path / "memory"
@@ -59,6 +61,7 @@ def test_fresh_leaves_other_fits_and_files_alone(make, tmp_path, steps, through_
     assert len(list((memory / "fits").iterdir())) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other", [{"corpora": SONG}, {"seeds": [1]}, {"folds": 3}, {"limit": 300}, {"length": 15}]
 )
@@ -69,6 +72,7 @@ def test_fits_of_another_sweep_are_not_mistaken(make, tmp_path, other):
     ] == 0  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_done_again(make, tmp_path):
     first = make({"heads": [1]}, output=tmp_path).run()
     for path, damage in zip(
@@ -82,6 +86,7 @@ def test_a_damaged_record_is_done_again(make, tmp_path):
     pd.testing.assert_frame_equal(timeless(again.table), timeless(first.table))
 
 
+@pytest.mark.slow
 def test_rows_stream_into_the_file(make, tmp_path, monkeypatch):
     seen = []
     real = outputs.replace_file
@@ -98,6 +103,7 @@ def test_rows_stream_into_the_file(make, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(seen[-1], result.table)
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_ends_the_sweep_and_says_how_to_resume(
     make, tiny, tmp_path, monkeypatch
 ):
@@ -182,6 +188,7 @@ def test_a_sweep_that_is_stopped_gives_the_same_table_when_it_is_run_again(
     pd.testing.assert_frame_equal(timeless(again.table), timeless(whole))
 
 
+@pytest.mark.slow
 def test_fits_of_a_sweep_may_save_themselves_in_between(make, tiny, tmp_path):
     tiny.set_params(save_every_n_steps=1)
     result = make({"heads": [1, 2]}, output=tmp_path / "out").run()
@@ -190,6 +197,7 @@ def test_fits_of_a_sweep_may_save_themselves_in_between(make, tiny, tmp_path):
     assert len(list((tmp_path / "out" / ".memory" / "fits").iterdir())) == 4 + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", [None, "out"])
 def test_the_estimators_memory_is_the_sweeps(make, tiny, tmp_path, steps, output):
     tiny.set_params(memory=tmp_path / "mine")
@@ -207,6 +215,7 @@ def test_the_estimators_memory_is_the_sweeps(make, tiny, tmp_path, steps, output
     assert not steps
 
 
+@pytest.mark.slow
 def test_a_memory_of_joblib_will_do(make, tiny, tmp_path):
     tiny.set_params(memory=joblib.Memory(tmp_path))
     make({"heads": [1]}).run()

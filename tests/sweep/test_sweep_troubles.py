@@ -32,6 +32,7 @@ def full_from(number, real):
 # The disk
 
 
+@pytest.mark.slow
 def test_a_memory_that_is_full_costs_one_warning(make, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         # The first file is .gitignore.
@@ -46,6 +47,7 @@ def test_a_memory_that_is_full_costs_one_warning(make, tmp_path, monkeypatch):
     assert again.run["fits"]["taken_over"] == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_result_in_the_error(make, tmp_path, monkeypatch):
     monkeypatch.setattr(outputs, "replace_file", full_from(4, outputs.replace_file))
     with (
@@ -62,6 +64,7 @@ def test_a_full_disk_leaves_the_result_in_the_error(make, tmp_path, monkeypatch)
 # The user
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fresh", [False, True])
 def test_ctrl_c_says_how_to_resume_and_deletes_nothing(make, tmp_path, monkeypatch, fresh):
     def interrupted(*args, **kwargs):
@@ -78,6 +81,7 @@ def test_ctrl_c_says_how_to_resume_and_deletes_nothing(make, tmp_path, monkeypat
     assert make({"heads": [1]}, output=tmp_path).run().run["fits"]["taken_over"] == 2
 
 
+@pytest.mark.slow
 def test_the_time_left_is_that_of_the_rung(make, monkeypatch):
     """By a clock that stands still but for 100 seconds a fit."""
     now = [0.0]

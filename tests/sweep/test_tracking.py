@@ -37,6 +37,7 @@ def kept(output):
 NAMES = [f"tale,heads={heads},seed=0,fold={fold}" for heads in (1, 2) for fold in (0, 1)]
 
 
+@pytest.mark.slow
 def test_tensorboard_follows_each_fit_and_changes_nothing(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -143,6 +144,7 @@ def test_mlflow_may_be_a_database(at):
     assert len(client.get_metric_history(one.info.run_id, "train_loss")) == 699
 
 
+@pytest.mark.slow
 def test_mlflow_has_the_reasons_of_fits_that_fail(at, tmp_path):
     client = at("file")
     with pytest.warns(FitFailedWarning):
@@ -154,6 +156,7 @@ def test_mlflow_has_the_reasons_of_fits_that_fail(at, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mlflow", "tensorboard"])
 def test_fits_without_callbacks_are_not_tracked(at, kind, tmp_path):
     client = at("file")
@@ -175,6 +178,7 @@ class Destroyer(Callback):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_a_fit_outlives_mlflow(at, tmp_path):
     at("file")
     callback = Destroyer(str(tmp_path / "runs"))
@@ -202,6 +206,7 @@ class Interrupter(Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_the_run_of_a_fit_that_is_interrupted_is_killed(at, tmp_path):
     client = at("file")
     before = time.time()

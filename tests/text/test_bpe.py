@@ -140,6 +140,7 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
 # Encoding and decoding
 
 
+@pytest.mark.slow
 def test_any_text_comes_back(fitted):
     every_character = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x11000)]))
     spaces = [" ", "\n", "\r\n\t ", "  a  b ", "\x00", "\ufeff", "\ufffd\ufffd"]

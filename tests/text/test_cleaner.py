@@ -13,6 +13,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from snn_estimators.text import CharTokenizer, TextCleaner, load_corpus
 
 
+@pytest.mark.slow
 def test_the_whole_book_is_cleaned_as_the_reference_does(shared):
     book = load_corpus(shared / "data" / "war_and_peace.txt")
     (cleaned,) = TextCleaner("spikedecoder").fit_transform(book)

@@ -21,6 +21,7 @@ def fitted(pretrained_folder) -> PretrainedTokenizer:
     return PretrainedTokenizer(pretrained_folder).fit([PROSE])
 
 
+@pytest.mark.slow
 def test_documents_are_encoded_whole_and_nothing_is_added(fitted):
     texts = [PROSE, "cat", ""]
     ids = fitted.transform(texts)
@@ -30,6 +31,7 @@ def test_documents_are_encoded_whole_and_nothing_is_added(fitted):
     assert fitted.inverse_transform(ids) == texts
 
 
+@pytest.mark.slow
 def test_fit_learns_nothing_from_the_documents(fitted, pretrained_folder):
     other = PretrainedTokenizer(str(pretrained_folder)).fit(["zzz"])
     assert other.vocabulary_ == fitted.vocabulary_

@@ -108,6 +108,7 @@ def test_padding_is_left_out_of_decoded_text(tokenizer):
     assert "".join(tokenizer.decode_stream(padded)) == tokenizer.inverse_transform([ids])[0]
 
 
+@pytest.mark.slow
 @each_tokenizer
 @pytest.mark.parametrize("container", [tuple, np.array, pd.Series])
 def test_the_container_of_the_documents_does_not_matter(tokenizer, container):
@@ -351,6 +352,7 @@ def test_char_parameters_without_a_meaning_are_refused(parameters, message):
         CharTokenizer().set_params(alphabets="abc")
 
 
+@pytest.mark.slow
 def test_a_whole_book_goes_through(shared):
     book = load_corpus(shared / "data" / "war_and_peace.txt")
     tokenizer = CharTokenizer().fit(book)
