@@ -100,6 +100,7 @@ def test_gpu_check_compares_the_cpu_with_itself(gpu_check, tmp_path, monkeypatch
     assert "SpikeGPTClassifier" in (tmp_path / "results.md").read_text()
 
 
+@pytest.mark.slow
 def test_gpu_check_goes_through_all_rows_when_one_fails(gpu_check, tmp_path, monkeypatch):
     def fail(trial):
         raise RuntimeError("no kernel image")

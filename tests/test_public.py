@@ -40,6 +40,7 @@ def test_unknown_names_are_refused():
         snn_estimators.SpikeEncoder  # noqa: B018
 
 
+@pytest.mark.slow
 def test_importing_the_package_does_not_import_torch():
     code = "import sys, snn_estimators, snn_estimators.cli; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

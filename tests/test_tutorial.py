@@ -58,6 +58,7 @@ def parts(book) -> tuple[str, str]:
 # SpikeGPT: data, tokenizer, model, training, and sampling
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokenizer", ["char", "word", "bpe"])
 def test_spikegpt_trains_from_scratch_on_any_tokens(tokenizer, parts):
     if tokenizer == "bpe":
@@ -70,6 +71,7 @@ def test_spikegpt_trains_from_scratch_on_any_tokens(tokenizer, parts):
     assert np.isfinite(model.bits_per_character([held_out]))
 
 
+@pytest.mark.slow
 def test_spikegpt_takes_the_tokenizer_of_another_model(parts, tmp_path):
     pytest.importorskip("tokenizers")
     train, held_out = parts
@@ -80,6 +82,7 @@ def test_spikegpt_takes_the_tokenizer_of_another_model(parts, tmp_path):
     assert np.isfinite(model.score([held_out]))
 
 
+@pytest.mark.slow
 def test_spikegpt_trains_on_a_corpus_of_token_ids(parts):
     train, held_out = parts
     tokenizer = CharTokenizer().fit([train])
@@ -90,6 +93,7 @@ def test_spikegpt_trains_on_a_corpus_of_token_ids(parts):
     assert len(tokenizer.inverse_transform([ids])[0]) == 10
 
 
+@pytest.mark.slow
 def test_spikegpt_has_the_sizes_rates_and_variants_of_the_training_script(parts):
     model = SpikeGPTLM.from_preset(
         "spikegpt",
@@ -207,6 +211,7 @@ def test_spikedecoder_trains_on_characters(windows):
     assert len(model.generate("the ", 30, random_state=0)) == 30  # beyond the 16 of max_len
 
 
+@pytest.mark.slow
 def test_spikedecoder_trains_on_words(parts):
     words = TextCleaner("spikedecoder-words").transform(parts)
     tokenizer = WordTokenizer(min_frequency=6, pattern=r"\S+")
@@ -215,6 +220,7 @@ def test_spikedecoder_trains_on_words(parts):
     assert len(model.generate("the", 5, random_state=0).split()) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spike_degree", [0, 1, 2, 3, 4])
 def test_spikedecoder_has_a_twin_for_each_degree_of_spiking(spike_degree, windows):
     train, held_out = windows

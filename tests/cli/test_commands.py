@@ -61,6 +61,7 @@ def test_models_of_raw_text_take_it_as_it_is(run, tale, tmp_path):
     assert run("generate", model, "The CAT!", "--tokens=5")[1].startswith("The CAT!")
 
 
+@pytest.mark.slow
 def test_a_word_model_sets_its_words_apart_from_the_prompt(run, tale, tmp_path):
     model = tmp_path / "model"
     code, _, errors = run("fit", tale, "--output", model, "--set=tokenizer=word", *TINY_FIT)
@@ -72,6 +73,7 @@ def test_a_word_model_sets_its_words_apart_from_the_prompt(run, tale, tmp_path):
         assert "  " not in output
 
 
+@pytest.mark.slow
 def test_parameters_of_another_tokenizer_are_known(run, tale, tmp_path):
     from snn_estimators import SpikeDecoderLM
 
@@ -85,6 +87,7 @@ def test_parameters_of_another_tokenizer_are_known(run, tale, tmp_path):
     assert model.tokenizer_.min_frequency == 2
 
 
+@pytest.mark.slow
 def test_models_of_token_ids_are_errors(run, tale, tmp_path):
     from snn_estimators import SpikeDecoderLM
 
@@ -100,6 +103,7 @@ def test_models_of_token_ids_are_errors(run, tale, tmp_path):
         assert output == ""
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_before_an_error(run, tale, tmp_path):
     model = tmp_path / "model"
     assert run("fit", tale, "--output", model, *TINY_FIT)[0] == 0
@@ -110,6 +114,7 @@ def test_nothing_is_printed_before_an_error(run, tale, tmp_path):
         assert errors.startswith("error: ")
 
 
+@pytest.mark.slow
 def test_a_fit_that_was_interrupted_is_saved_and_scored(run, tale, tmp_path, monkeypatch):
     from snn_estimators import SpikeDecoderLM
 
@@ -131,6 +136,7 @@ def test_a_fit_that_was_interrupted_is_saved_and_scored(run, tale, tmp_path, mon
     assert run("score", tmp_path / "model", tale)[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("done", [0, 2])
 def test_a_fit_that_diverges_keeps_what_it_learned(run, tale, tmp_path, monkeypatch, done):
     from snn_estimators import SpikeDecoderLM
@@ -219,6 +225,7 @@ def test_a_named_fit_is_resumed(run, tale, tmp_path, home):
     assert "max_steps (saved 3, given 4)" in errors
 
 
+@pytest.mark.slow
 def test_a_spikegpt_is_trained_and_used(run, tale, home):
     size = ["--model=spikegpt", "--steps=2", "--length=16", "--set=n_layer=1", "--set=n_embd=8"]
     code, _, errors = run("fit", tale, "--name=GPT-2", *size)
@@ -256,6 +263,7 @@ def test_names_that_make_no_sense(run, tale, home, options, message):
     assert not home.exists() or not any(home.iterdir())
 
 
+@pytest.mark.slow
 def test_classifiers_are_errors(run, tale, tmp_path):
     from snn_estimators import SpikeGPTClassifier
 

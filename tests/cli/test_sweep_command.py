@@ -42,6 +42,7 @@ def test_a_sweep_from_another_process(tale, tmp_path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -240,6 +241,7 @@ def test_a_table_that_cannot_be_written_is_printed_all_the_same(run, tale, tmp_p
     assert "no space left" in errors
 
 
+@pytest.mark.slow
 def test_bad_corpora_are_errors(no_fit, run, tmp_path):
     (tmp_path / "empty.txt").touch()
     (tmp_path / "digits.txt").write_text("123 456")

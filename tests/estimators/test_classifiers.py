@@ -320,6 +320,7 @@ def test_a_pretrained_model_survives_cloning(language_model):
         model.set_params(pretrained__lr=1)
 
 
+@pytest.mark.slow
 def test_pretrained_on_token_ids():
     ids = [np.arange(1 + n % 7) for n in range(12)]
     start = tiny_model(tokenizer=None).fit([np.arange(8)] * 4)

@@ -20,6 +20,7 @@ def greedy_by_hand(model, prompt, n_tokens):
     return ids[len(prompt) :]
 
 
+@pytest.mark.slow
 def test_greedy_is_the_most_likely_token_each_time(fitted):
     prompt = fitted.tokenizer_.transform(["th"])[0]
     expected = fitted.tokenizer_.inverse_transform([greedy_by_hand(fitted, prompt, 7)])[0]
@@ -117,6 +118,7 @@ def test_after_an_anchor_the_recent_half_is_the_context(fitted):
     assert greedy_by_hand(fitted, context, 1) == [drawn[1]]
 
 
+@pytest.mark.slow
 def test_ids(fitted_on_ids):
     one = fitted_on_ids.generate(np.array([1, 2]), 6, random_state=0)
     assert one.shape == (6,)
@@ -177,6 +179,7 @@ def frequencies(sampler, n=4000):
     return np.bincount([sampler(LOGITS, rng) for _ in range(n)], minlength=4) / n
 
 
+@pytest.mark.slow
 def test_samples_follow_the_distribution():
     np.testing.assert_allclose(frequencies(Sampler()), [0.5, 0.3, 0.15, 0.05], atol=0.03)
     cold = np.exp(2 * LOGITS)

@@ -26,6 +26,7 @@ def test_a_check_leaves_no_trace(texts):
     assert not [name for name in vars(model) if name.endswith("_")]
 
 
+@pytest.mark.slow
 def test_a_check_leaves_a_fitted_model(texts):
     model = tiny_model().fit(texts)
     before = dict(vars(model))

@@ -22,6 +22,7 @@ def test_score_samples_adds_up_what_predict_proba_says(fitted, texts):
     np.testing.assert_allclose(fitted.score_samples(texts), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_score_is_a_mean_over_tokens(fitted, texts):
     n_predicted = sum(len(text) - 1 for text in texts)
     score = fitted.score(texts)
@@ -31,6 +32,7 @@ def test_score_is_a_mean_over_tokens(fitted, texts):
     assert fitted.bits_per_character(texts) == pytest.approx(bits / sum(map(len, texts)))
 
 
+@pytest.mark.slow
 def test_sample_weights(fitted, texts):
     assert fitted.score(texts, sample_weight=[1, 1, 1, 1]) == fitted.score(texts)
     assert fitted.score(texts, sample_weight=[0, 2, 0, 0]) == pytest.approx(
@@ -44,6 +46,7 @@ def test_sample_weights(fitted, texts):
             fitted.score(texts, sample_weight=wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_scores_do_not_depend_on_the_batches(fitted, texts, batch_size):
     model = tiny_model().fit(texts).set_params(iterator_valid__batch_size=batch_size)
@@ -76,6 +79,7 @@ def test_the_future_is_not_seen(fitted):
     np.testing.assert_allclose(whole[:7], fitted.predict_proba(["the cat"])[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_tables_of_ids():
     table = np.random.default_rng(0).integers(6, size=(5, 12))
     model = tiny_model(tokenizer=None).fit(table)
@@ -92,6 +96,7 @@ def test_tables_of_ids():
     assert np.isfinite(model.score(list(table[:, :4])))
 
 
+@pytest.mark.slow
 def test_ids_and_text_are_the_same_model(fitted, texts):
     ids = fitted.tokenizer_.transform(texts)
     model = clone(fitted).set_params(tokenizer=None, module__vocab_size=fitted.vocab_size_)
@@ -112,6 +117,7 @@ def test_energy_and_spike_rates(fitted, texts):
     assert rates["spike_rate"].between(0, 1).all()
 
 
+@pytest.mark.slow
 def test_one_pass_gives_what_many_give(fitted, texts):
     texts = [*texts, LONG]
     totals = fitted.evaluate(texts)

@@ -53,6 +53,7 @@ def plain(net):
     return flat({**state, "generators": None, "history": None}), state["history"]
 
 
+@pytest.mark.slow
 def test_round_trip(net):
     other = fit(random_state=1, max_epochs=1)
     assert plain(other) != plain(net)

@@ -144,6 +144,7 @@ class Own(SpikingDecoder):
     """A module of one's own."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ready", [False, True], ids=["class", "instance"])
 def test_a_module_of_ones_own_is_asked_for(fitted, texts, home, ready):
     nested = {k: v for k, v in fitted.get_params().items() if k.startswith("module__")}

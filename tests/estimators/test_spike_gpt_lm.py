@@ -64,6 +64,7 @@ def rates_of(model):
     return rates
 
 
+@pytest.mark.slow
 def test_warm_up_by_tokens_then_cosine_down_to_the_final_rate():
     """Four steps of 4 x 8 tokens each: two of them, and a token more, are three."""
     rates = rates_of(
@@ -74,6 +75,7 @@ def test_warm_up_by_tokens_then_cosine_down_to_the_final_rate():
     assert rates[-1] == pytest.approx(0.01)
 
 
+@pytest.mark.slow
 def test_the_logit_penalty_pulls_and_is_not_reported():
     """The gradient gains coefficient / tokens x largest logit; the loss stays what it was."""
     plain, pulled = tiny(logit_penalty=0.0), tiny(logit_penalty=0.5)
@@ -187,6 +189,7 @@ def reference(shared, tmp_path):
     return path, case
 
 
+@pytest.mark.slow
 def test_a_reference_checkpoint_becomes_an_estimator(reference):
     path, case = reference
     model = SpikeGPTLM.from_reference(path, tokenizer=None, ctx_len=16)

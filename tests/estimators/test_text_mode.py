@@ -39,6 +39,7 @@ def same_weights(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", [list, tuple, np.array, lambda x: np.array(x, object), pd.Series, iter]
 )
@@ -209,6 +210,7 @@ def test_an_unknown_parameter_in_a_grid_is_said_before_the_first_fit(texts):
         search.fit(texts)
 
 
+@pytest.mark.slow
 def test_parameters_take_effect_at_the_next_fit(texts):
     model = tiny_model().fit(texts)
     before = model.score(texts)
@@ -243,6 +245,7 @@ def test_order_and_company_do_not_matter(texts, fitted):
     np.testing.assert_allclose(alone, scores[[bool(text) for text in texts]], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_pipeline_with_a_cleaner(texts):
     pipeline = make_pipeline(TextCleaner(preset="spikedecoder"), tiny_model())
     shouting = [text.upper() for text in texts]
@@ -273,6 +276,7 @@ def test_the_tokenizer_is_fitted_on_the_training_fold_alone(texts):
     assert known == ["abyz", "abcde"]
 
 
+@pytest.mark.slow
 def test_randomized_search(texts):
     space = {"tokenizer__min_frequency": [1, 2], "lr": [1e-3, 1e-2]}
     search = RandomizedSearchCV(
@@ -309,6 +313,7 @@ def test_two_jobs_are_as_good_as_one(texts):
     np.testing.assert_array_equal(*scores)
 
 
+@pytest.mark.slow
 def test_sample_weights_are_routed_to_the_score(texts):
     weights = np.array([0.0, 1.0, 2.0, 1.0])
     with sklearn.config_context(enable_metadata_routing=True):

@@ -39,6 +39,7 @@ def test_steps_and_epochs_are_counted(texts):
     assert model.interrupted_ is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_steps", [1, 3, 5, 13])
 def test_max_steps_is_exact(texts, max_steps):
     model = tiny_model(max_steps=max_steps).fit(texts)
@@ -97,6 +98,7 @@ def test_what_decays():
     assert all(group["betas"] == (0.9, 0.95) for group in model.optimizer_.param_groups)
 
 
+@pytest.mark.slow
 def test_groups_of_ones_own_and_other_optimizers(texts):
     model = tiny_model(
         optimizer__param_groups=[("head.*", {"lr": 0.5, "weight_decay": 0.7})],
@@ -121,6 +123,7 @@ def test_two_halves_make_a_whole(texts):
     assert whole.history[:, "train_loss"] == halves.history[:, "train_loss"]
 
 
+@pytest.mark.slow
 def test_partial_fit_keeps_the_vocabulary(texts):
     model = tiny_model().partial_fit(texts)
     vocabulary = model.tokenizer_.vocabulary_
@@ -130,6 +133,7 @@ def test_partial_fit_keeps_the_vocabulary(texts):
     assert warm.n_iter_ == 4
 
 
+@pytest.mark.slow
 def test_a_new_rate_reaches_partial_fit(texts):
     recorder = Recorder()
     model = tiny_model(schedule="constant", callbacks=[recorder]).fit(texts)
@@ -167,6 +171,7 @@ def test_the_validation_loss_is_the_score_of_the_validation_windows():
     assert abs(loss - by_batch) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_split_with_random_windows_and_groups(texts):
     model = tiny_model(train_split=ValidSplit(2), steps_per_epoch=3).fit(texts)
     assert model.n_steps_ == 6
@@ -209,6 +214,7 @@ class Interrupt(Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_says_so(texts):
     model = tiny_model(max_epochs=5, callbacks=[Interrupt()])
     with pytest.warns(ConvergenceWarning, match="interrupted in epoch 2"):
@@ -250,6 +256,7 @@ def test_the_progress_bar(texts, capsys):
     pickle.dumps(model)
 
 
+@pytest.mark.slow
 def test_callbacks_can_be_switched_off(texts):
     model = tiny_model(verbose=1, callbacks__progress=None).fit(texts)
     assert "progress" not in dict(model.callbacks_)

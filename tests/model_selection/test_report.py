@@ -47,6 +47,7 @@ def test_the_csv_reads_back_equal(kind, request, tmp_path):
         assert (folder / name).read_bytes() == (again_folder / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_markdown_and_latex_hold_each_candidate(no_plots, search, tmp_path):
     folder = write_tables(results_table(search), tmp_path)
     markdown = (folder / "results.md").read_text().splitlines()
@@ -68,6 +69,7 @@ def test_a_table_without_a_single_success_is_written_too(big_results, tmp_path):
     assert sorted(os.listdir(folder)) == FILES
 
 
+@pytest.mark.slow
 def test_older_results_survive_a_failing_replacement(no_plots, search, tmp_path, monkeypatch):
     table = results_table(search)
     write_tables(table, tmp_path)
@@ -82,6 +84,7 @@ def test_older_results_survive_a_failing_replacement(no_plots, search, tmp_path,
     assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_temporary_file(no_plots, search, tmp_path, monkeypatch):
     def fail(source, target):
         raise OSError("no space left")

@@ -56,6 +56,7 @@ def test_figures_agree_with_the_estimators_own(model):
     assert 0 <= scores["spike_rate"] <= 1
 
 
+@pytest.mark.slow
 def test_the_share_of_unknown_tokens_is_told(model):
     model.set_params(tokenizer="char").fit(TEXTS)
     assert language_model_scores(model, TEXTS)["unknown_rate"] == 0
@@ -83,6 +84,7 @@ def test_an_interrupted_fit_ends_the_search(model):
     assert model.fit(TEXTS).evaluate(TEXTS)["n_tokens"] > 0
 
 
+@pytest.mark.slow
 def test_one_pass_and_no_more(model):
     model.fit(TEXTS)
     passes = []
@@ -93,6 +95,7 @@ def test_one_pass_and_no_more(model):
     assert len(passes) == 2 * once
 
 
+@pytest.mark.slow
 def test_a_pipeline_is_transformed_first(model):
     pipeline = Pipeline([("clean", TextCleaner()), ("lm", model)]).fit(RAW)
     cleaned = TextCleaner().transform(RAW)
@@ -146,6 +149,7 @@ def test_halving_search_scores_by_likelihood(model):
     assert {"iteration", "n_resources"} <= set(table.columns)
 
 
+@pytest.mark.slow
 def test_cross_validate(model):
     table = results_table(cross_validate(model, TEXTS, scoring=language_model_scores, cv=2))
     assert table.loc[0, "perplexity"] > 1

@@ -21,6 +21,7 @@ from snn_estimators.model_selection import pareto_front, results_table
 from snn_estimators.model_selection.tables import parameter_columns, short_names
 
 
+@pytest.mark.slow
 def test_one_row_a_candidate_in_order_of_perplexity(search):
     table = results_table(search)
     assert len(table) == 6
@@ -30,6 +31,7 @@ def test_one_row_a_candidate_in_order_of_perplexity(search):
     assert parameter_columns(table) == ["alpha", "fit_intercept"]
 
 
+@pytest.mark.slow
 def test_means_and_deviations_over_folds_with_natural_signs(search):
     table = results_table(search)
     results = search.cv_results_
@@ -66,6 +68,7 @@ def test_equal_perplexities_share_a_rank():
     assert list(results_table(failed)["rank"]) == [1, 1, 3, 4, 4]
 
 
+@pytest.mark.slow
 def test_randomized_search(data, pipeline, scoring):
     search = RandomizedSearchCV(
         pipeline, {"ridge__alpha": loguniform(1e-2, 1e2)}, n_iter=5, cv=2, random_state=0,

@@ -135,6 +135,7 @@ def test_a_grid_finds_them():
     assert len(set(scores)) == 8  # each of them acts
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("registered")
 def test_the_energy_table_counts_them():
     model = tiny_model(**PARTS).fit(TEXTS)
@@ -158,6 +159,7 @@ def test_the_energy_table_counts_them():
     assert query["normalization_pj"] == pytest.approx(HOROWITZ_45NM.pj_per_mac * timesteps * width)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("registered")
 def test_a_saved_model_has_them(tmp_path):
     model = tiny_model(**PARTS).fit(TEXTS)

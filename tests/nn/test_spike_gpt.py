@@ -64,6 +64,7 @@ def test_any_cut_of_a_stream_equals_the_whole(options, cuts):
         assert not fired
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", VARIANTS)
 def test_nothing_looks_ahead(options):
     module, tokens = build(**options), some_tokens()
@@ -72,6 +73,7 @@ def test_nothing_looks_ahead(options):
     assert torch.equal(module(tokens)[:, :-1], module(changed)[:, :-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", VARIANTS)
 def test_padding_on_the_right_changes_no_token(options):
     module, tokens = build(**options), some_tokens()
@@ -121,6 +123,7 @@ def rates(module):
     return {name: float(calls[0].mean()) for name, calls in fired.items()}
 
 
+@pytest.mark.slow
 def test_which_initialisation_fires():
     assert set(rates(build(n_embd=64, initialization="published")).values()) == {0.0}
     assert set(rates(build(n_embd=64, initialization="rwkv")).values()) == {0.0}
@@ -140,6 +143,7 @@ def test_where_spikes_are():
     assert not any(isinstance(part, TokenLIF) for part in build(spikes="none").modules())
 
 
+@pytest.mark.slow
 def test_features_feed_the_head():
     for options in ({}, {"spikes": "everywhere"}):
         module = build(**options)

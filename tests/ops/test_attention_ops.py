@@ -60,6 +60,7 @@ def test_quadratic_form_agrees():
     assert torch.equal(spiking_attention(q, k, v).out, scores @ v)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [None, DECAY])
 @settings(derandomize=True, deadline=None, max_examples=15)
 @given(cuts=st.lists(st.integers(1, 40), min_size=2, max_size=4))

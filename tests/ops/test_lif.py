@@ -181,6 +181,7 @@ def test_equals_installed_spikingjelly(v_reset, detach, surrogate):
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["reference", "numba"])
 @settings(derandomize=True, deadline=None, max_examples=15)
 @given(

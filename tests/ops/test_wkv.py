@@ -138,6 +138,7 @@ def test_gradients_are_those_of_finite_differences(backend):
     torch.autograd.gradcheck(results, leaves)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 @settings(derandomize=True, deadline=None, max_examples=15)
 @given(cuts=st.lists(st.integers(1, 25), min_size=2, max_size=5))

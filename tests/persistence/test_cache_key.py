@@ -249,6 +249,7 @@ def test_settings_and_versions_of_the_process():
     assert key() == found["none"]
 
 
+@pytest.mark.slow
 def test_a_fit_of_another_precision_is_not_loaded(tmp_path):
     tiny_model(memory=tmp_path / "m").fit(TEXTS)
     with PROCESS["default dtype"]():
@@ -290,6 +291,7 @@ class Drawing(Callback):
         self.draw()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [np.random.rand, random.random])
 def test_whatever_draws_from_a_global_generator_is_not_kept(draw, tmp_path):
     model = tiny_model(callbacks=[Drawing(draw)], memory=tmp_path / "m", save_every_n_steps=1)
@@ -457,6 +459,7 @@ def test_others_do():
         assert canonical(one, loosely=True) != canonical(other, loosely=True)
 
 
+@pytest.mark.slow
 @examples
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=3), st.integers(0, 2))
 def test_arrays_are_the_same_in_any_layout(shape, kind):

@@ -37,6 +37,7 @@ def test_models_and_fits(home, fitted):
     assert table["megabytes"].min() > 0.01
 
 
+@pytest.mark.slow
 def test_states_of_a_fit(home):
     tiny_model(name="a", save_every_n_steps=2).fit(TEXTS)
     run = RunFolder(home / "a")

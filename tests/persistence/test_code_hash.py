@@ -45,6 +45,7 @@ def import_source(tmp_path, monkeypatch):
             sys.modules[name] = before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", DIFFERENT)
 def test_code_that_does_something_else(case, import_source):
     found = []

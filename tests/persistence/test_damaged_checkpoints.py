@@ -125,6 +125,7 @@ def test_damaged_weights_are_refused(run, texts, tmp_path, monkeypatch, damage):
     assert not Path("exploded").exists()
 
 
+@pytest.mark.slow
 def test_a_state_that_says_nothing_of_itself(run, model, texts):
     cut_at(run, 5)
     state = TrainingState.read(run.checkpoint(5) / STATE)
@@ -179,6 +180,7 @@ def test_a_summary_of_no_step(run, model, texts):
         model.fit(texts, resume=True)
 
 
+@pytest.mark.slow
 def test_older_formats_are_told_from_damage(run, model, texts):
     path = run.checkpoint(6) / STATE
     state = TrainingState.read(path)

@@ -77,6 +77,7 @@ def test_a_full_disk_in_the_middle_of_a_save(run, whole, model, texts):
     assert weights(model.fit(texts, resume=True)) == weights(whole[1])
 
 
+@pytest.mark.slow
 def test_a_full_disk_before_the_first_save(home, texts, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -229,6 +229,7 @@ def test_a_pretrained_model_is_told_by_its_content(tmp_path, folder, notes):
     assert len(trainings(notes)) == 2
 
 
+@pytest.mark.slow
 def test_a_joblib_memory(folder):
     memory = joblib.Memory(folder, verbose=0)
     model = tiny_model(memory=memory)
@@ -289,6 +290,7 @@ def test_a_store_of_a_newer_version(folder, notes):
     assert trainings(notes) == []
 
 
+@pytest.mark.slow
 def test_a_damaged_store_says_what_to_do(folder):
     tiny_model(memory=folder).fit(TEXTS)
     (folder / "memory.json").write_text("")
@@ -320,6 +322,7 @@ def flipped(data):
     return data[:-100] + bytes([data[-100] ^ 1]) + data[-99:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", [halved, flipped, lambda data: b"", lambda data: b"{}", lambda data: data * 2]
 )
@@ -410,6 +413,7 @@ def test_damage_to_an_unfinished_fit(folder, tmp_path):
     assert outcome(resumed) == outcome(tiny_model(callbacks=[stop]).fit(TEXTS))
 
 
+@pytest.mark.slow
 def test_a_split_that_changes_begins_anew(folder, tmp_path, monkeypatch):
     stop = Stop(str(tmp_path / "stopped"), 3, RuntimeError)
     split = ValidSplit(2, stratified=False, random_state=None)
@@ -460,6 +464,7 @@ def test_a_full_disk_costs_a_warning_and_not_the_fit(folder, monkeypatch):
     assert len(finished(folder)) == 1
 
 
+@pytest.mark.slow
 def test_a_memory_that_may_only_be_read(folder, monkeypatch):
     first = tiny_model(memory=folder).fit(TEXTS)
 
@@ -601,6 +606,7 @@ class Stuck(Callback):
             time.sleep(100)
 
 
+@pytest.mark.slow
 @posix
 def test_a_killed_process_keeps_nobody_waiting(folder, notes, tmp_path):
     mark = tmp_path / "stuck"

@@ -59,6 +59,7 @@ def test_by_default_there_is_a_checkpoint_an_epoch(home, texts):
         SpikeDecoderLM.from_pretrained("GPT-1", checkpoint="best")
 
 
+@pytest.mark.slow
 def test_the_best_is_kept_beside_the_newest(home, texts, monkeypatch):
     losses = iter([5.0, 3.0, 1.0, 2.0, 4.0, 6.0])
     monkeypatch.setattr(SpikeDecoderLM, "_validation_loss", lambda self: next(losses))
@@ -85,6 +86,7 @@ def test_a_new_best_is_saved_when_it_is_found(home, texts, monkeypatch):
 # What is read
 
 
+@pytest.mark.slow
 def test_every_checkpoint_is_a_model(run, whole, texts):
     last = SpikeDecoderLM.from_pretrained("GPT-1")
     assert weights(last) == weights(whole[1])
@@ -213,6 +215,7 @@ def test_resuming_with_other_parameters(run, model, texts):
     assert "keep_checkpoints" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_resuming_with_another_path(home, texts):
     class Quiet(Callback):
         def __init__(self, place):
@@ -316,6 +319,7 @@ def test_what_a_kill_left_is_swept_up(home, texts):
     assert not (home / "a").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_a_kill_had_moved_away_comes_back(run, model, texts, monkeypatch):
     """As when a step is saved once more after Ctrl-C: for a moment between two renames."""
     cut_at(run, 3)
@@ -335,6 +339,7 @@ def test_a_checkpoint_that_a_kill_had_moved_away_comes_back(run, model, texts, m
     assert not doomed.exists()
 
 
+@pytest.mark.slow
 def test_two_fits_of_one_name(home, texts):
     class Second(Callback):
         def on_epoch_begin(self, net, **kwargs):

@@ -164,6 +164,7 @@ def test_a_finished_fit_is_read_and_not_repeated(monkeypatch):
     assert outcome(again.partial_fit(TEXTS)) == outcome(whole.partial_fit(TEXTS))
 
 
+@pytest.mark.slow
 def test_partial_fit_saves_nothing():
     model = tiny_model(name="whole").fit(TEXTS)
     steps = RunFolder(models_home() / "whole").steps()
@@ -172,6 +173,7 @@ def test_partial_fit_saves_nothing():
     assert RunFolder(models_home() / "whole").steps() == steps
 
 
+@pytest.mark.slow
 def test_evaluation_leaves_the_random_numbers_of_training_alone():
     settings = {"train_split": ValidSplit(3), "module__mlp_dropout": 0.2}
     plain = tiny_model(**settings).fit(TEXTS)
@@ -258,6 +260,7 @@ class Fragile(Callback):
         self.file_ = self.spare_ = self.not_fitted = iter(())
 
 
+@pytest.mark.slow
 def test_callbacks_that_cannot_be_kept_are_named(texts):
     with pytest.warns(UserWarning, match="'Fragile' has 'file_', a tuple_iterator") as caught:
         tiny_model(name="whole", callbacks=[Fragile()]).fit(texts)
@@ -267,6 +270,7 @@ def test_callbacks_that_cannot_be_kept_are_named(texts):
         tiny_model(callbacks=[Fragile()]).fit(texts)
 
 
+@pytest.mark.slow
 def test_batches_that_cannot_be_drawn_again(texts):
     class Restless(torch.utils.data.RandomSampler):
         def __iter__(self):

@@ -71,6 +71,7 @@ def test_what_differs_stays_apart(model):
     assert listed(model, grid) == list(ParameterGrid(grid))
 
 
+@pytest.mark.slow
 def test_candidates_with_one_tokenizer_have_it_learn_once(model, learned):
     grid = {"lr": [0.1, 0.2, 0.3], "tokenizer__min_frequency": [1, 2]}
     pipeline = Pipeline([("clean", TextCleaner()), ("lm", model)])

@@ -92,6 +92,7 @@ def test_files_of_one_name_are_named_by_their_folders(make, tmp_path):
     assert table["corpus"].tolist() == ["tale/text.txt", "song/text.txt"]
 
 
+@pytest.mark.slow
 def test_parameters_of_another_tokenizer_are_known():
     model = sweep_model(min_frequency=2, tokenizer="word")
     assert model.get_params()["tokenizer__min_frequency"] == 2
@@ -103,6 +104,7 @@ def test_text_is_cleaned_joined_and_limited():
     assert prepare_text("alphabet", limit=30) == prepare_text("alphabet")[:30]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "n_fits"), [("spikedecoder", 24), ("spikegpt", 12)])
 def test_the_default_candidates_of_each_model_can_be_built(model, n_fits):
     plan = Sweep(corpora=TALE, model=model)._plan()

@@ -79,6 +79,7 @@ def test_a_perplexity_that_is_no_number_is_a_failure(make, tiny, tmp_path):
     assert result.run["fits"]["taken_over"] == 6
 
 
+@pytest.mark.slow
 def test_a_sweep_without_a_single_success_says_why(make):
     with pytest.raises(ValueError, match=r"every fit of the sweep failed: .*not finite"):
         make({"lr": [1e30]}).run()

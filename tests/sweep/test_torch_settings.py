@@ -167,6 +167,7 @@ def test_workers_compute_with_the_settings_of_the_sweep(tmp_path):
     assert run(n_jobs=2).fits["perplexity"].tolist() == plain
 
 
+@pytest.mark.slow
 def test_a_sweep_reports_a_changed_switch_once_and_keeps_nothing(tmp_path):
     with MKLDNN.flags(enabled=False), pytest.warns(UserWarning, match="no fit is kept") as warned:
         table = run(n_jobs=1, memory=tmp_path / "memory").fits

@@ -85,6 +85,7 @@ FOLDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_windows", "n_splits", "length", "stride"), FOLDS)
 def test_folds_share_no_character_and_drop_nothing_else(n_windows, n_splits, length, stride):
     step = stride or length
