@@ -57,16 +57,7 @@ class ClassifierScoring(TextNet):
         return self._logits(X).softmax(1).numpy()
 
     def predict_log_proba(self, X: Any) -> npt.NDArray[np.float64]:
-        """Return the logarithm of `predict_proba`.
-
-        Parameters
-        ----------
-        X : iterable of str, or token ids
-
-        Returns
-        -------
-        ndarray of shape (n_documents, n_classes)
-        """
+        """Return the logarithm of `predict_proba`."""
         return self._logits(X).log_softmax(1).numpy()
 
     # Cost

@@ -236,17 +236,7 @@ class SpikingDecoder(nn.Module):
         return self.head(self._hidden(tokens))
 
     def features(self, tokens: Tensor) -> Tensor:
-        """Give what the head's linear map reads, for another task than the next token.
-
-        Parameters
-        ----------
-        tokens : LongTensor, shape [batch, sequence]
-            As in `forward`.
-
-        Returns
-        -------
-        Tensor, shape [batch, sequence, n_features]
-        """
+        """Return what the head's linear map reads: [batch, sequence, n_features]."""
         return self.head.features(self._hidden(tokens))
 
     @property

@@ -246,36 +246,14 @@ class SpikeGPT(nn.Module):
         return self.n_embd
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Give the logits of the token that follows each position.
+        """Return the logits of the next tokens, [batch, sequence, vocab_size].
 
-        Parameters
-        ----------
-        tokens : LongTensor, shape [batch, sequence]
-            Negative ids are padding, on the right; their logits mean nothing.
-
-        Returns
-        -------
-        Tensor, shape [batch, sequence, vocab_size]
-
-        Raises
-        ------
-        ValueError
-            If there is no token, or, on the CPU, an id is not below `vocab_size`.
+        Tokens and errors are as in `SpikingDecoder`; a sequence may be of any length.
         """
         return self.head(self._hidden(tokens, None)[0])[0]
 
     def features(self, tokens: Tensor) -> Tensor:
-        """Give what the head's linear map reads, for another task than the next token.
-
-        Parameters
-        ----------
-        tokens : LongTensor, shape [batch, sequence]
-            As in `forward`.
-
-        Returns
-        -------
-        Tensor, shape [batch, sequence, n_features]
-        """
+        """Return what the head's linear map reads: [batch, sequence, n_features]."""
         hidden, _ = self._hidden(tokens, None)
         return hidden if self.head.neuron is None else self.head.neuron(hidden).spikes
 
@@ -284,24 +262,8 @@ class SpikeGPT(nn.Module):
     ) -> tuple[Tensor, SpikeGPTState]:
         """Continue sequences of which `state` is all that is remembered.
 
-        Any split of a sequence gives the logits of the whole.
-
-        Parameters
-        ----------
-        tokens : LongTensor, shape [batch, new tokens]
-            Without padding.
-        state : SpikeGPTState, optional
-            From the previous call; left out at the start.
-
-        Returns
-        -------
-        logits : Tensor, shape [batch, new tokens, vocab_size]
-        state : SpikeGPTState
-
-        Raises
-        ------
-        ValueError
-            For padding.
+        Any split of a sequence gives the logits of the whole. Parameters and errors are as in
+        `SpikingDecoder.stream`; there is no limit to the number of tokens.
 
         Examples
         --------
