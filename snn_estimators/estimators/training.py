@@ -153,10 +153,7 @@ class TrainedNet(SklearnNet):
     def training_state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on, at the end of a step or an epoch.
 
-        Returns
-        -------
-        dict
-            Numbers, strings, tensors, and containers of them.
+        The values are numbers, strings, tensors, and containers of them.
         """
         return training_state(self)
 

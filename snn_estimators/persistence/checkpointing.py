@@ -139,6 +139,8 @@ class Store:
     the end.
     """
 
+    compares_data = False  # a cache need not: its key has the documents
+
     def open(self, role: Role) -> Saved | None:
         """Lock the place, and read what is there."""
         return None
@@ -236,7 +238,7 @@ class Checkpointer:
 
     def check_data(self, documents_hash: Callable[[], str]) -> None:
         """Note which documents the fit is on, or raise ValueError if it was started with others."""
-        if self._saves:
+        if self._store.compares_data:
             self._metadata["data"] = documents_hash()
             self._store.check_data(self.saved, self._metadata["data"])
 

@@ -79,6 +79,8 @@ class NamedRun(Store):
     damaged, or they are of an estimator with other parameters.
     """
 
+    compares_data = True
+
     def __init__(self, estimator: Any, run: RunFolder) -> None:
         self.run = run
         self._estimator = estimator

@@ -15,6 +15,8 @@ from snn_estimators.persistence.training_state import ResumeError
 class NotingStore(Store):
     """Has saved some fits, the best first, and notes what is called."""
 
+    compares_data = True
+
     def __init__(self, *saved):
         self.saved, self.calls = list(saved), []
 
