@@ -239,10 +239,10 @@ class _Accelerated(AccelerateMixin):
 
     # Steps
 
-    def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
-        """Run the module, and prepare to add up its gradients if there will be any."""
-        module = self._prepared if torch.is_grad_enabled() else self.module_
-        return module(x.to(self.device_))
+    def _module_to_call(self) -> nn.Module:
+        """Prepare to add up the module's gradients if there will be any."""
+        module: nn.Module = self._prepared if torch.is_grad_enabled() else self.module_
+        return module
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Compute loss and gradients of a batch, each process those of its share."""

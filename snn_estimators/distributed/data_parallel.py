@@ -66,7 +66,7 @@ class DataParallel(BaseEstimator):
 
     What ``accelerate config`` or an ``Accelerator`` of the script's own says of devices and of
     bf16 holds. fp16, gradient accumulation and sharded models (DeepSpeed, FSDP) raise an error, and
-    so is `memory` with several processes or bf16.
+    so does `memory` with several processes or bf16.
 
     Examples
     --------
@@ -149,17 +149,17 @@ class DataParallel(BaseEstimator):
         accelerator = find_accelerator()
         _check_accelerator(accelerator)
         processes = ProcessGroup(accelerator)
-        is_remembered = processes.count == 1 and start.memory is not None
-        net = start if is_remembered else accelerated(start, accelerator, processes)
+        is_cached = processes.count == 1 and start.memory is not None
+        net = start if is_cached else accelerated(start, accelerator, processes)
         try:
             with processes.synchronize():
                 _check_memory(start, accelerator)
-                if is_remembered:  # as the very fit that the estimator alone would do
+                if is_cached:  # as the very fit that the estimator alone would do
                     start.device = str(accelerator.device)
                 getattr(net, method)(X, y, **fit_params)
         finally:
             if net.initialized_:
-                self.estimator_ = start if is_remembered else net.plain()
+                self.estimator_ = start if is_cached else net.plain()
                 self.estimator_.device = self.estimator.device
                 self.estimator_.verbose = start.verbose
                 self.n_processes_ = processes.count

@@ -52,7 +52,7 @@ def find_accelerator() -> Any:
     # Without a GPU accelerate joins processes only if asked for the CPU.
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
-        # That is `Processes.share`'s, at a time when all processes are known to be well.
+        # That is `ProcessGroup.broadcast`'s, at a time when all processes are known to be well.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     n_launched = int(os.environ.get("WORLD_SIZE", 1)) if "LOCAL_RANK" in os.environ else 1
@@ -172,14 +172,14 @@ class ProcessGroup:
         if not tensors:
             return
         with self.synchronize():
-            synchronize = torch.cat([tensor.double().flatten() for tensor in tensors])
-        torch.distributed.broadcast(synchronize, 0)
-        parts = synchronize.split([tensor.numel() for tensor in tensors])
+            joined = torch.cat([tensor.double().flatten() for tensor in tensors])
+        torch.distributed.broadcast(joined, 0)
+        parts = joined.split([tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
     def any_differ(self, value: Any) -> bool:
-        """Tell whether processes have different values of something."""
+        """Return whether processes have different values of something."""
         with self.synchronize():
             pass
         return any(other != value for other in self._gather(value))

@@ -41,6 +41,7 @@ __all__ = [
     "key_part",
     "parameter_keys",
     "signature_defaults",
+    "user_code",
     "watch_global_generators",
     "why_not_cacheable",
 ]
@@ -99,6 +100,35 @@ def parameter_keys(estimator: Any) -> dict[str, Any]:
         if name in keys and keys[name] == canonical(value, loosely=True):
             del keys[name]
     return {**keys, **_registered_code(estimator)}
+
+
+def user_code(parts: Any) -> list[Any]:
+    """Collect the user-defined code in canonical forms, under names without what is around them.
+
+    What is sent to another process by its content may have lost the function that it stood in.
+
+    Examples
+    --------
+    >>> user_code({"lr": 0.1, "module": {"definitions": {"f.<locals>.A": {"class": []}}}})
+    [[['A', {'class': []}]]]
+    """
+    if isinstance(parts, dict):
+        if "definitions" in parts:
+            return [[[_last(name), _nameless(code)] for name, code in parts["definitions"].items()]]
+        parts = list(parts.values())
+    if isinstance(parts, list | tuple):
+        return [code for part in parts for code in user_code(part)]
+    return []
+
+
+def _nameless(code: Any) -> Any:
+    if isinstance(code, dict):
+        return {k: _last(v) if k == "definition" else _nameless(v) for k, v in code.items()}
+    return [_nameless(part) for part in code] if isinstance(code, list | tuple) else code
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _registered_code(estimator: Any) -> dict[str, Any]:

@@ -36,7 +36,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -45,6 +44,7 @@ from typing import Any, Self, TypeAlias
 import joblib
 
 from snn_estimators._files import read_json, replace_file, write_file
+from snn_estimators._warnings import warn
 from snn_estimators.persistence.cache_key import watch_global_generators
 from snn_estimators.persistence.checkpointing import Position, Role, Saved, Store, versions
 from snn_estimators.persistence.file_lock import hold_lock
@@ -58,6 +58,7 @@ MemoryLike: TypeAlias = str | os.PathLike[str] | joblib.Memory | None
 
 FORMAT = 2
 _MARK, _FITS = "memory.json", "fits"
+_SCORES = "scores"  # where a sweep keeps those of the fits
 _METADATA = {"key": str, "step": int, "planned_steps": int, "vocab_size": int, "split": str}
 _SHARE = 0.01  # of a fit's time that may go into saving it unasked
 _FIRST = 0.01  # seconds that saving takes, before it is known
@@ -119,7 +120,7 @@ class FitCache:
             )
         elif self.folder.is_dir():
             visible = (path.name for path in self.folder.iterdir() if path.name[0] != ".")
-            if {*visible} - {_FITS, _MARK}:  # the latter from a moment ago
+            if {*visible} - {_FITS, _SCORES, _MARK}:  # the latter from a moment ago
                 raise ValueError(
                     f"memory={str(self.folder)!r} holds other things: choose another folder, or "
                     "one that is not there yet."
@@ -233,10 +234,9 @@ class CachedFit(Store):
 
     def fallback(self, saved: Saved, error: ResumeError, role: Role) -> Saved | None:
         """Delete what cannot be resumed from, and have the fit start from scratch."""
-        warnings.warn(
+        warn(
             f"memory={str(self._cache.folder)!r}: the fit starts from scratch, as it cannot resume "
-            f"from its state there. {error}",
-            stacklevel=2,
+            f"from its state there. {error}"
         )
         self._cache.forget(self._key)
         return None if self._is_alone else self._read_alone()
@@ -306,4 +306,4 @@ class CachedFit(Store):
         """Warn of a problem once a fit."""
         if message not in self._warned:
             self._warned.add(message)
-            warnings.warn(f"memory={str(self._cache.folder)!r}: {message}", stacklevel=3)
+            warn(f"memory={str(self._cache.folder)!r}: {message}")

@@ -15,12 +15,12 @@ a ``state_dict``. A warning names others, unless the callback does in a class at
 from __future__ import annotations
 
 import time
-import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from snn_estimators._files import OtherKindError
+from snn_estimators._warnings import warn
 from snn_estimators.persistence.atomic_folder import recover_folder
 from snn_estimators.persistence.checkpointing import Position, Role, Saved, Store, versions
 from snn_estimators.persistence.description import describe_parameters, differences
@@ -127,14 +127,13 @@ class NamedRun(Store):
                     f"The fit {self.run.name!r} cannot be resumed here: {error} Choose another "
                     "name."
                 ) from error
-            except (OSError, ValueError) as error:
+            except (FileNotFoundError, ValueError) as error:  # damaged; others may pass
                 problems[step] = str(error)
                 continue
             if problems:
-                warnings.warn(
+                warn(
                     f"The fit {self.run.name!r} resumes from step {step}, as what is newer cannot "
-                    f"be used: {' '.join(problems.values())}",
-                    stacklevel=2,
+                    f"be used: {' '.join(problems.values())}"
                 )
             return saved
         if problems:
@@ -174,10 +173,9 @@ class NamedRun(Store):
                 f"{', '.join(changed)}. Set them as they were, or choose another name.{further}"
             )
         if before["versions"] != self._own["versions"]:
-            warnings.warn(
+            warn(
                 f"The fit {self.run.name!r} was started with {before['versions']} and resumes with "
-                f"{self._own['versions']}: it may not equal an uninterrupted one to the bit.",
-                stacklevel=2,
+                f"{self._own['versions']}: it may not equal an uninterrupted one to the bit."
             )
 
     def check_data(self, saved: Saved | None, documents_hash: str) -> None:
@@ -193,10 +191,9 @@ class NamedRun(Store):
                 f"{self._other('train_split')} Give it a random_state if it has none."
             )
         if role.writes and before["device"] != metadata["device"]:
-            warnings.warn(
+            warn(
                 f"The fit {self.run.name!r} was started on {before['device']} and resumes on "
-                f"{metadata['device']}: it will not equal an uninterrupted one.",
-                stacklevel=2,
+                f"{metadata['device']}: it will not equal an uninterrupted one."
             )
 
     def _other(self, what: str) -> str:
@@ -303,9 +300,8 @@ class NamedRun(Store):
             if found not in self._warned:
                 self._warned.add(found)
                 callback, attribute, kind = found
-                warnings.warn(
+                warn(
                     f"The callback {callback!r} has {attribute!r}, a {kind}, which no checkpoint "
                     "can hold: a resumed fit equals an uninterrupted one only if the callback's "
-                    "on_train_begin sets it. If so, name it in a class attribute not_resumed.",
-                    stacklevel=2,
+                    "on_train_begin sets it. If so, name it in a class attribute not_resumed."
                 )

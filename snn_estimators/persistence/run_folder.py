@@ -20,7 +20,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from numbers import Integral
 from pathlib import Path
@@ -254,8 +254,14 @@ class RunFolder:
 
         If another fit is at work there, it raises ValueError.
         """
-        make_folder(self.checkpoints)
-        with try_lock(self.folder / _LOCK, timeout=_PATIENCE) as acquired:
+        with ExitStack() as stack:
+            acquired = None
+            while acquired is None:
+                make_folder(self.checkpoints)
+                with suppress(FileNotFoundError):  # removed by a fit that never began
+                    lock = try_lock(self.folder / _LOCK, timeout=_PATIENCE)
+                    acquired = stack.enter_context(lock)
+            make_folder(self.checkpoints)
             if not acquired:
                 raise ValueError(
                     f"Another fit named {self.name!r} is at work in {self.folder}: wait for its "

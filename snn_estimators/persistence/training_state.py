@@ -166,7 +166,8 @@ def pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         items = [pack(item, f"{path}/{i}", tensors) for i, item in enumerate(ordered)]
         if isinstance(value, list):
             return items
-        return {"tuple" if isinstance(value, tuple) else "set": items}
+        kinds = (tuple, frozenset, set)
+        return {next(kind.__name__ for kind in kinds if isinstance(value, kind)): items}
     raise TypeError(f"{path} is a {type(value).__name__}, which no file can hold")
 
 
@@ -196,7 +197,8 @@ def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
         return array if kind == "array" else array[()]
     if kind == "dict":
         return {unpack(key, tensors): unpack(value, tensors) for key, value in inside}
-    return {"tuple": tuple, "set": set}[kind](unpack(item, tensors) for item in inside)
+    made = {"tuple": tuple, "set": set, "frozenset": frozenset}[kind]
+    return made(unpack(item, tensors) for item in inside)
 
 
 def _add(tensor: Tensor, path: str, tensors: dict[str, Tensor]) -> str:

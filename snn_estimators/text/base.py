@@ -18,6 +18,7 @@ import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
 from snn_estimators._files import replace_file
+from snn_estimators._validation import register
 from snn_estimators.text._documents import TextTransformer, check_documents
 from snn_estimators.text.windows import PADDING
 
@@ -26,6 +27,14 @@ __all__ = ["BaseTokenizer", "make_tokenizer", "tokenizer_from_dict"]
 Ids = npt.NDArray[np.int64]
 
 _TOKENIZERS: dict[str, type[BaseTokenizer]] = {}
+
+
+def _is_same(one: type, other: type | None) -> bool:
+    """Return whether two classes are one, or one of them is the other defined anew."""
+    return other is not None and (one.__module__, one.__qualname__) == (
+        other.__module__,
+        other.__qualname__,
+    )
 
 
 class BaseTokenizer(TextTransformer):
@@ -62,7 +71,9 @@ class BaseTokenizer(TextTransformer):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "type_name" in vars(cls):
-            _TOKENIZERS[cls.type_name] = cls
+            known = _TOKENIZERS.get(cls.type_name)
+            # A class that is defined anew, as in a notebook, takes its own place.
+            register(_TOKENIZERS, "tokenizer", cls.type_name, cls, replace=_is_same(cls, known))
 
     # What a subclass defines
 
@@ -199,8 +210,15 @@ class BaseTokenizer(TextTransformer):
         ------
         NotFittedError
             If the tokenizer was not fitted.
+        TypeError
+            If its class has no `type_name` of its own.
         """
         check_is_fitted(self, "vocabulary_")
+        if not _is_same(type(self), _TOKENIZERS[self.type_name]):
+            raise TypeError(
+                f"{type(self).__name__} has no type_name of its own, so it would be loaded as a "
+                f"{_TOKENIZERS[self.type_name].__name__}: give the class one."
+            )
         parameters = self.get_params(deep=False)
         return {
             "type": self.type_name,
