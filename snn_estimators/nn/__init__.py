@@ -15,6 +15,7 @@ from snn_estimators.nn.encodings import (
     register_encoding,
     register_position_encoding,
 )
+from snn_estimators.nn.graded import Graded, Quantized, Relu
 from snn_estimators.nn.head import READOUTS, Readout, register_readout
 from snn_estimators.nn.neurons import (
     LIF,
@@ -40,10 +41,13 @@ __all__ = [
     "Code",
     "CodeOptions",
     "DecoderState",
+    "Graded",
     "JointCode",
     "Neuron",
     "NeuronOptions",
+    "Quantized",
     "Readout",
+    "Relu",
     "SpikeGPT",
     "SpikeGPTState",
     "SpikingDecoder",

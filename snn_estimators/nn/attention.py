@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -89,11 +90,46 @@ class SoftmaxCore(nn.Module):
         return merge_heads(out), (k, v)
 
 
+class LinearCore(nn.Module):
+    r"""Causal linear attention, a recurrence as spiking attention is one.
+
+    :math:`o_i = \phi(q_i) M_i / (\phi(q_i) \cdot z_i)`, where :math:`M` adds up
+    :math:`\phi(k)^\top v`, :math:`z` adds up :math:`\phi(k)`, and :math:`\phi` is ELU + 1.
+
+    References
+    ----------
+    Katharopoulos et al., "Transformers are RNNs", ICML 2020.
+    """
+
+    def __init__(self, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, nn.Dropout(dropout)
+
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Attend; all shapes [time, batch, sequence, width], state a matrix and a vector a head."""
+        q, k, v = (split_heads(x, self.heads) for x in (q, k, v))
+        q, k = nn.functional.elu(q) + 1, nn.functional.elu(k) + 1
+        memory, before = (None, 0.0) if state is None else state
+        out, memory = spiking_attention(q, k, v, AttentionParameters(), memory)
+        sums = before + k.cumsum(-2)
+        out = self.dropout(out / (q * sums).sum(-1, keepdim=True))
+        return merge_heads(out), (memory, sums[..., -1:, :])
+
+
+REAL_CORES: dict[str, Callable[[int, float], nn.Module]] = {
+    "softmax": SoftmaxCore,
+    "linear": LinearCore,
+}
+"""Attention of non-spiking models by name, each made from heads and dropout."""
+
+
 class AttentionState(NamedTuple):
     """State of attention after the tokens so far."""
 
     core: Tensor | tuple[Tensor, Tensor] | None
-    """The core's state: a matrix a head, or the softmax core's keys and values."""
+    """The core's state: a matrix a head, or what the real cores keep."""
     past: Tensor | None
     """Inputs of the last tokens, for the token shift: [time, batch, tokens, width]."""
 
@@ -102,7 +138,7 @@ class SelfAttention(nn.Module):
     """Projections to queries, keys and values, a core, neurons, and the way out.
 
     With neurons that spike and a `SpikingCore` this is spiking self-attention; with
-    ``nn.Identity`` and a `SoftmaxCore`, the non-spiking twin's.
+    ``nn.Identity`` and one of `REAL_CORES`, the non-spiking twin's.
     """
 
     def __init__(

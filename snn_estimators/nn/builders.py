@@ -8,8 +8,14 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from snn_estimators._validation import check_choices, check_numbers, check_shares, check_sizes
-from snn_estimators.nn.attention import ATTENTION_DECAYS, SelfAttention, SoftmaxCore, SpikingCore
+from snn_estimators._validation import (
+    check_choices,
+    check_flags,
+    check_numbers,
+    check_shares,
+    check_sizes,
+)
+from snn_estimators.nn.attention import ATTENTION_DECAYS, REAL_CORES, SelfAttention, SpikingCore
 from snn_estimators.nn.block import Block
 from snn_estimators.nn.encodings import (
     ENCODINGS,
@@ -39,9 +45,7 @@ SPIKING_DEGREES: dict[str, tuple[int | str, ...]] = {
 
 NEEDS_SPIKES = {
     "attention_decay": "attention",
-    "token_shift": "attention",
     "spiking_head": "attention",
-    "mlp_token_shift": "feed-forward",
 }
 """Options that mean something only where a part spikes."""
 
@@ -61,6 +65,7 @@ CHOICES: dict[str, Collection[Any]] = {
     "spiking_residuals": (0, 1, 2),
     "spike_degree": (0, 1, 2, 3, 4, "attention_only"),
     "attention_decay": ATTENTION_DECAYS,
+    "attention": tuple(REAL_CORES),
 }
 """What each option may be."""
 
@@ -91,6 +96,7 @@ def choose_spiking_parts(
                 f"has not; leave {name} out or use spike_degree in {SPIKING_DEGREES[part]}."
             )
     if spiking_head is not None:
+        check_flags(spiking_head=spiking_head)
         spikes["head"] = spiking_head
     return SpikingParts(*spikes.values())
 
@@ -120,6 +126,7 @@ def build_encoding(
     check_choices(CHOICES, temporal_coding=temporal_coding)
     check_sizes(token_dim=token_dim, position_dim=position_dim)
     check_numbers(position_bias=position_bias, embedding_std=embedding_std)
+    check_flags(combine_position=combine_position, float_embedding=float_embedding)
     token_code, position_code = ENCODINGS[encoding], POSITION_ENCODINGS[position_encoding]
     if issubclass(token_code, JointCode) and position_encoding != "linear":
         raise ValueError(
@@ -150,13 +157,20 @@ def build_encoding(
         bias = position_bias if issubclass(position_code, SinusoidalCode) else 0.0
         # Before the token's, which decides about the order of random draws.
         position = position_code(CodeOptions(max_len, width, embedding_std))
-        built = InputEncoding(token_code(tokens), position, temporal, combine_position, bias)
+        token = token_code(tokens)
+        if combine_position and token.width != position.width:
+            raise ValueError(
+                f"combine_position=True adds codes of one width, but encoding={encoding!r} is "
+                f"{token.width} wide and position_encoding={position_encoding!r} "
+                f"{position.width}: leave it out, or choose codes of one width."
+            )
+        built = InputEncoding(token, position, temporal, combine_position, bias)
     if spiking:
         return built
     twin: type[Code] = LearnedCode if issubclass(position_code, LearnedCode) else SinusoidalCode
     position = twin(CodeOptions(max_len, built.width, 1.0))
-    token = LearnedCode(CodeOptions(vocab_size, built.width, 1.0))
-    return InputEncoding(token, position, Repeat(timesteps, real=True), combine=True)
+    learned = LearnedCode(CodeOptions(vocab_size, built.width, 1.0))
+    return InputEncoding(learned, position, Repeat(timesteps, real=True), combine=True)
 
 
 def build_blocks(
@@ -167,6 +181,7 @@ def build_blocks(
     spikes: SpikingParts,
     heads: int,
     mlp_ratio: int,
+    attention: str,
     attention_scale: float,
     attention_decay: str | None,
     token_shift: int,
@@ -179,9 +194,10 @@ def build_blocks(
 ) -> nn.ModuleList:
     """Build the blocks of a decoder (see `SpikingDecoder`)."""
     check_choices(CHOICES, normalization=normalization, spiking_residuals=spiking_residuals)
-    check_choices(CHOICES, attention_decay=attention_decay)
+    check_choices(CHOICES, attention_decay=attention_decay, attention=attention)
     check_sizes(blocks=blocks, mlp_ratio=mlp_ratio)
     check_numbers(attention_scale=attention_scale)
+    check_flags(first_block_spiking_residual=first_block_spiking_residual)
     check_shares(attention_dropout=attention_dropout, mlp_dropout=mlp_dropout)
     for name, shift in {"token_shift": token_shift, "mlp_token_shift": mlp_token_shift}.items():
         if not isinstance(shift, Integral) or shift < 0:
@@ -191,22 +207,25 @@ def build_blocks(
     def neuron_if(wanted: bool) -> NeuronFactory:
         return neuron if wanted else nn.Identity
 
-    def attention() -> SelfAttention:
+    def self_attention() -> SelfAttention:
+        shift = int(token_shift)
         if not spikes.attention:
-            return SelfAttention(width, SoftmaxCore(heads, attention_dropout), norm, nn.Identity)
+            real = REAL_CORES[attention](heads, attention_dropout)
+            return SelfAttention(width, real, norm, nn.Identity, token_shift=shift)
         core = SpikingCore(heads, attention_scale, attention_decay, attention_dropout)
         inner, outer = neuron_if(spiking_residuals < 2), neuron_if(spiking_residuals == 2)
-        return SelfAttention(width, core, norm, neuron, inner, outer, int(token_shift))
+        return SelfAttention(width, core, norm, neuron, inner, outer, shift)
 
     def feed_forward() -> nn.Module:
+        shift = int(mlp_token_shift)
         if not spikes.feed_forward:
-            return FeedForward(width, hidden, mlp_dropout)
-        spikes_out, shift = spiking_residuals > 0, int(mlp_token_shift)
+            return FeedForward(width, hidden, mlp_dropout, shift)
+        spikes_out = spiking_residuals > 0
         return SpikingFeedForward(width, hidden, norm, neuron, mlp_dropout, spikes_out, shift)
 
     return nn.ModuleList(
         Block(
-            attention(),
+            self_attention(),
             feed_forward(),
             input_neuron=neuron_if(spikes.attention and spiking_residuals == 2),
             attended_neuron=neuron_if(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from snn_estimators._validation import check_choices, check_sizes
+from snn_estimators._validation import check_choices, check_flags, check_sizes
 from snn_estimators.nn.block import BlockState
 from snn_estimators.nn.builders import (
     CHOICES,
@@ -59,13 +60,15 @@ class SpikingDecoder(nn.Module):
     mlp_ratio : int, default=4
         Hidden width of the feed-forward over the model's width.
     timesteps : int, default=4
+    attention : {"softmax", "linear"}, default="softmax"
+        Of models whose attention does not spike: "linear" is a recurrence as spiking attention is.
     attention_scale : float, default=0.125
         Factor on attention sums; a power of two is a shift.
     attention_decay : {None, "fixed", "learned"}, default=None
         Leaky attention memory: head h = 1, 2, ... keeps a share of 1 - 2^-h per token (fixed), or
         starts there (learned).
     token_shift : int, default=0
-        Queries, keys and values also see the spikes of so many previous tokens (True is 1).
+        Queries, keys and values also see what so many previous tokens emit (True is 1).
     mlp_token_shift : int, default=0
         So does the feed-forward, as RWKV's channel mixing sees one.
     normalization : str, default="layer"
@@ -81,7 +84,11 @@ class SpikingDecoder(nn.Module):
     float_readout : bool, default=False
         Read over the timesteps before the head's neurons instead of behind them.
     neuron : str, default="lif"
-        A name in `NEURONS`.
+        A name in `NEURONS`: "lif"; "graded", counts in a single timestep; "relu", the same real
+        numbers without rounding; "quantized", the same counts as activations that are multiplied.
+    levels, step, signed : int, float and bool, default=16, 0.25 and False
+        Of the latter three; see `snn_estimators.nn.Graded`. They have no memory, so `timesteps`
+        beyond 1 repeat their work.
     learnable_threshold : bool, default=False
         Train one threshold a layer of neurons.
     spike_degree : {0, 1, 2, 3, 4, "attention_only"}, default=4
@@ -115,6 +122,13 @@ class SpikingDecoder(nn.Module):
     torch.Size([2, 16, 30])
     """
 
+    TWIN: ClassVar[Mapping[str, Any]] = {
+        "spike_degree": 0,
+        "attention_decay": None,
+        "spiking_head": None,
+    }
+    """Options that make a decoder its non-spiking twin."""
+
     def __init__(
         self,
         vocab_size: int,
@@ -132,6 +146,7 @@ class SpikingDecoder(nn.Module):
         blocks: int = 4,
         mlp_ratio: int = 4,
         timesteps: int = 4,
+        attention: str = "softmax",
         attention_scale: float = 0.125,
         attention_decay: str | None = None,
         token_shift: int = 0,
@@ -143,6 +158,9 @@ class SpikingDecoder(nn.Module):
         spiking_head: bool | None = None,
         float_readout: bool = False,
         neuron: str = "lif",
+        levels: int = 16,
+        step: float = 0.25,
+        signed: bool = False,
         learnable_threshold: bool = False,
         spike_degree: int | str = 4,
         temporal_coding: str = "repeat",
@@ -158,12 +176,11 @@ class SpikingDecoder(nn.Module):
         super().__init__()
         check_sizes(vocab_size=vocab_size, max_len=max_len, timesteps=timesteps)
         check_choices(CHOICES, neuron=neuron, readout=readout)
+        check_flags(float_readout=float_readout)
         spikes = choose_spiking_parts(
             spike_degree,
             spiking_head=spiking_head,
             attention_decay=attention_decay,
-            token_shift=token_shift,
-            mlp_token_shift=mlp_token_shift,
         )
         neuron_options = NeuronOptions(
             tau=tau,
@@ -173,6 +190,9 @@ class SpikingDecoder(nn.Module):
             surrogate=surrogate,
             surrogate_alpha=surrogate_alpha,
             learnable_threshold=learnable_threshold,
+            levels=levels,
+            step=step,
+            signed=signed,
         )
         make_neuron = partial(build_neuron, neuron, neuron_options)
         self.vocab_size, self.max_len = vocab_size, max_len
@@ -201,6 +221,7 @@ class SpikingDecoder(nn.Module):
             spikes=spikes,
             heads=heads,
             mlp_ratio=mlp_ratio,
+            attention=attention,
             attention_scale=attention_scale,
             attention_decay=attention_decay,
             token_shift=token_shift,

@@ -47,17 +47,26 @@ class SpikingFeedForward(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear maps with a GELU between them (tanh form, as in GPT-2)."""
+    """Two linear maps with a GELU between them (tanh form, as in GPT-2).
 
-    def __init__(self, width: int, hidden: int, dropout: float = 0.0) -> None:
+    With a `token_shift` the first map also sees the inputs of so many previous tokens.
+    """
+
+    def __init__(self, width: int, hidden: int, dropout: float = 0.0, token_shift: int = 0) -> None:
         super().__init__()
+        self.token_shift = token_shift
         self.expand = nn.Linear(width, hidden)
+        self.shift = nn.Linear(token_shift * width, hidden, bias=False) if token_shift else None
         self.activation = nn.GELU(approximate="tanh")
         self.contract = nn.Linear(hidden, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Tensor, past: None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, None]:
-        """Map x, shape [..., width]; there is no state."""
-        return self.dropout(self.contract(self.activation(self.expand(x)))), None
+        self, x: Tensor, past: Tensor | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Map x, shape [time, batch, sequence, width]; `past` is the token shift's state."""
+        hidden = self.expand(x)
+        if self.shift is not None:
+            previous, past = previous_tokens(x, self.token_shift, past)
+            hidden = hidden + self.shift(previous)
+        return self.dropout(self.contract(self.activation(hidden))), past

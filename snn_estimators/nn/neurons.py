@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snn_estimators._validation import check_numbers, check_optional_numbers, register
+from snn_estimators._validation import check_flags, check_numbers, check_optional_numbers, register
 from snn_estimators.ops import LIFOutput, LIFParameters, lif
 from snn_estimators.ops.surrogate import resolve_surrogate
 
@@ -36,8 +36,21 @@ class UpdateCost(NamedTuple):
 class Neuron(nn.Module):
     """Base of neurons: maps currents, shape [time, ...], to what they emit, of the same shape.
 
-    A call starts from rest; subclasses define `forward` and `update_cost`.
+    A call starts from rest; subclasses define `forward` and `update_cost`. Those that emit more
+    than zeros and ones say so by the class or instance attributes below; the energy model holds
+    them to it.
     """
+
+    levels: int | None = 1
+    """The greatest count that is emitted; None for real numbers."""
+    unit: float = 1.0
+    """What a count of one is worth; a constant factor, folded into the weights behind."""
+    signed: bool = False
+    """Whether counts may be negative."""
+    emits_spikes: bool = True
+    """Whether counts are spikes; if not, quantised activations, multiplied at every synapse."""
+    stateful: bool = True
+    """Whether there is a membrane to keep from one update to the next."""
 
     def forward(self, x: Tensor) -> Any:
         """Turn currents into spikes, both of shape [time, ...]."""
@@ -56,7 +69,7 @@ class Neuron(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class NeuronOptions:
-    """What a decoder lets its user choose about neurons; see `LIF`.
+    """What a module lets its user choose about neurons; see `LIF` and `snn_estimators.nn.Graded`.
 
     Raises
     ------
@@ -71,9 +84,17 @@ class NeuronOptions:
     surrogate: str = "sigmoid"
     surrogate_alpha: float | None = None
     learnable_threshold: bool = False
+    levels: int = 16
+    step: float = 0.25
+    signed: bool = False
 
     def __post_init__(self) -> None:
         check_numbers(tau=self.tau, v_threshold=self.v_threshold)
+        check_flags(
+            detach_reset=self.detach_reset,
+            learnable_threshold=self.learnable_threshold,
+            signed=self.signed,
+        )
         check_optional_numbers(v_reset=self.v_reset, surrogate_alpha=self.surrogate_alpha)
 
 
@@ -127,6 +148,7 @@ class LIF(Neuron):
                 "or neurons fire without input."
             )
         self.tau = tau
+        self.stateful = tau != 1
         self.v_reset = v_reset
         self.detach_reset = detach_reset
         self.surrogate = surrogate
@@ -157,14 +179,14 @@ class LIF(Neuron):
         Measured from `v_reset` in units of :math:`1/\tau`, threshold alike, a step is
         :math:`u \leftarrow u - u/\tau + x`, a comparison and a reset. The comparison is an
         accumulate; the rest a MAC, or two accumulates where :math:`\tau` is a power of two (a
-        shift), or nothing for :math:`\tau = 1`, which has no memory. A soft reset adds one
-        accumulate a spike.
+        shift), one where it is 2 (half of u is a shift), or nothing for :math:`\tau = 1`, which
+        has no memory. A soft reset adds one accumulate a spike.
         """
         per_spike = int(self.v_reset is None)
         if self.tau == 1:
             return UpdateCost(1, 0, per_spike)
         if math.log2(self.tau).is_integer():
-            return UpdateCost(1 + 2, 0, per_spike)
+            return UpdateCost(1 + (1 if self.tau == 2 else 2), 0, per_spike)
         return UpdateCost(1, 1, per_spike)
 
     def extra_repr(self) -> str:
@@ -202,7 +224,8 @@ class TokenLIF(LIF):
 
 
 def _lif(options: NeuronOptions) -> LIF:
-    return LIF(**vars(options))
+    own = {k: v for k, v in vars(options).items() if k not in ("levels", "step", "signed")}
+    return LIF(**own)
 
 
 NEURONS: dict[str, Callable[[NeuronOptions], Neuron]] = {"lif": _lif}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -17,15 +17,16 @@ from snn_estimators._validation import (
     check_shares,
     check_sizes,
 )
-from snn_estimators.nn.neurons import TokenLIF
+from snn_estimators.nn.neurons import NEURONS, Neuron, NeuronOptions, TokenLIF, build_neuron
 from snn_estimators.nn.rwkv import ChannelMixing, Mixing, MixingState, TimeMixing
 from snn_estimators.nn.spiking_linear import MaybeNeuron, PreSpikingLinear
 from snn_estimators.nn.tokens import check_no_padding, check_tokens
 from snn_estimators.ops import spike
 
-CHOICES: dict[str, Sequence[str]] = {
+CHOICES: dict[str, Collection[str]] = {
     "model_type": ("RWKV", "RWKV-ffnPre"),
-    "spikes": ("residual", "everywhere", "none"),
+    "spikes": ("residual", "everywhere", "linear", "none"),
+    "neuron": NEURONS,
     "initialization": ("published", "rwkv", "firing"),
 }
 
@@ -117,10 +118,16 @@ class SpikeGPT(nn.Module):
     n_layer, n_embd : int, default=4 and 128
     dropout : float, default=0.03
         Behind each block.
-    spikes : {"residual", "everywhere", "none"}, default="residual"
+    spikes : {"residual", "everywhere", "linear", "none"}, default="residual"
         Where neurons are. "residual": behind each mixing, as published; the linear maps see layer-
         normed real numbers. "everywhere": in front of every linear map, too, so that all synapses
-        carry spikes. "none": nowhere, and tokens stay real: the RWKV twin.
+        carry spikes. "linear": in front of every linear map alone; tokens and the residual stream
+        are real. "none": nowhere, and tokens stay real: the RWKV twin.
+    neuron : str, default="lif"
+        Neurons in front of linear maps, a name in `NEURONS`. "lif" integrates along the tokens;
+        others start from rest at each token: "graded", "relu" and "quantized" have no memory.
+    levels, step, signed : int, float and bool, default=16, 0.25 and False
+        Of the latter three; see `snn_estimators.nn.Graded`.
     initialization : {"published", "rwkv", "firing"}, default="published"
         "published": what the published training script does, embedding N(0, 1) and PyTorch's
         defaults, with which no neuron fires before the first step. "rwkv": RWKV's own, orthogonal
@@ -153,6 +160,9 @@ class SpikeGPT(nn.Module):
     torch.Size([2, 300, 30])
     """
 
+    TWIN: ClassVar[Mapping[str, Any]] = {"spikes": "none"}
+    """Options that make a model its non-spiking twin: RWKV."""
+
     def __init__(
         self,
         vocab_size: int,
@@ -163,6 +173,10 @@ class SpikeGPT(nn.Module):
         n_embd: int = 128,
         dropout: float = 0.03,
         spikes: str = "residual",
+        neuron: str = "lif",
+        levels: int = 16,
+        step: float = 0.25,
+        signed: bool = False,
         initialization: str = "published",
         detach_reset: bool = False,
         tau: float = 2.0,
@@ -176,12 +190,14 @@ class SpikeGPT(nn.Module):
         super().__init__()
         check_sizes(vocab_size=vocab_size, ctx_len=ctx_len, n_layer=n_layer, n_embd=n_embd)
         check_choices(CHOICES, model_type=model_type, spikes=spikes, initialization=initialization)
+        check_choices(CHOICES, neuron=neuron)
         check_shares(dropout=dropout)
         check_flags(detach_reset=detach_reset)
         check_numbers(tau=tau, v_threshold=v_threshold)
         check_numbers(input_tau=input_tau, input_threshold=input_threshold)
         check_optional_numbers(v_reset=v_reset, surrogate_alpha=surrogate_alpha)
         self.vocab_size, self.ctx_len, self.n_embd = vocab_size, ctx_len, n_embd
+        options = NeuronOptions(levels=levels, step=step, signed=signed)
         lif = partial(
             TokenLIF,
             v_reset=v_reset,
@@ -192,12 +208,14 @@ class SpikeGPT(nn.Module):
 
         # Made in any case, so that options which make no neuron raise in any case.
         def behind_mixing() -> TokenLIF | None:
-            neuron = lif(tau=tau, v_threshold=v_threshold)
-            return None if spikes == "none" else neuron
+            made = lif(tau=tau, v_threshold=v_threshold)
+            return made if spikes in ("residual", "everywhere") else None
 
-        def before_linear() -> TokenLIF | None:
-            neuron = lif(tau=input_tau, v_threshold=input_threshold)
-            return neuron if spikes == "everywhere" else None
+        def before_linear() -> Neuron | None:
+            made: Neuron = lif(tau=input_tau, v_threshold=input_threshold)
+            if neuron != "lif":
+                made = build_neuron(neuron, options)
+            return made if spikes in ("everywhere", "linear") else None
 
         def block(layer: int) -> SpikeGPTBlock:
             is_plain = layer > 0 or model_type == "RWKV"
@@ -210,7 +228,7 @@ class SpikeGPT(nn.Module):
                 dropout,
             )
 
-        embed = nn.Embedding if spikes == "none" else BinaryEmbedding
+        embed = nn.Embedding if spikes in ("linear", "none") else BinaryEmbedding
         self.embedding = embed(vocab_size, n_embd)
         self.embedding_norm = nn.LayerNorm(n_embd)
         self.blocks = nn.ModuleList(block(layer) for layer in range(n_layer))
@@ -229,6 +247,11 @@ class SpikeGPT(nn.Module):
         elif how == "firing":
             for mixing in mixings:
                 mixing.initialize_firing()
+
+    @property
+    def width(self) -> int:
+        """Width of the residual stream: `n_embd`."""
+        return self.n_embd
 
     @property
     def max_len(self) -> int:
@@ -255,7 +278,7 @@ class SpikeGPT(nn.Module):
     def features(self, tokens: Tensor) -> Tensor:
         """Return what the head's linear map reads: [batch, sequence, n_features]."""
         hidden, _ = self._hidden(tokens, None)
-        return hidden if self.head.neuron is None else self.head.neuron(hidden).spikes
+        return self.head.fire(hidden)[0]
 
     def stream(
         self, tokens: Tensor, state: SpikeGPTState | None = None

@@ -12,11 +12,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from snn_estimators.nn.neurons import NeuronFactory, TokenLIF
+from snn_estimators.nn.neurons import Neuron, NeuronFactory, TokenLIF
 from snn_estimators.nn.norms import NormFactory
 
-MaybeNeuron = Callable[[], TokenLIF | None]
-"""Makes neurons along the tokens, or None to leave real numbers."""
+MaybeNeuron = Callable[[], Neuron | None]
+"""Makes neurons along the tokens (others start from rest at each), or None: real numbers."""
 
 
 class SpikingLinear(nn.Module):
@@ -89,9 +89,16 @@ class PreSpikingLinear(nn.Module):
 
     def forward(self, x: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Map [batch, sequence, features]; `v` is the neurons' membrane, None without any."""
-        if self.neuron is not None:
-            x, v = self.neuron(self.norm(x), v)
+        x, v = self.fire(x, v)
         return self.linear(x), v
+
+    def fire(self, x: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Give what the linear map sees, and the neurons' membrane."""
+        if self.neuron is None:
+            return x, v
+        if isinstance(self.neuron, TokenLIF):
+            return self.neuron(self.norm(x), v)
+        return self.neuron(self.norm(x)[None])[0], None
 
     def initialize_orthogonal(self, scale: float = 1.0) -> None:
         """Fill an orthogonal matrix, stronger where it widens; all zeros at scale 0."""

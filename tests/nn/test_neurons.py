@@ -15,7 +15,7 @@ def test_a_module_is_the_operator_with_its_options():
     options = NeuronOptions(tau=1.7, v_threshold=0.8, v_reset=None, surrogate="atan")
     parameters = LIFParameters(1.7, 0.8, None, True, "atan")
     assert torch.equal(build_neuron("lif", options)(x), lif(x, parameters).spikes)
-    tokens, state = TokenLIF(**vars(options))(x)
+    tokens, state = TokenLIF(1.7, 0.8, None, surrogate="atan")(x)
     expected = lif(x, parameters, dim=1)
     assert torch.equal(tokens, expected.spikes) and torch.equal(state, expected.state)
 

@@ -82,9 +82,8 @@ class Scale(nn.Module):
 
 
 class ScaleCounter(FoldedNormCounter):
-    def observe(self, which, args, output, tokens):
-        super().observe(which, args, output, tokens)
-        self.stream.size += tokens.number(output)
+    def observe(self, which, args, output, tokens, sources):
+        super().observe(which, args, output, tokens, sources)
 
     def normalization(self):
         return Operations(macs=self.stream.size)
@@ -257,3 +256,31 @@ def test_readouts_that_are_no_sums_are_counted_behind(spiking):
     assert row["accumulates"] == pytest.approx(read * 11 / 8)
     assert row["macs"] == (0 if spiking else module.n_features * 11)
     assert not spiking or read > 0
+
+
+def test_codes_that_are_added_must_be_of_one_width():
+    class Narrow(Code):
+        binary = False
+
+        def __init__(self, options):
+            super().__init__(options)
+            self.width = 3
+
+    register_encoding("narrow", Narrow)
+    try:
+        with pytest.raises(ValueError, match=r"encoding='narrow' is 3 wide .* 30"):
+            SpikingDecoder(5, encoding="narrow", combine_position=True, token_dim=30, heads=1)
+    finally:
+        del ENCODINGS["narrow"]
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        *("combine_position", "float_embedding", "first_block_spiking_residual", "spiking_head"),
+        *("float_readout", "learnable_threshold", "detach_reset", "signed"),
+    ],
+)
+def test_a_flag_is_true_or_false(flag):
+    with pytest.raises(ValueError, match=f"{flag}='no' must be True or False"):
+        SpikingDecoder(5, **{flag: "no"})

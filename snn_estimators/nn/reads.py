@@ -1,0 +1,83 @@
+"""How many weights the linear maps behind neurons read, as something to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from snn_estimators.nn.attention import SelfAttention
+from snn_estimators.nn.feed_forward import SpikingFeedForward
+from snn_estimators.nn.head import Head
+from snn_estimators.nn.neurons import Neuron
+from snn_estimators.nn.spiking_linear import PreSpikingLinear
+
+
+def maps_behind_neurons(module: nn.Module) -> Iterator[nn.Linear]:
+    """Yield the linear maps whose inputs neurons emit."""
+    for part in module.modules():
+        if isinstance(part, SelfAttention | SpikingFeedForward | Head | PreSpikingLinear):
+            inside = list(part.modules())
+            if any(isinstance(one, Neuron) for one in inside):
+                yield from (one for one in inside if isinstance(one, nn.Linear))
+
+
+class ReadsPenalty:
+    r"""Add up a differentiable count of the weights read a token, while the context lasts.
+
+    A map from inputs :math:`x` to :math:`F` outputs counts :math:`F \sum_i \min(|x_i|, 1)`, all
+    timesteps together, in the mean over tokens: the weights of an input are read when it is not
+    zero, and its size leads the gradient there.
+
+    Parameters
+    ----------
+    module : nn.Module
+
+    Raises
+    ------
+    ValueError
+        If no linear map is behind neurons.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from snn_estimators.nn import SpikeGPT
+    >>> module = SpikeGPT(12, n_layer=1, n_embd=16, spikes="linear", neuron="graded")
+    >>> with ReadsPenalty(module) as penalty:
+    ...     logits = module(torch.arange(6)[None])
+    >>> 0 < float(penalty.reads.detach()) < sum(p.numel() for p in module.parameters())
+    True
+    """
+
+    reads: Tensor
+
+    def __init__(self, module: nn.Module) -> None:
+        self.maps = list(maps_behind_neurons(module))
+        if not self.maps:
+            raise ValueError(
+                "spike_penalty has nothing to act on: no linear map of the module is behind "
+                "neurons; set it to 0, or choose neurons in front of linear maps."
+            )
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> ReadsPenalty:
+        self.reads = self.maps[0].weight.new_zeros(())
+        self._handles = [one.register_forward_hook(self._add) for one in self.maps]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _add(self, linear: nn.Linear, args: tuple[Any, ...], output: Tensor) -> None:
+        x = args[0]
+        n_tokens = x.shape[-3] * x.shape[-2]
+        self.reads = self.reads + linear.out_features * x.abs().clamp_max(1).sum() / n_tokens

@@ -1,0 +1,177 @@
+"""Neurons that emit counts, and what is trained and built with them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snn_estimators.energy import measure
+from snn_estimators.nn import Graded, Quantized, Relu, SpikeGPT, SpikingDecoder
+from snn_estimators.nn.attention import LinearCore
+from snn_estimators.nn.reads import ReadsPenalty, maps_behind_neurons
+
+
+class TestGraded:
+    # (x - 1/2) / u + 1/2, rounded: one count begins at 1/2, the next a step later.
+    @pytest.mark.parametrize(
+        ("x", "count"),
+        [(-1.0, 0), (0.49, 0), (0.51, 1), (0.74, 1), (0.76, 2), (1.26, 4), (9.0, 4)],
+    )
+    def test_counts(self, x: float, count: int) -> None:
+        assert Graded(levels=4, step=0.25)(torch.tensor(x)).item() == count * 0.25
+
+    def test_at_a_step_of_one_it_rounds(self) -> None:
+        x = torch.linspace(-1, 5, 50)
+        assert torch.equal(Graded(levels=4, step=1.0)(x), x.round().clamp(0, 4))
+
+    def test_signed_counts_are_odd(self) -> None:
+        x, neuron = 3 * torch.randn(100), Graded(levels=4, step=0.5, signed=True)
+        assert torch.equal(neuron(-x), -neuron(x))
+        assert torch.equal(neuron(x.abs()), Graded(levels=4, step=0.5)(x.abs()))
+
+    def test_the_gradient_passes_from_half_a_step_below_the_threshold_to_the_top(self) -> None:
+        step, levels = 0.25, 4
+        bounds = torch.tensor([0.5 - step / 2, 0.5 + levels * step], dtype=torch.float64)
+        x = torch.stack([bounds - 1e-6, bounds + 1e-6]).requires_grad_()
+        neuron = Graded(levels, step).double()
+        neuron(x).sum().backward()
+        assert x.grad.tolist() == [[0, 1], [1, 0]]
+        inside = x.detach()[[1, 0], [0, 1]].sum()
+        assert neuron.gain.grad.item() == pytest.approx(inside.item())
+
+    def test_without_rounding_it_is_within_half_a_step(self) -> None:
+        x = 2 * torch.randn(1000)
+        graded, real = Graded(8, 0.25)(x), Relu(8, 0.25)(x)
+        assert (graded - real).abs().max() <= 0.125 + 1e-6
+        assert real.unique().numel() > 100
+
+    def test_quantized_activations_are_the_same_numbers(self) -> None:
+        x = torch.randn(100)
+        assert torch.equal(Graded()(x), Quantized()(x))
+
+    def test_the_step_folds_into_the_weights(self) -> None:
+        neuron, linear = Graded(8, 0.25), nn.Linear(16, 5, bias=False)
+        counted = neuron(torch.randn(3, 16))
+        folded = nn.functional.linear(counted / 0.25, linear.weight * 0.25)
+        assert torch.allclose(linear(counted), folded, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("options", "named"),
+        [
+            ({"levels": 0}, "levels"),
+            ({"levels": 2.5}, "levels"),
+            ({"step": 0.0}, "step=0.0 must be a positive number"),
+            ({"step": float("nan")}, "step=nan"),
+            ({"signed": "no"}, "signed='no' must be True or False"),
+        ],
+        ids=str,
+    )
+    def test_bad_options_are_named(self, options: dict[str, object], named: str) -> None:
+        with pytest.raises(ValueError, match=named):
+            Graded(**options)
+
+
+TOKENS = torch.arange(12).reshape(2, 6)
+SIZES = {"token_dim": 9, "position_dim": 7, "heads": 2, "blocks": 2}
+MODELS = {
+    **{
+        f"spike_gpt {where} {neuron}": (
+            lambda where=where, neuron=neuron: SpikeGPT(
+                12, n_layer=2, n_embd=20, spikes=where, neuron=neuron, signed=True
+            )
+        )
+        for where, neuron in (
+            ("linear", "graded"), ("everywhere", "relu"), ("linear", "quantized"), ("linear", "lif")
+        )
+    },
+    "decoder": lambda: SpikingDecoder(12, 6, neuron="graded", token_shift=1, timesteps=1, **SIZES),
+    "shifts": lambda: SpikingDecoder(
+        12, 6, spike_degree=0, token_shift=2, mlp_token_shift=1, **SIZES
+    ),
+    "linear": lambda: SpikingDecoder(12, 6, spike_degree=0, attention="linear", **SIZES),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_stream_is_the_whole(name: str) -> None:
+    torch.manual_seed(0)
+    model = MODELS[name]().double().eval()
+    start, state = model.stream(TOKENS[:, :2])
+    middle, state = model.stream(TOKENS[:, 2:3], state)
+    rest, _ = model.stream(TOKENS[:, 3:], state)
+    assert torch.allclose(torch.cat([start, middle, rest], 1), model(TOKENS), atol=1e-9)
+
+
+def test_linear_attention_is_the_quadratic_formula() -> None:
+    q, k, v = torch.randn(3, 1, 2, 7, 6, dtype=torch.float64)
+    out, _ = LinearCore(2, 0.0)(q, k, v, None)
+
+    def heads(x: Tensor) -> Tensor:
+        return x.unflatten(-1, (2, 3)).transpose(-2, -3)
+
+    phi_q, phi_k = (nn.functional.elu(heads(x)) + 1 for x in (q, k))
+    scores = (phi_q @ phi_k.mT).tril()
+    expected = scores / scores.sum(-1, keepdim=True) @ heads(v)
+    assert torch.allclose(out, expected.transpose(-2, -3).flatten(-2))
+
+
+def test_a_twin_sees_previous_tokens_through_maps_of_its_own() -> None:
+    plain, shifted = (
+        SpikingDecoder(12, 6, spike_degree=0, **SIZES, **given)
+        for given in ({}, {"token_shift": 2, "mlp_token_shift": 1})
+    )
+    names = {name for name, _ in shifted.named_parameters()}
+    new = names - {name for name, _ in plain.named_parameters()}
+    assert {name.split(".", 2)[2] for name in new} == {
+        "attention.query.shift.weight",
+        "attention.key.shift.weight",
+        "attention.value.shift.weight",
+        "feed_forward.shift.weight",
+    }
+
+
+class TestReadsPenalty:
+    def module(self, **options: object) -> SpikeGPT:
+        torch.manual_seed(0)
+        given = {"spikes": "everywhere", "initialization": "firing", "v_threshold": 0.3, **options}
+        return SpikeGPT(12, n_layer=1, n_embd=16, dropout=0.0, **given)
+
+    def test_for_single_spikes_it_is_the_weights_that_the_meter_sees_read(self) -> None:
+        module = self.module().eval()
+        with ReadsPenalty(module) as penalty:
+            module(TOKENS)
+        reads = measure(module, TOKENS)["weight_reads"].sum()
+        assert penalty.reads.item() == pytest.approx(reads)
+
+    def test_its_gradient_silences(self) -> None:
+        module = self.module(neuron="graded", spikes="linear")
+        for parameter in module.parameters():
+            nn.init.normal_(parameter, std=0.3) if parameter.dim() > 1 else None
+        before = []
+        optimizer = torch.optim.SGD(module.parameters(), lr=1e-4)
+        for _ in range(10):
+            with ReadsPenalty(module) as penalty:
+                module(TOKENS)
+            optimizer.zero_grad()
+            penalty.reads.backward()
+            optimizer.step()
+            before.append(penalty.reads.item())
+        assert before[-1] < before[0]
+
+    def test_a_fan_out_weighs_its_inputs(self) -> None:
+        module = self.module()
+        with ReadsPenalty(module) as penalty:
+            penalty._add(nn.Linear(3, 5), (torch.tensor([[[0.25, 0, 3.0]], [[1, -1, 0]]]),), None)
+        assert penalty.reads.item() == pytest.approx(5 * (0.25 + 1 + 1 + 1) / 2)
+
+    def test_hooks_are_removed(self) -> None:
+        module = self.module()
+        with ReadsPenalty(module):
+            pass
+        assert not any(linear._forward_hooks for linear in maps_behind_neurons(module))
+
+    @pytest.mark.parametrize("spikes", ["none", "residual"])
+    def test_without_neurons_in_front_of_maps_there_is_nothing_to_act_on(self, spikes) -> None:
+        with pytest.raises(ValueError, match="nothing to act on"):
+            ReadsPenalty(self.module(spikes=spikes))
