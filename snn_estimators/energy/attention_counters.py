@@ -1,84 +1,147 @@
-"""Counters of attention, spiking and softmax."""
+"""Counters of attention: spiking, softmax and linear."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from snn_estimators.energy.counters import Counter, Operations, Tokens
-from snn_estimators.nn.attention import SpikingCore, split_heads
+from snn_estimators.energy.counters import Counter, Sources
+from snn_estimators.energy.operations import Accesses, Bank, Cost, Operations
+from snn_estimators.energy.profiles import EnergyProfile
+from snn_estimators.energy.streams import Code, Stream, Tokens, set_bits
+from snn_estimators.nn.attention import LinearCore, SoftmaxCore, SpikingCore, split_heads
 
 SCORES_AT_ONCE = 2**24
 """Token-to-token scores held in memory while they are counted."""
+
+WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "accumulate": torch.abs,
+    "shift-add": set_bits,
+    "multiply": lambda counts: (counts != 0).to(counts.dtype),
+}
+"""How many operations a count is at a synapse, for each way that a profile knows."""
 
 
 class SpikingCoreCounter(Counter):
     """Spiking attention, in both of its forms.
 
-    Parallel: a query spike at position i meets the keys of i + 1 tokens; a non-zero score reaches
-    all of the head's values; a decay multiplies each non-zero score of an earlier token by a power
-    of the head's factor: a MAC, as powers of 1 - 2^-h are no shifts.
+    Of each product one factor is expanded into additions, the other added as a whole number.
 
-    Recurrent, for each head, token and timestep: a key spike meets the value's spikes in the state;
-    a decay touches each entry of the state, with an accumulate if it is "fixed" (a shift and a
-    subtraction), else with a MAC; a query spike reads a row of the state.
+    Parallel: a query's counts at position i meet the keys of i + 1 tokens; a non-zero score is
+    added for each of the value's counts; a decay multiplies each non-zero score of an earlier token
+    by a power of the head's factor: a MAC, as powers of 1 - 2^-h are no shifts.
+
+    Recurrent, for each head, token and timestep: a key's counts meet the value's spikes in the
+    state; a decay touches each entry of the state, with an accumulate if it is "fixed" (a shift and
+    a subtraction), else with a MAC; a query's counts read a row of the state.
 
     Queries, keys or values that are real make MACs of all of it, between all pairs and entries.
-    `attention_scale` is free: it folds into the threshold of the neurons behind.
+    `attention_scale` is free: it folds into the threshold of the neurons behind. Memory is that of
+    the recurrent form, as in generation.
     """
 
     kind = "attention"
 
-    def __init__(self, core: SpikingCore) -> None:
+    def __init__(self, core: SpikingCore, max_len: int) -> None:
         super().__init__(core=core)
-        self.core = core
-        self.spiking = {"parallel": 0, "recurrent": 0}
+        self.core, self.max_len = core, max_len
+        self.streams = [Stream(), Stream(), Stream()]
+        zero = dict.fromkeys(WEIGHTS, 0)
+        self.spiking = {"parallel": dict(zero), "recurrent": dict(zero)}
         self.decays = {"parallel": 0, "recurrent": 0}
         self.dense = {"parallel": 0, "recurrent": 0}
+        self.updates = self.reads = self.values = self.width = self.timesteps = 0
 
-    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(
+        self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens, sources: Sources
+    ) -> None:
         """Observe one call."""
         q, k, v = args[:3]
-        for x in (q, k, v):
-            self.stream.add(x, tokens)
+        for stream, x in zip(self.streams, (q, k, v), strict=True):
+            stream.add(x, tokens, sources.codes_of(x))
         heads, decaying = self.core.heads, self.core.decay_kind is not None
         pairs, values = causal_pairs(tokens), tokens.number(q)  # values: of all timesteps
-        width, dim = q.shape[-1], q.shape[-1] // heads
-        steps = values // (width * tokens.count)
+        self.width, dim = q.shape[-1], q.shape[-1] // heads
+        self.timesteps = steps = values // (self.width * tokens.count)
 
-        self.twin_macs += 2 * pairs * width
+        self.values += values
+        self.twin.add(*softmax(pairs, tokens.count, self.width, heads, self.max_len))
         self.decays["recurrent"] += decaying * values * dim
         self.dense["recurrent"] += (2 + decaying) * values * dim
-        self.dense["parallel"] += steps * (2 * pairs * width)
+        self.dense["parallel"] += steps * (2 * pairs * self.width)
         self.dense["parallel"] += decaying * steps * heads * (pairs - tokens.count)
-        if self.stream.binary:
-            self._observe_spikes(*(split_heads(tokens.silence(x), heads) for x in (q, k, v)))
+        codes = self._codes()
+        if codes is not None:
+            counts = [
+                split_heads(tokens.silence(x) / code.unit, heads).round()
+                for x, code in zip((q, k, v), codes, strict=True)
+            ]
+            self._observe_spikes(*counts)
+
+    def _codes(self) -> tuple[Code, ...] | None:
+        codes = [stream.code for stream in self.streams]
+        return None if None in codes else tuple(code for code in codes if code is not None)
 
     def _observe_spikes(self, q: Tensor, k: Tensor, v: Tensor) -> None:
-        """Add spikes of shape [time, batch, heads, sequence, head_dim]."""
+        """Add whole numbers of shape [time, batch, heads, sequence, head_dim]."""
         dim = q.shape[-1]
-        queries, keys, values = (x.sum(-1, dtype=torch.int64) for x in (q, k, v))
         visible = torch.arange(1, q.shape[-2] + 1, device=q.device)
-        scores, own_scores = nonzero_scores(q, k)
-        self.spiking["parallel"] += int((queries * visible).sum()) + scores * dim
-        self.spiking["recurrent"] += int((keys * values).sum()) + int(queries.sum()) * dim
+        spikes = _sums(WEIGHTS["multiply"], v)
+        meetings, own_scores = nonzero_scores(q, k)
+        for way, weight in WEIGHTS.items():
+            queries, keys, values = (_sums(weight, x) for x in (q, k, v))
+            self.spiking["parallel"][way] += int((queries * visible).sum())
+            self.spiking["parallel"][way] += int((meetings * values).sum())
+            self.spiking["recurrent"][way] += int((keys * spikes).sum()) + int(queries.sum()) * dim
+        self.updates += int((_sums(WEIGHTS["multiply"], k) * spikes).sum())
+        self.reads += int(_sums(WEIGHTS["multiply"], q).sum()) * dim
         if self.core.decay_kind is not None:
-            self.decays["parallel"] += scores - own_scores
+            self.decays["parallel"] += int(meetings.sum()) - own_scores
 
-    def synaptic(self, attention: str) -> Operations:
+    def synaptic(self, attention: str, profile: EnergyProfile) -> Operations:
         """Count synaptic operations."""
-        if not self.stream.binary:
+        codes, decays = self._codes(), self.decays[attention]
+        if codes is None:
             return Operations(macs=self.dense[attention])
-        spiking, decays = self.spiking[attention], self.decays[attention]
-        if attention == "recurrent" and self.core.decay_kind == "fixed":
-            return Operations(spiking + decays)
-        return Operations(spiking, decays)
+        shifts = attention == "recurrent" and self.core.decay_kind == "fixed"
+        decay = Operations(accumulates=decays) if shifts else Operations(macs=decays)
+        bits, graded = max(code.bits for code in codes), max(code.levels for code in codes) > 1
+        if not all(code.spikes for code in codes):
+            products = self.dense[attention] - self.dense_decays(attention)
+            return decay + Operations(products=products, product_bits=products * bits)
+        found = self.spiking[attention][profile.graded]
+        if graded and profile.graded == "multiply":
+            return decay + Operations(products=found, product_bits=found * bits)
+        if graded and profile.graded == "shift-add":
+            return decay + Operations(shift_adds=found)
+        return decay + Operations(accumulates=self.spiking[attention]["accumulate"])
+
+    def dense_decays(self, attention: str) -> int:
+        """Count the decays among the dense multiply-accumulates."""
+        return self.decays[attention] if attention == "recurrent" else 0
+
+    def effective_macs(self) -> float:
+        """Count all multiply-accumulates, if any is real."""
+        return 0.0 if self._codes() is not None else self.dense["recurrent"]
+
+    def accesses(self, profile: EnergyProfile) -> Accesses:
+        """Count the state's reads and writes, and the accumulators of the output."""
+        dim = self.width // self.core.heads
+        state = Bank("value", self.timesteps * self.width * dim)
+        everything, spiking = self.values * dim, self._codes() is not None
+        is_dense = self.core.decay_kind is not None or not spiking
+        updates, reads = (self.updates, self.reads) if spiking else (everything, everything)
+        return {
+            state: 2.0 * (everything if is_dense else updates) + reads,
+            Bank("accumulator", dim): 2.0 * reads,
+        }
 
 
 class SoftmaxCoreCounter(Counter):
-    """Softmax attention: MACs with the keys and values of the past; exponentials do not count.
+    """Softmax attention: MACs with the keys and values of the past, an exponential a score.
 
     Generation with a cache of keys and values costs what the whole sequence does, so both forms
     are one.
@@ -86,21 +149,81 @@ class SoftmaxCoreCounter(Counter):
 
     kind = "attention"
 
-    def __init__(self, core: nn.Module) -> None:
+    def __init__(self, core: SoftmaxCore, max_len: int) -> None:
         super().__init__(core=core)
-        self.macs = 0
+        self.core, self.max_len = core, max_len
+        self.own, self.parallel = Cost(), 0
 
-    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(
+        self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens, sources: Sources
+    ) -> None:
         """Observe one call."""
-        query = args[0]
-        macs = 2 * causal_pairs(tokens) * query.shape[-1]
-        self.stream.binary = False
-        self.twin_macs += macs
-        self.macs += macs * (tokens.number(query) // (query.shape[-1] * tokens.count))
+        width = args[0].shape[-1]
+        steps = tokens.number(args[0]) // (width * tokens.count)
+        self.stream.add(args[0], tokens, ())
+        found = softmax(causal_pairs(tokens), tokens.count, width, self.core.heads, self.max_len)
+        self.twin.add(*found)
+        for _ in range(steps):
+            self.own.add(*found)
 
-    def synaptic(self, attention: str) -> Operations:
+    def synaptic(self, attention: str, profile: EnergyProfile) -> Operations:
         """Count synaptic operations."""
-        return Operations(macs=self.macs)
+        return self.own.synaptic
+
+    def effective_macs(self) -> float:
+        """Count all of them."""
+        return self.own.synaptic.macs
+
+    def functions(self) -> float:
+        """Count exponentials and divisions."""
+        return self.own.other.functions
+
+    def accesses(self, profile: EnergyProfile) -> Accesses:
+        """Count the cache's reads and writes, and accumulators."""
+        return self.own.accesses
+
+
+class LinearCoreCounter(SoftmaxCoreCounter):
+    """Linear attention: a state that every key and value changes and every query reads.
+
+    Its parallel form has the pairs of softmax attention, without exponentials of scores.
+    """
+
+    def observe(
+        self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens, sources: Sources
+    ) -> None:
+        """Observe one call."""
+        values, width = tokens.number(args[0]), args[0].shape[-1]
+        dim = width // self.core.heads
+        self.stream.add(args[0], tokens, ())
+        found = (
+            Operations(accumulates=values, macs=2 * values * dim + 2 * values),
+            Operations(functions=2 * values + values / dim),
+            {
+                Bank("value", width * dim): 3.0 * values * dim,
+                Bank("accumulator", dim): 2.0 * values * dim,
+            },
+        )
+        self.own.add(*found)
+        self.twin.add(*found)
+        self.parallel += 2 * width * causal_pairs(tokens)
+
+    def synaptic(self, attention: str, profile: EnergyProfile) -> Operations:
+        """Count synaptic operations."""
+        return self.own.synaptic if attention == "recurrent" else Operations(macs=self.parallel)
+
+
+def softmax(
+    pairs: int, tokens: int, width: int, heads: int, max_len: int
+) -> tuple[Operations, Operations, dict[Bank, float]]:
+    """Give the synaptic operations, the functions and the accesses of softmax attention."""
+    macs = 2 * pairs * width
+    cache = Bank("value", 2 * max_len * width)
+    return (
+        Operations(macs=macs),
+        Operations(functions=(pairs + tokens) * heads),
+        {cache: macs + 2.0 * width * tokens, Bank("accumulator", width // heads): 2.0 * macs},
+    )
 
 
 def causal_pairs(tokens: Tokens) -> int:
@@ -108,14 +231,32 @@ def causal_pairs(tokens: Tokens) -> int:
     return sum(length * (length + 1) // 2 for length in tokens.lengths)
 
 
-def nonzero_scores(q: Tensor, k: Tensor) -> tuple[int, int]:
-    """Count the non-zero scores of tokens with those not later, and with themselves alone.
+def nonzero_scores(q: Tensor, k: Tensor) -> tuple[Tensor, int]:
+    """Count how many queries meet each key in a non-zero score, and how many meet their own.
 
-    Queries and keys are spikes of shape [time, batch, heads, sequence, head_dim].
+    Queries and keys are whole numbers of shape [time, batch, heads, sequence, head_dim]; the counts
+    of shape [time, batch, heads, sequence].
     """
+    shape = k.shape[:-1]
     q, k = q.flatten(0, 1), k.flatten(0, 1)
     at_once = max(1, SCORES_AT_ONCE // (q.shape[1] * q.shape[2] ** 2))
-    pairs = torch.zeros(q.shape[2], q.shape[2], dtype=torch.int64, device=q.device)
+    found, own = [], 0
     for some_q, some_k in zip(q.split(at_once), k.split(at_once), strict=True):
-        pairs += (some_q @ some_k.mT).clamp_max_(1).sum((0, 1), dtype=torch.float32).long()
-    return int(pairs.tril().sum()), int(pairs.diagonal().sum())
+        scores = (some_q @ some_k.mT != 0).tril()
+        found.append(scores.sum(-2))
+        own += int(scores.diagonal(dim1=-2, dim2=-1).sum())
+    return torch.cat(found).view(shape), own
+
+
+def _sums(weight: Callable[[Tensor], Tensor], counts: Tensor) -> Tensor:
+    return weight(counts).sum(-1, dtype=torch.int64)
+
+
+def core_counter(core: nn.Module, max_len: int) -> Counter:
+    """Choose the counter of an attention core."""
+    if isinstance(core, SpikingCore):
+        return SpikingCoreCounter(core, max_len)
+    if isinstance(core, LinearCore):
+        return LinearCoreCounter(core, max_len)  # type: ignore[arg-type]
+    assert isinstance(core, SoftmaxCore)
+    return SoftmaxCoreCounter(core, max_len)

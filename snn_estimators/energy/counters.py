@@ -1,95 +1,60 @@
-"""Counters: one watches one layer and knows how its operations are counted.
+"""Counters: one watches one layer and knows how its operations and accesses are counted.
 
-A counter sees every call of its layer with the `Tokens` of that call. Whether the layer's input is
-binary is decided in the end, over all calls, so that no split into batches changes the result.
+A counter sees every call of its layer with the `Tokens` of that call and the codes that its inputs
+may be in (`Streams`). What is counted in the end depends on the profile's options.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
 
+from snn_estimators.energy.operations import (
+    EVENTS,
+    Accesses,
+    Bank,
+    Cost,
+    Operations,
+    added,
+    real_linear,
+)
+from snn_estimators.energy.profiles import EnergyProfile
+from snn_estimators.energy.streams import BINARY, Code, Stream, Tally, Tokens
 from snn_estimators.nn.head import Head
-from snn_estimators.nn.neurons import Neuron
 
 
-class Operations(NamedTuple):
-    """Numbers of accumulates and of multiply-accumulates."""
-
-    accumulates: float = 0.0
-    macs: float = 0.0
-
-
-class Tokens:
-    """Which positions of a batch are tokens, and which are padding.
+class Sources:
+    """Who emitted a tensor: what one call of a network has seen so far.
 
     Parameters
     ----------
-    ids : LongTensor, shape [batch, sequence]
-        Negative ids are padding, on the right.
+    codes : iterable of Code
+        All that the network's neurons declare.
     """
 
-    def __init__(self, ids: Tensor) -> None:
-        self.valid = ids >= 0
-        self.lengths = self.valid.sum(1).tolist()
-        self.count = sum(self.lengths)
-        self.padded = self.count < ids.numel()
+    def __init__(self, codes: Iterable[Code] = ()) -> None:
+        finest_first = sorted({*codes} - {BINARY}, key=lambda code: code.unit)
+        self._possible = (*finest_first, BINARY)
+        self._seen: dict[int, tuple[ref[Tensor], Code | None]] = {}
 
-    def silence(self, x: Tensor) -> Tensor:
-        """Set padded positions of x, shape [..., batch, sequence, features], to zero.
+    def emits(self, x: Tensor, code: Code | None) -> None:
+        """Remember what x was emitted in."""
+        self._seen[id(x)] = ref(x), code
 
-        Raises
-        ------
-        ValueError
-            If the batch is padded and x has another shape.
+    def codes_of(self, x: Tensor) -> tuple[Code, ...]:
+        """Return what x may be in: what it was emitted in, or else all, the dearest first.
+
+        A tensor that was made of others, such as the spikes of previous tokens side by side, is
+        not known. The finest unit makes the greatest counts, so no doubt makes a layer cheaper.
         """
-        if not self.padded:
-            return x
-        if x.shape[-3:-1] != self.valid.shape:
-            raise ValueError(
-                f"a layer sees values of shape {tuple(x.shape)}, where padding cannot be "
-                f"distinguished from tokens of shape {tuple(self.valid.shape)}; measure it in "
-                "batches without padding."
-            )
-        return x.masked_fill(~self.valid[..., None], 0)
-
-    def number(self, x: Tensor) -> int:
-        """Count the values of x that belong to tokens."""
-        return x.numel() if not self.padded else x.numel() // self.valid.numel() * self.count
-
-
-@dataclass
-class Stream:
-    """Values that passed a point of the network, and the spikes among them if all are binary."""
-
-    size: int = 0
-    spikes: int = 0
-    binary: bool = True
-
-    def add(self, x: Tensor, tokens: Tokens) -> None:
-        """Add x, shape [..., batch, sequence, features]."""
-        self.size += tokens.number(x)
-        if not self.binary:
-            return
-        x = tokens.silence(x)
-        self.binary = is_binary(x)
-        if self.binary:  # a float32 sum is exact along one axis, but not for a whole batch
-            self.spikes += int(x.sum(-1, dtype=torch.float32).sum(dtype=torch.int64))
-
-    @property
-    def rate(self) -> float:
-        """Share of spikes; not a number if some values were no spikes."""
-        return self.spikes / self.size if self.binary and self.size else math.nan
-
-
-def is_binary(x: Tensor) -> bool:
-    """Return whether every value is exactly 0 or 1, as in silence."""
-    low, high = x.aminmax()
-    return bool(low >= 0) and bool(high <= 1) and torch.equal(x * x, x)
+        known, code = self._seen.get(id(x), (lambda: None, None))
+        if known() is not x:
+            return self._possible
+        return () if code is None else (code,)
 
 
 class Counter:
@@ -106,158 +71,226 @@ class Counter:
     def __init__(self, **watched: nn.Module) -> None:
         self.watched = watched
         self.stream = Stream()
-        self.twin_macs = 0.0
+        self.streams = [self.stream]
+        """What the table reports rates of."""
+        self.twin = Cost()
+        """What the same layer of the non-spiking twin does."""
 
-    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(
+        self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens, sources: Sources
+    ) -> None:
         """Observe one call of a watched module."""
         self.stream.add(output, tokens)
+        sources.emits(output, self.stream.code)
 
-    def synaptic(self, attention: str) -> Operations:
+    def synaptic(self, attention: str, profile: EnergyProfile) -> Operations:
         """Count synaptic operations, attention in the "recurrent" or "parallel" form."""
         return Operations()
 
+    def effective_macs(self) -> float:
+        """Count the multiply-accumulates among them whose input is not zero."""
+        return 0.0
+
     def normalization(self) -> Operations:
-        """Count normalisation."""
+        """Count normalisation, without its functions."""
         return Operations()
 
     def neuron(self) -> Operations:
-        """Count neuron updates."""
+        """Count neuron updates, residual sums and biases."""
         return Operations()
+
+    def functions(self) -> float:
+        """Count exponentials, divisions and roots."""
+        return 0.0
+
+    def accesses(self, profile: EnergyProfile) -> Accesses:
+        """Count reads and writes of memory, as a token at a time is computed."""
+        return {}
+
+
+def spike_operations(tally: Tally, size: int, code: Code, fan_out: int, how: Any) -> Operations:
+    """Count what spikes, or quantised activations, do at `fan_out` synapses each."""
+    if not code.spikes or (how.graded == "multiply" and code.levels > 1):
+        products = size if not code.spikes and not how.skip_zeros else tally.events
+        return Operations(products=products * fan_out, product_bits=products * fan_out * code.bits)
+    if how.graded == "shift-add" and code.levels > 1:
+        return Operations(shift_adds=tally.set_bits * fan_out)
+    return Operations(accumulates=tally.total * fan_out)
 
 
 class LinearCounter(Counter):
-    """Spikes times fan-out, or a MAC a synapse. Biases are not synapses.
+    """Counts times fan-out, or a MAC a synapse.
 
-    `in_twin` is whether the non-spiking twin has such a layer.
+    Parameters
+    ----------
+    linear : nn.Linear
+    kind : str, default="linear"
+    in_twin : bool, default=True
+        Whether the non-spiking twin has such a layer.
+    twin_features : int, optional
+        Its inputs there, if they are fewer.
+    bias_folds : bool, default=False
+        Whether the bias is a constant of the norm behind, and no operation.
+    twin_bias_folds : bool, default=False
+        Whether the twin's is.
+    source : nn.Linear, optional
+        A map before it that sees the same spikes, as they were emitted.
+    twin_functions : int, default=0
+        Functions of the twin's activation in front of the map, for each input.
     """
 
-    def __init__(self, linear: nn.Linear, kind: str = "linear", in_twin: bool = True) -> None:
-        super().__init__(linear=linear)
+    def __init__(
+        self,
+        linear: nn.Linear,
+        kind: str = "linear",
+        in_twin: bool = True,
+        twin_features: int | None = None,
+        bias_folds: bool = False,
+        twin_bias_folds: bool = False,
+        source: nn.Linear | None = None,
+        twin_functions: int = 0,
+    ) -> None:
+        watched = {"linear": linear} if source is None else {"source": source, "linear": linear}
+        super().__init__(**watched)
         self.linear, self.kind, self.in_twin = linear, kind, in_twin
+        self.twin_features = linear.in_features if twin_features is None else twin_features
+        self.bias_folds, self.twin_bias_folds = bias_folds, twin_bias_folds
+        self.twin_functions = twin_functions
+        self._source_codes: tuple[Code, ...] | None = None
 
-    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(
+        self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens, sources: Sources
+    ) -> None:
         """Observe one call."""
-        self.stream.add(args[0], tokens)
-        self.twin_macs += self.in_twin * tokens.count * self.linear.weight.numel()
+        codes = sources.codes_of(args[0])
+        if which == "source":
+            self._source_codes = codes
+            return
+        self.stream.add(args[0], tokens, self._source_codes or codes)
+        if self.in_twin:
+            self._add_twin(tokens.count)
 
-    def synaptic(self, attention: str) -> Operations:
+    def _add_twin(self, updates: int) -> None:
+        inputs, outputs = self.twin_features, self.linear.out_features
+        biases = 0 if self.linear.bias is None else updates * outputs
+        self.twin.add(
+            Operations(macs=updates * inputs * outputs),
+            Operations(
+                accumulates=0 if self.twin_bias_folds else biases,
+                functions=updates * inputs * self.twin_functions,
+            ),
+            real_linear(updates * inputs, inputs, outputs),
+        )
+        self.twin.add(accesses={Bank("value", outputs): 2 * biases})
+
+    @property
+    def updates(self) -> float:
+        """How often the map is applied: tokens times timesteps."""
+        return self.stream.size / self.linear.in_features
+
+    def synaptic(self, attention: str, profile: EnergyProfile) -> Operations:
         """Count synaptic operations."""
-        fan_out = self.linear.out_features
-        if self.stream.binary:
-            return Operations(accumulates=self.stream.spikes * fan_out)
-        return Operations(macs=self.stream.size * fan_out)
+        stream, fan_out = self.stream, self.linear.out_features
+        if stream.code is not None:
+            return spike_operations(stream.tally, stream.size, stream.code, fan_out, profile)
+        return Operations(macs=(stream.nonzero if profile.skip_zeros else stream.size) * fan_out)
+
+    def effective_macs(self) -> float:
+        """Count multiply-accumulates with inputs that are not zero."""
+        is_real = self.stream.code is None or not self.stream.code.spikes
+        return self.stream.nonzero * self.linear.out_features if is_real else 0.0
+
+    def neuron(self) -> Operations:
+        """Count biases."""
+        if self.linear.bias is None or self.bias_folds:
+            return Operations()
+        return Operations(accumulates=self.updates * self.linear.out_features)
+
+    def accesses(self, profile: EnergyProfile) -> Accesses:
+        """Count weights, accumulators, events or inputs, and biases."""
+        inputs, outputs = self.linear.in_features, self.linear.out_features
+        biases = 0 if self.linear.bias is None else 2 * self.updates * outputs
+        read = linear_accesses(self.stream, inputs, outputs, profile)
+        return added(read, {Bank("value", outputs): biases})
 
 
-class HeadCounter(Counter):
+def linear_accesses(
+    stream: Stream, inputs: int, outputs: int, profile: EnergyProfile
+) -> dict[Bank, float]:
+    """Count what a map's inputs read: a row of weights an event, or one an input."""
+    code, reuses = stream.code, profile.reuse == "timesteps"
+    rows: float
+    if code is not None and code.spikes:
+        events = stream.tally.events
+        rows = stream.tally.rows if reuses else events
+        bank = EVENTS
+    else:
+        events = stream.nonzero if profile.skip_zeros else stream.size
+        timesteps = stream.timesteps if reuses else 1
+        rows, bank = events / timesteps, Bank("value", inputs)
+    found = {
+        Bank("weight", inputs * outputs): rows * outputs,
+        Bank("accumulator", outputs): 2.0 * events * outputs,
+    }
+    found[bank] = found.get(bank, 0.0) + (events if bank is EVENTS else stream.size)
+    return found
+
+
+class HeadCounter(LinearCounter):
     """The last linear map, booked by the spikes in front of the readout.
 
     Sums over the timesteps commute with the map, so hardware adds a row of weights for each spike
     as it comes and never sees the sum. Other readouts, and real numbers, are read first.
     """
 
-    kind = "head"
-
     def __init__(self, head: Head) -> None:
-        super().__init__(head=head, neuron=head.neuron, linear=head.linear)
+        super().__init__(head.linear, "head")
+        self.watched = {"head": head, "neuron": head.neuron, "linear": head.linear}
         self.head = head
-        self.read = Stream()
+        self.spikes, self.read = Stream(), Stream()
 
-    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(
+        self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens, sources: Sources
+    ) -> None:
         """Observe one call of the head or a part of it."""
         match which:
             case "neuron":
                 steps = slice(None) if self.head.read_first else self.head.readout.steps
-                self.stream.add(output[steps], tokens)
+                self.spikes.add(output[steps], tokens, sources.codes_of(output))
             case "linear":
                 self.read.add(args[0], tokens)
             case _:
-                width = args[0].shape[-1]
-                self.twin_macs += tokens.count * width * self.head.linear.out_features
+                self.twin_features = args[0].shape[-1]
+                self._add_twin(tokens.count)
+                self._choose()
 
-    def synaptic(self, attention: str) -> Operations:
-        """Count synaptic operations."""
-        fan_out = self.head.linear.out_features
+    def _choose(self) -> None:
         spikes_pass = self.head.readout.additive or self.head.read_first
-        seen = self.stream if spikes_pass else self.read
-        if seen.binary:
-            return Operations(accumulates=seen.spikes * fan_out)
-        return Operations(macs=self.read.size * fan_out)
+        seen = self.spikes if spikes_pass else self.read
+        self.stream = self.read if seen.code is None else seen
+        self.streams = [seen]
+
+    @property
+    def updates(self) -> float:
+        """How often the map is applied: once a token, whatever stands in front."""
+        return self.read.size / self.linear.in_features
 
 
 class DecisionCounter(LinearCounter):
     """A classifier's linear map: it sees a document once, pooled over its tokens.
 
     A mean of spikes is real and multiplied; the features of the last token may still be spikes. The
-    twin pays for the same map.
+    twin pays for the same map of its one timestep.
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__(linear, "head")
+    def __init__(self, linear: nn.Linear, twin_features: int) -> None:
+        super().__init__(linear, "head", twin_features=twin_features)
 
-    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(
+        self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens, sources: Sources
+    ) -> None:
         """Observe one call, on features of shape [documents, features]."""
         pooled = args[0][None]
         documents = Tokens(torch.zeros(pooled.shape[:2]))  # each as if it were a token
-        super().observe(which, (pooled,), output, documents)
-
-
-class NeuronCounter(Counter):
-    """Updates of neurons, each at the price that the neuron itself declares.
-
-    Neurons along the tokens are updated once a token, at the price of a timestep's.
-    """
-
-    kind = "neuron"
-
-    def __init__(self, neuron: Neuron) -> None:
-        super().__init__(neuron=neuron)
-        self.watched_neuron = neuron
-
-    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Observe one call."""
-        self.stream.add(self.watched_neuron.emitted(output), tokens)
-
-    def neuron(self) -> Operations:
-        """Count neuron updates."""
-        cost, updates = self.watched_neuron.update_cost(), self.stream.size
-        accumulates = cost.accumulates * updates + cost.per_spike * self.stream.spikes
-        return Operations(accumulates, cost.macs * updates)
-
-
-class LayerNormCounter(Counter):
-    """Layer normalisation: a value's mean, deviation, square, scaling and affine map.
-
-    Two accumulates (sum; difference from the mean) and two MACs (square; division by the deviation)
-    a value, a third MAC for the trained scale and shift; a root a token is not counted.
-    """
-
-    kind = "norm"
-
-    def __init__(self, norm: nn.LayerNorm) -> None:
-        super().__init__(norm=norm)
-        self.affine = norm.elementwise_affine
-        self.seen = 0
-
-    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Observe one call."""
-        self.seen += tokens.number(output)
-        self.stream.binary = False
-
-    def normalization(self) -> Operations:
-        """Count normalisation."""
-        return Operations(2 * self.seen, (2 + self.affine) * self.seen)
-
-
-class FoldedNormCounter(Counter):
-    """Batch and power normalisation: free, as in inference they fold into the weights before them.
-
-    Parameters
-    ----------
-    norm : nn.Module
-    """
-
-    kind = "norm"
-
-    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Observe one call."""
-        self.stream.binary = False
+        self.stream.add(pooled, documents, sources.codes_of(args[0]))
+        self._add_twin(documents.count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -14,10 +14,14 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from snn_estimators._validation import check_choices
-from snn_estimators.energy.counters import Counter, Tokens
-from snn_estimators.energy.profiles import HOROWITZ_45NM, EnergyProfile, resolve_profile
+from snn_estimators._warnings import warn
+from snn_estimators.energy.counters import Counter, Sources
+from snn_estimators.energy.operations import Operations, weight_reads
+from snn_estimators.energy.profiles import DEFAULT, EnergyProfile, resolve_profile
 from snn_estimators.energy.registry import counter_for, uncounted
+from snn_estimators.energy.streams import Code, Tokens, spike_rates_of
 from snn_estimators.nn.classifier import SequenceClassifier
+from snn_estimators.nn.neurons import Neuron
 
 FORMS = ("recurrent", "parallel")
 
@@ -26,14 +30,14 @@ class EnergyMeter:
     """Count the operations of a module's calls, for as long as the context lasts.
 
     `measure` does all of it in one call; the meter is for a loop that computes something else too.
-    It watches what runs: put the module into evaluation mode first.
+    It watches what runs in its own thread: put the module into evaluation mode first.
 
     Parameters
     ----------
     module : nn.Module
         Called with tokens, LongTensor of shape [batch, sequence]; negative ids are padding, on the
         right.
-    profile : EnergyProfile or str, default=HOROWITZ_45NM
+    profile : EnergyProfile or str, default="45nm-sram"
     attention : {"recurrent", "parallel"}, default="recurrent"
         The form whose cost counts; the table shows both.
 
@@ -57,13 +61,15 @@ class EnergyMeter:
         self,
         module: nn.Module,
         *,
-        profile: EnergyProfile | str = HOROWITZ_45NM,
+        profile: EnergyProfile | str = DEFAULT,
         attention: str = "recurrent",
     ) -> None:
         check_choices({"attention": FORMS}, attention=attention)
         self.module, self.profile, self.attention = module, resolve_profile(profile), attention
-        self.tokens_seen = 0
+        self.tokens_seen = self.sequences_seen = 0
+        self._thread: int | None = None
         self._tokens: Tokens | None = None
+        self._sources = Sources()
         self._handles: list[RemovableHandle] = []
         self._counters: dict[str, Counter] = {}
         rest = []
@@ -73,15 +79,16 @@ class EnergyMeter:
                 rest.append((name, child))
             else:
                 self._counters[name or type(child).__name__] = counter
+        declared = (Code.of(m) for m in module.modules() if isinstance(m, Neuron))
+        self._codes = {code for code in declared if code is not None}
         if missing := uncounted(rest):
-            warnings.warn(
+            warn(
                 f"the energy of {', '.join(missing)} is not counted: no counter knows such layers; "
-                "see snn_estimators.energy.register_counter.",
-                stacklevel=2,
+                "see snn_estimators.energy.register_counter."
             )
 
     def __enter__(self) -> EnergyMeter:
-        root = self.module
+        root, self._thread = self.module, threading.get_ident()
         self._handles = [
             root.register_forward_pre_hook(self._start, with_kwargs=True),
             *(
@@ -103,8 +110,13 @@ class EnergyMeter:
             handle.remove()
         self._handles = []
 
-    def table(self) -> pd.DataFrame:
+    def table(self, profile: EnergyProfile | str | None = None) -> pd.DataFrame:
         """Report what was seen, per token (see `measure`).
+
+        Parameters
+        ----------
+        profile : EnergyProfile or str, optional
+            Another one than the meter's: what was counted can be priced in several ways.
 
         Raises
         ------
@@ -115,32 +127,52 @@ class EnergyMeter:
             raise ValueError(
                 "no token was seen: call the module on tokens while the meter watches."
             )
-        return pd.DataFrame([self._row(name, c) for name, c in self._counters.items()])
+        priced = self.profile if profile is None else resolve_profile(profile)
+        return pd.DataFrame([self._row(name, c, priced) for name, c in self._counters.items()])
 
-    def _row(self, name: str, counter: Counter) -> dict[str, Any]:
+    def _row(self, name: str, counter: Counter, profile: EnergyProfile) -> dict[str, Any]:
         per_token = 1 / self.tokens_seen
-        forms = {form: counter.synaptic(form) for form in FORMS}
-        pj = {form: self.profile.energy(**ops._asdict()) * per_token for form, ops in forms.items()}
-        chosen = forms[self.attention]
+
+        def price(operations: Operations) -> float:
+            return profile.energy(operations) * per_token
+
+        forms = {form: counter.synaptic(form, profile) for form in FORMS}
+        chosen, twin = forms[self.attention], counter.twin
+        accesses = counter.accesses(profile)
+        rate, mean_count, events = spike_rates_of(counter.streams)
         return {
             "layer": name,
             "kind": counter.kind,
-            "spike_rate": counter.stream.rate,
-            "n_values": counter.stream.size * per_token,
-            "accumulates": chosen.accumulates * per_token,
-            "macs": chosen.macs * per_token,
-            "energy_pj": pj[self.attention],
-            "normalization_pj": self.profile.energy(**counter.normalization()._asdict())
-            * per_token,
-            "neuron_pj": self.profile.energy(**counter.neuron()._asdict()) * per_token,
-            "ann_pj": self.profile.energy(macs=counter.twin_macs) * per_token,
+            "spike_rate": rate,
+            "mean_count": mean_count,
+            "events": events,
+            "n_values": sum(stream.size for stream in counter.streams) * per_token,
+            "accumulates": (chosen.accumulates + chosen.shift_adds) * per_token,
+            "macs": (chosen.macs + chosen.products) * per_token,
+            "effective_macs": counter.effective_macs() * per_token,
+            "weight_reads": weight_reads(accesses) * per_token,
+            "energy_pj": price(chosen),
+            "normalization_pj": price(counter.normalization()),
+            "neuron_pj": price(counter.neuron()),
+            "function_pj": price(Operations(functions=counter.functions())),
+            "memory_pj": profile.memory_energy(accesses) * per_token,
+            "ann_pj": price(twin.synaptic),
+            "ann_total_pj": price(twin.synaptic + twin.other),
+            "ann_memory_pj": profile.memory_energy(twin.accesses) * per_token,
+            "ann_weight_reads": twin.weight_reads * per_token,
             "accumulates_recurrent": forms["recurrent"].accumulates * per_token,
             "accumulates_parallel": forms["parallel"].accumulates * per_token,
-            "energy_recurrent_pj": pj["recurrent"],
-            "energy_parallel_pj": pj["parallel"],
+            "energy_recurrent_pj": price(forms["recurrent"]),
+            "energy_parallel_pj": price(forms["parallel"]),
+            "length": self.tokens_seen / self.sequences_seen,
         }
 
+    def _is_another_thread(self) -> bool:
+        return threading.get_ident() != self._thread
+
     def _start(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._is_another_thread():
+            return
         ids = args[0] if args else next(iter(kwargs.values()), None)
         if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point():
             raise TypeError(
@@ -148,16 +180,19 @@ class EnergyMeter:
                 f"[batch, sequence], got {_describe(ids)}."
             )
         self.tokens_seen += int((ids >= 0).sum())
-        self._tokens = Tokens(_as_layers_see(module, ids))
+        self.sequences_seen += int((ids >= 0).any(1).sum())
+        self._tokens, self._sources = Tokens(_as_layers_see(module, ids)), Sources(self._codes)
 
     def _stop(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self._tokens = None
+        if not self._is_another_thread():
+            self._tokens = None
 
     def _reporter(self, counter: Counter, which: str) -> Callable[..., None]:
         @torch.no_grad()
         def report(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            if self._tokens is not None and self._tokens.count:
-                counter.observe(which, args, output, self._tokens)
+            if self._is_another_thread() or self._tokens is None or not self._tokens.count:
+                return
+            counter.observe(which, args, output, self._tokens, self._sources)
 
         return report
 
@@ -166,7 +201,7 @@ def measure(
     module: nn.Module,
     batches: Iterable[Tensor] | Tensor,
     *,
-    profile: EnergyProfile | str = HOROWITZ_45NM,
+    profile: EnergyProfile | str = DEFAULT,
     attention: str = "recurrent",
 ) -> pd.DataFrame:
     """Run a module on tokens and count, layer by layer, what inference costs per token.
@@ -179,7 +214,7 @@ def measure(
         the device of its weights, and is left as it was.
     batches : iterable of LongTensor, shape [batch, sequence], or one such tensor
         Negative ids are padding, on the right: neither counted nor averaged over.
-    profile : EnergyProfile or str, default=HOROWITZ_45NM
+    profile : EnergyProfile or str, default="45nm-sram"
         The technology, or its name in `PROFILES`.
     attention : {"recurrent", "parallel"}, default="recurrent"
         How spiking attention is computed: with a state a head, as in generation, or all pairs of
@@ -191,25 +226,35 @@ def measure(
         A row a layer, everything per token, all timesteps together:
 
         ``layer``, ``kind``
-            Name in the module; "encoding", "linear", "norm", "neuron", "attention", "mixing"
-            (RWKV's token shifts, gates and recurrence), "residual" (its stream's sums) or "head".
-        ``spike_rate``
-            Share of spikes in a layer's input, NaN if that is not binary; for neurons and the
-            encoding, in their output; for the head, in front of its readout; for a residual
-            stream, in what a block adds to it.
+            Name in the module; "encoding", "embedding", "linear", "shift" (the memory of previous
+            tokens), "norm", "neuron", "activation", "attention", "mixing" (RWKV's token shifts,
+            gates and recurrence), "residual" (its stream's sums) or "head".
+        ``spike_rate``, ``mean_count``, ``events``
+            In a layer's input, NaN if that is real; for neurons and the encoding, in their output;
+            for the head, in front of its readout; for a residual stream, in what a block adds to
+            it. The share of spikes among all that could have been emitted (with several levels, a
+            count of k is k of them), the mean size of a count, and the share that is not zero.
         ``n_values``
-            Number of values that `spike_rate` is a share of.
+            Number of values that these are shares of.
         ``accumulates``, ``macs``, ``energy_pj``
             Synaptic operations and their energy: what most papers report.
-        ``normalization_pj``, ``neuron_pj``
-            Energy of normalisation, and of neuron updates and sums into SpikeGPT's residual stream.
-        ``ann_pj``
-            Synaptic energy of the same layer in the non-spiking twin: as wide and deep, softmax
-            attention (RWKV's recurrence for a SpikeGPT; see `spike_gpt_twins` for a Transformer of
-            its size), real numbers, one timestep. Zero for layers that it lacks.
+        ``effective_macs``
+            The multiply-accumulates whose input is not zero.
+        ``normalization_pj``, ``neuron_pj``, ``function_pj``
+            Energy of normalisation; of neuron updates, residual sums and biases; of exponentials,
+            divisions and roots.
+        ``weight_reads``, ``memory_pj``
+            Weights read, and the energy of all reads and writes of memory (NaN without a price).
+        ``ann_pj``, ``ann_total_pj``, ``ann_memory_pj``, ``ann_weight_reads``
+            Synaptic energy, energy of all operations, energy of memory, and weights read of the
+            same layer in the non-spiking twin: the same module with softmax attention (RWKV's
+            recurrence for a SpikeGPT), real numbers, one timestep; see `snn_estimators.energy`.
+            Zero for layers that it lacks.
         ``accumulates_recurrent``, ``accumulates_parallel``
         ``energy_recurrent_pj``, ``energy_parallel_pj``
             Both forms of attention; they agree on all other layers, RWKV's among them.
+        ``length``
+            Tokens of a sequence, in the mean: what the twin's attention depends on.
 
     Raises
     ------
@@ -231,8 +276,8 @@ def measure(
     >>> table = measure(decoder, [torch.arange(16)[None]])
     >>> table[["layer", "kind", "ann_pj"]].tail(2)
              layer    kind   ann_pj
-    21 head.neuron  neuron      0.0
-    22 head.linear    head  11040.0
+    23 head.neuron  neuron      0.0
+    24 head.linear    head  11040.0
     """
     if isinstance(batches, Tensor):
         batches = [batches]
@@ -242,73 +287,6 @@ def measure(
         for tokens in batches:
             module(tokens.to(device) if isinstance(tokens, Tensor) else tokens)
     return meter.table()
-
-
-def summarize(table: pd.DataFrame) -> pd.Series:
-    """Add a table of `measure` up.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-
-    Returns
-    -------
-    pandas.Series
-        Per token: ``synaptic_nj``; ``normalization_nj``; ``neuron_nj``; ``total_nj``, the sum of
-        the three; ``ann_nj``, the twin's synaptic energy; ``relative``, synaptic over the twin's;
-        ``recurrent_nj`` and ``parallel_nj``, synaptic in either form of attention; ``accumulates``;
-        ``macs``; ``spike_rate``, the share of spikes among all that neurons could have emitted (NaN
-        without neurons).
-
-    Examples
-    --------
-    >>> import torch
-    >>> from snn_estimators.nn import SpikingDecoder
-    >>> twin = SpikingDecoder(vocab_size=30, max_len=16, blocks=1, spike_degree=0)
-    >>> float(summarize(measure(twin, [torch.arange(16)[None]]))["relative"])
-    1.0
-    """
-    sums = table.drop(columns=["layer", "kind", "spike_rate"]).sum()
-    neurons = table[table["kind"] == "neuron"]
-    possible = neurons["n_values"].sum()
-    synaptic, normalization, neuron, ann = (
-        sums[name] / 1e3 for name in ("energy_pj", "normalization_pj", "neuron_pj", "ann_pj")
-    )
-    return pd.Series(
-        {
-            "synaptic_nj": synaptic,
-            "normalization_nj": normalization,
-            "neuron_nj": neuron,
-            "total_nj": synaptic + normalization + neuron,
-            "ann_nj": ann,
-            "relative": synaptic / ann if ann else float("nan"),
-            "recurrent_nj": sums["energy_recurrent_pj"] / 1e3,
-            "parallel_nj": sums["energy_parallel_pj"] / 1e3,
-            "accumulates": sums["accumulates"],
-            "macs": sums["macs"],
-            "spike_rate": (
-                (neurons["spike_rate"] * neurons["n_values"]).sum() / possible
-                if possible
-                else float("nan")
-            ),
-        },
-        dtype=float,
-    )
-
-
-def spike_rates(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a table of `measure` that have a spike rate: layer, kind and the rate.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-
-    Returns
-    -------
-    pandas.DataFrame
-    """
-    rows = table["spike_rate"].notna()
-    return table.loc[rows, ["layer", "kind", "spike_rate"]].reset_index(drop=True)
 
 
 @contextmanager

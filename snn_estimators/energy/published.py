@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from snn_estimators.energy.profiles import HOROWITZ_45NM, EnergyProfile, resolve_profile
+from snn_estimators.energy.profiles import DEFAULT, EnergyProfile, resolve_profile
 from snn_estimators.energy.twin import ann_twin
 
 
@@ -39,7 +39,7 @@ def theoretical(
     timesteps: int = 4,
     mlp_ratio: int = 16,
     vocab_size: int = 30,
-    profile: EnergyProfile | str = HOROWITZ_45NM,
+    profile: EnergyProfile | str = DEFAULT,
 ) -> pd.DataFrame:
     r"""Estimate a whole sequence's energy from spike rates: as published, corrected, per synapse.
 
@@ -80,7 +80,7 @@ def theoretical(
         The published ones if left out.
     width, length, blocks, timesteps, mlp_ratio, vocab_size : int
         The published configuration by default.
-    profile : EnergyProfile or str, default=HOROWITZ_45NM
+    profile : EnergyProfile or str, default="45nm-sram"
 
     Returns
     -------

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from snn_estimators.energy.counters import Counter, Operations, Tokens
-from snn_estimators.nn.spike_gpt import SpikeGPTBlock
+from snn_estimators.energy.counters import Counter, Sources
+from snn_estimators.energy.operations import Accesses, Bank, Operations
+from snn_estimators.energy.profiles import EnergyProfile
+from snn_estimators.energy.streams import Tokens
 
-TIME_MIXING_MACS = 3 + 6 + 1
-"""A channel and token: three token shifts, the WKV recurrence, a gate."""
-CHANNEL_MIXING_MACS = 2 + 4 + 1
-"""A channel and token: two token shifts, the squares of a layer four times as wide, a gate."""
+
+class Mixing(NamedTuple):
+    """What a mixing does for each channel and token, outside of its linear maps."""
+
+    macs: int
+    functions: int
+    accesses: int
+
+
+TIME_MIXING = Mixing(macs=3 + 6 + 1, functions=5 + 2, accesses=2 + 3 + 3 + 3 + 2 + 3)
+"""Three token shifts, the WKV recurrence, a gate."""
+CHANNEL_MIXING = Mixing(macs=2 + 4 + 1, functions=2, accesses=2 + 2 + 8 + 3)
+"""Two token shifts, the squares of a layer four times as wide, a gate."""
 
 
 class MixingCounter(Counter):
-    r"""What a mixing multiplies value by value, outside its linear maps; all of it is real.
+    r"""What a mixing computes value by value, outside its linear maps; all of it is real.
 
     A MAC a channel and token for each
 
@@ -30,48 +41,46 @@ class MixingCounter(Counter):
       once for the state. It is a recurrence in training and generation alike, so both forms are
       one.
 
-    Not counted, as they are not in softmax attention and GELU: exponentials (four of a recurrence,
-    one of a gate), divisions (one of either), the sums and comparisons that prepare them, and the
-    differences of a token shift.
+    Functions: four exponentials and a division of the recurrence; an exponential and a division of
+    a gate. Memory: the previous token read and written, a share read a token shift; the state of
+    three numbers read and written, with two constants; two reads and a write a gate, a read and a
+    write a square.
+
+    Not counted, as they are not in softmax attention and GELU: the sums and comparisons that
+    prepare exponentials, and the differences of a token shift.
     """
 
     kind = "mixing"
 
-    def __init__(self, mixing: nn.Module, macs: int) -> None:
-        super().__init__(mixing=mixing)
-        self.macs = macs
+    def __init__(self, module: nn.Module, mixing: Mixing) -> None:
+        super().__init__(mixing=module)
+        self.mixing, self.width, self.values = mixing, 1, 0
 
-    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
+    def observe(
+        self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens, sources: Sources
+    ) -> None:
         """Observe one call."""
-        self.stream.binary = False
-        self.twin_macs += self.macs * tokens.number(args[0])
-
-    def synaptic(self, attention: str) -> Operations:
-        """Count products value by value."""
-        return Operations(macs=self.twin_macs)
-
-
-class ResidualCounter(Counter):
-    """What a block adds to the residual stream: an accumulate a spike, or one a real value.
-
-    These sums have no weights, so they are no synaptic operations: they stand beside the updates of
-    the neurons that fire into the stream. Sums of real values, as in the non-spiking twin, are
-    counted in the same place.
-    """
-
-    kind = "residual"
-
-    def __init__(self, block: SpikeGPTBlock) -> None:
-        super().__init__(
-            mixing=block.mixing_neuron or block.mixing,
-            channel_mixing=block.channel_neuron or block.channel_mixing,
+        values, self.width = tokens.number(args[0]), args[0].shape[-1]
+        self.values += values
+        self.stream.add(args[0], tokens, ())
+        self.twin.add(
+            Operations(macs=self.mixing.macs * values),
+            Operations(functions=self.mixing.functions * values),
+            {Bank("value", 3 * self.width): self.mixing.accesses * values},
         )
 
-    def observe(self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens) -> None:
-        """Observe one call of what comes last before a sum; its output has a state beside it."""
-        added, _ = output
-        self.stream.add(added, tokens)
+    def synaptic(self, attention: str, profile: EnergyProfile) -> Operations:
+        """Count products value by value."""
+        return Operations(macs=self.mixing.macs * self.values)
 
-    def neuron(self) -> Operations:
-        """Count sums into the residual stream."""
-        return Operations(self.stream.spikes if self.stream.binary else self.stream.size)
+    def effective_macs(self) -> float:
+        """Count all of them."""
+        return self.mixing.macs * self.values
+
+    def functions(self) -> float:
+        """Count exponentials and divisions."""
+        return self.mixing.functions * self.values
+
+    def accesses(self, profile: EnergyProfile) -> Accesses:
+        """Count the state, the previous token, constants, gates and squares."""
+        return {Bank("value", 3 * self.width): self.mixing.accesses * self.values}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from snn_estimators._validation import check_choices
-from snn_estimators.energy.profiles import HOROWITZ_45NM, EnergyProfile, resolve_profile
-from snn_estimators.energy.rwkv_counters import CHANNEL_MIXING_MACS, TIME_MIXING_MACS
+from snn_estimators.energy.profiles import DEFAULT, EnergyProfile, resolve_profile
+from snn_estimators.energy.rwkv_counters import CHANNEL_MIXING, TIME_MIXING
 from snn_estimators.nn.rwkv import ChannelMixing
 from snn_estimators.nn.spike_gpt import CHOICES, SpikeGPT
 
@@ -19,6 +19,8 @@ def ann_twin(
     vocab_size: int,
     length: int,
     causal: bool = True,
+    token_shift: int = 0,
+    mlp_token_shift: int = 0,
 ) -> pd.Series:
     """Count the non-spiking twin's multiply-accumulates per token.
 
@@ -34,6 +36,8 @@ def ann_twin(
     causal : bool, default=True
         Count only keys that are not in the future; otherwise all `length` of them, as dense
         implementations compute.
+    token_shift, mlp_token_shift : int, default=0
+        Previous tokens that queries, keys and values see, and that the feed-forward sees.
 
     Returns
     -------
@@ -49,9 +53,9 @@ def ann_twin(
     keys = (length + 1) / 2 if causal else length
     return pd.Series(
         {
-            "projections": blocks * 4 * width**2,
+            "projections": blocks * (4 + 3 * token_shift) * width**2,
             "attention": blocks * 2 * keys * width,
-            "feed_forward": blocks * 2 * mlp_ratio * width**2,
+            "feed_forward": blocks * (2 + mlp_token_shift) * mlp_ratio * width**2,
             "head": width * vocab_size,
         },
         dtype=float,
@@ -94,8 +98,8 @@ def rwkv_twin(*, width: int, blocks: int, vocab_size: int, model_type: str = "RW
     return pd.Series(
         {
             "projections": time_mixings * 4 * width**2,
-            "attention": time_mixings * TIME_MIXING_MACS * width,
-            "feed_forward": channel_mixings * (9 * width**2 + CHANNEL_MIXING_MACS * width),
+            "attention": time_mixings * TIME_MIXING.macs * width,
+            "feed_forward": channel_mixings * (9 * width**2 + CHANNEL_MIXING.macs * width),
             "head": width * vocab_size,
         },
         dtype=float,
@@ -106,7 +110,7 @@ def spike_gpt_twins(
     module: SpikeGPT,
     *,
     length: int | None = None,
-    profile: EnergyProfile | str = HOROWITZ_45NM,
+    profile: EnergyProfile | str = DEFAULT,
 ) -> pd.DataFrame:
     """Price the two networks that a SpikeGPT is compared to: RWKV and Transformer of its size.
 
@@ -119,7 +123,7 @@ def spike_gpt_twins(
         Of any variant; its weights play no part.
     length : int, optional
         Tokens that the Transformer sees in a sequence; `ctx_len` if left out.
-    profile : EnergyProfile or str, default=HOROWITZ_45NM
+    profile : EnergyProfile or str, default="45nm-sram"
 
     Returns
     -------

@@ -88,6 +88,14 @@ def test_neurobench_calls_the_same_layers_real(build: Callable[[], nn.Module]) -
     with torch.no_grad():
         theirs = metric(model, model(TOKENS), (TOKENS, None))
     model.cleanup_hooks()
-    ours = weighted(measure(module, TOKENS))["macs"].sum() * TOKENS.shape[1]
-    assert ours == pytest.approx(theirs["Dense"])
+    table = weighted(measure(module, TOKENS))
+    dense, effective = (table[name].sum() * TOKENS.shape[1] for name in ("macs", "effective_macs"))
+    assert dense == pytest.approx(theirs["Dense"])
+    assert effective == pytest.approx(theirs["Effective_MACs"])
     assert theirs["Effective_ACs"] == 0
+
+
+def test_half_of_rwkvs_squared_relus_are_zero() -> None:
+    table = weighted(measure(spike_gpt(spikes="none"), TOKENS))
+    squares = table.filter(like="channel_mixing.value", axis="index")
+    assert 0.3 < (squares["effective_macs"] / squares["macs"]).mean() < 0.7

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from snn_estimators.energy import HOROWITZ_45NM, measure, summarize
+from snn_estimators.energy import HOROWITZ_45NM, Operations, measure, summarize
 from snn_estimators.nn import LIF
 from snn_estimators.nn.attention import SoftmaxCore, SpikingCore
 from snn_estimators.nn.head import READOUTS, Head
@@ -104,13 +104,14 @@ class TestSpikingAttention:
     def row(self, heads: int, attention: str, **options: object) -> pd.Series:
         return only_row(self.core(heads, **options), list(self.VALUES), attention=attention)
 
-    # Query spikes meet i + 1 keys: 1 * 1 + 2 * 2 + 2 * 4 = 13. Scores that are not zero: token 0
-    # with itself; 1 with 0, 1; 3 with 0, 1, 3: six, in one head. Split into two heads, the first
-    # spike's head has the same six, the second's has 1 with 1; 3 with 1, 3.
-    @pytest.mark.parametrize(("heads", "scores"), [(1, 6), (2, 6 + 3)])
-    def test_parallel(self, heads: int, scores: int) -> None:
+    # Query spikes meet i + 1 keys: 1 * 1 + 2 * 2 + 2 * 4 = 13. Scores that are not zero, each with
+    # the spikes of the value: token 0 with itself (1); 1 with 0 and 1 (1 + 2); 3 with 0, 1 and 3
+    # (1 + 2 + 2), in one head. Split into two heads of a spike each, the first has the same six
+    # scores, the second 1 with 1, 3 with 1 and 3.
+    @pytest.mark.parametrize(("heads", "values"), [(1, 1 + 3 + 5), (2, 6 + 3)])
+    def test_parallel(self, heads: int, values: int) -> None:
         row = self.row(heads, "parallel")
-        assert row["accumulates"] == pytest.approx(TIMESTEPS * (13 + scores * WIDTH // heads))
+        assert row["accumulates"] == pytest.approx(TIMESTEPS * (13 + values))
         assert row["macs"] == 0
 
     # Updates: key spikes times value spikes, 1 + 4 + 4, in two heads 1 + (1 + 1) + (1 + 1).
@@ -169,7 +170,7 @@ class TestSpikingAttention:
                 recurrent += sum(query[part]) * (sum(query[part]) + dim)
                 for key in spikes[: i + 1]:
                     score = sum(a and b for a, b in zip(query[part], key[part], strict=True))
-                    parallel += sum(query[part]) + (score > 0) * dim
+                    parallel += sum(query[part]) + (score > 0) * sum(key[part])
         row = only_row(self.core(heads), [list(map(float, row)) for row in spikes])
         assert row["accumulates_parallel"] == pytest.approx(TIMESTEPS * parallel)
         assert row["accumulates_recurrent"] == pytest.approx(TIMESTEPS * recurrent)
@@ -231,11 +232,11 @@ class TestNeurons:
     @pytest.mark.parametrize(
         ("options", "accumulates", "macs"),
         [
-            ({"tau": 2.0}, 3 * UPDATES, 0),
+            ({"tau": 2.0}, 2 * UPDATES, 0),
             ({"tau": 4.0, "v_threshold": 0.5}, 3 * UPDATES, 0),
             ({"tau": 3.0}, UPDATES, UPDATES),
             ({"tau": 1.0}, UPDATES, 0),
-            ({"tau": 2.0, "v_reset": None}, 3 * UPDATES + SPIKES, 0),
+            ({"tau": 2.0, "v_reset": None}, 2 * UPDATES + SPIKES, 0),
         ],
         ids=str,
     )
@@ -243,7 +244,7 @@ class TestNeurons:
         row = only_row(LIF(**options), list(self.VALUES))
         assert row["spike_rate"] == pytest.approx(3 / 12)
         assert row["neuron_pj"] == pytest.approx(
-            HOROWITZ_45NM.energy(accumulates=accumulates, macs=macs)
+            HOROWITZ_45NM.energy(Operations(accumulates=accumulates, macs=macs))
         )
         assert row["energy_pj"] == row["ann_pj"] == 0
 
@@ -259,7 +260,7 @@ class TestNorms:
     def test_layer_norm_reads_every_value_several_times(self, affine: bool, macs: int) -> None:
         row = only_row(LayerNorm(WIDTH, elementwise_affine=affine), [ONE, HALF])
         assert row["normalization_pj"] == pytest.approx(
-            TIMESTEPS * 2 * WIDTH * HOROWITZ_45NM.energy(accumulates=2, macs=macs)
+            TIMESTEPS * 2 * WIDTH * HOROWITZ_45NM.energy(Operations(accumulates=2, macs=macs))
         )
         assert row["energy_pj"] == 0
 

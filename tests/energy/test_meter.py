@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import warnings
 
 import pandas as pd
@@ -8,7 +9,7 @@ import torch
 from pandas.testing import assert_frame_equal
 from torch import Tensor, nn
 
-from snn_estimators.energy import EnergyMeter, EnergyProfile, measure, summarize
+from snn_estimators.energy import PROFILES, EnergyMeter, EnergyProfile, measure, summarize
 from snn_estimators.nn import SpikingDecoder
 
 VOCABULARY, LENGTH = 12, 10
@@ -60,7 +61,7 @@ class TestEveryVariant:
         linear = [n for n, m in variant.named_modules() if isinstance(m, nn.Linear)]
         assert table["layer"].is_unique
         assert set(linear) <= set(table["layer"])
-        numbers = table.drop(columns=["layer", "kind", "spike_rate"])
+        numbers = table.drop(columns=["layer", "kind", "spike_rate", "mean_count", "events"])
         assert numbers.notna().all(axis=None)
         assert (numbers >= 0).all(axis=None)
         assert table["spike_rate"].dropna().between(0, 1).all()
@@ -88,10 +89,15 @@ class TestEveryVariant:
     def test_summaries_add_up(self, variant: SpikingDecoder) -> None:
         table = measure(variant, TOKENS)
         totals = summarize(table)
-        parts = ["energy_pj", "normalization_pj", "neuron_pj"]
+        parts = ["energy_pj", "normalization_pj", "neuron_pj", "function_pj"]
         assert totals["total_nj"] == pytest.approx(table[parts].sum().sum() / 1e3)
         assert totals["synaptic_nj"] == totals["recurrent_nj"]
         assert totals["relative"] == pytest.approx(totals["synaptic_nj"] / totals["ann_nj"])
+        with_memory = totals["total_nj"] + table["memory_pj"].sum() / 1e3
+        assert totals["total_with_memory_nj"] == pytest.approx(with_memory)
+        ann = table[["ann_total_pj", "ann_memory_pj"]].sum().sum() / 1e3
+        assert totals["relative_with_memory"] == pytest.approx(with_memory / ann)
+        assert totals["length"] == LENGTH
 
 
 def test_the_seeds_first_block_is_silent_and_free() -> None:
@@ -125,7 +131,7 @@ def test_without_decay_a_recurrent_token_costs_its_spikes_however_long_the_past(
     )
     assert short["accumulates_recurrent"] > 0
     assert long["accumulates_recurrent"] == pytest.approx(short["accumulates_recurrent"])
-    # In the mean a spike meets (length + 1) / 2 keys, and as many scores reach the values.
+    # In the mean a spike meets (length + 1) / 2 keys, and as many scores reach the values' spikes.
     growth = (LENGTH + 1) / (3 + 1)
     assert long["accumulates_parallel"] == pytest.approx(growth * short["accumulates_parallel"])
 
@@ -140,8 +146,10 @@ def test_a_sequence_costs_no_less_than_its_beginning() -> None:
 def test_neurons_and_norms_cost_the_same_for_every_token() -> None:
     model = decoder()
     part, whole = measure(model, TOKENS[:, :6]), measure(model, TOKENS)
+    constant = part["kind"] != "residual"
     for column in ("neuron_pj", "normalization_pj", "n_values"):
-        assert part[column].to_list() == pytest.approx(whole[column].to_list()), column
+        expected = whole.loc[constant, column].to_list()
+        assert part.loc[constant, column].to_list() == pytest.approx(expected), column
 
 
 class TestManners:
@@ -199,13 +207,63 @@ class TestManners:
         assert_frame_equal(meter.table(), measure(model, TOKENS))
 
 
+class TestThreads:
+    def test_calls_of_other_threads_do_not_count(self) -> None:
+        model = decoder().eval()
+        alone = measure(model, TOKENS)
+        counting, done = threading.Event(), threading.Event()
+
+        def score() -> None:
+            counting.wait()
+            for _ in range(5):
+                model(TOKENS[:, :4])
+            done.set()
+
+        other = threading.Thread(target=score)
+        other.start()
+        with torch.no_grad(), EnergyMeter(model) as meter:
+            counting.set()
+            model(TOKENS)
+            done.wait()
+        other.join()
+        assert_frame_equal(meter.table(), alone)
+
+    def test_each_meter_counts_its_own_thread(self) -> None:
+        model, tables = decoder().eval(), {}
+        both = threading.Barrier(2)
+
+        def count(tokens: Tensor) -> None:
+            with torch.no_grad(), EnergyMeter(model) as meter:
+                both.wait()
+                for row in tokens.split(1):
+                    model(row)
+                both.wait()
+            tables[len(tokens)] = meter.table()
+
+        threads = [threading.Thread(target=count, args=(part,)) for part in (TOKENS, TOKENS[:1])]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for part in (TOKENS, TOKENS[:1]):
+            assert_frame_equal(tables[len(part)], measure(model, part))
+
+
+def test_what_was_counted_can_be_priced_again() -> None:
+    model = decoder().eval()
+    with torch.no_grad(), EnergyMeter(model) as meter:
+        model(TOKENS)
+    for name in PROFILES:
+        assert_frame_equal(meter.table(name), measure(model, TOKENS, profile=name))
+
+
 def test_the_profile_sets_the_price() -> None:
     model = decoder()
-    cheap = measure(model, TOKENS, profile=EnergyProfile("unit", pj_per_mac=1, pj_per_ac=1))
+    cheap = measure(model, TOKENS, profile=EnergyProfile(name="unit", pj_per_mac=1, pj_per_ac=1))
     assert cheap["energy_pj"].to_list() == pytest.approx(
         (cheap["accumulates"] + cheap["macs"]).to_list()
     )
-    named, default = measure(model, TOKENS, profile="45nm"), measure(model, TOKENS)
+    named, default = measure(model, TOKENS, profile="45nm-sram"), measure(model, TOKENS)
     assert_frame_equal(named, default)
 
 
@@ -257,5 +315,5 @@ class TestBadInput:
             measure(decoder(), TOKENS, attention="serial")
 
     def test_unknown_profile(self) -> None:
-        with pytest.raises(ValueError, match="profile='7nm' is unknown"):
-            measure(decoder(), TOKENS, profile="7nm")
+        with pytest.raises(ValueError, match="profile='3nm' is unknown"):
+            measure(decoder(), TOKENS, profile="3nm")

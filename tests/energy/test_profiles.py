@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from snn_estimators.energy import HOROWITZ_45NM, PROFILES, EnergyProfile
+from snn_estimators.energy import HOROWITZ_45NM, PROFILES, EnergyProfile, Operations
 from snn_estimators.energy.profiles import resolve_profile
 
 
-def test_the_default_is_32_bit_floating_point_in_45_nm() -> None:
+def test_the_usual_choice_is_32_bit_floating_point_in_45_nm() -> None:
     assert PROFILES["45nm"] is HOROWITZ_45NM
     assert HOROWITZ_45NM.pj_per_mac == pytest.approx(4.6)
     assert HOROWITZ_45NM.pj_per_ac == pytest.approx(0.9)
@@ -22,16 +22,16 @@ def test_every_profile_goes_by_its_own_name_and_adds_cheaper_than_it_multiplies(
 
 
 def test_own_profiles_are_used_as_they_are() -> None:
-    mine = EnergyProfile("mine", pj_per_mac=2.0, pj_per_ac=1.0)
+    mine = EnergyProfile(name="mine", pj_per_mac=2.0, pj_per_ac=1.0)
     assert resolve_profile(mine) is mine
-    assert mine.energy(accumulates=3, macs=4) == 11
+    assert mine.energy(Operations(accumulates=3, macs=4)) == 11
 
 
 @pytest.mark.parametrize("field", ["pj_per_mac", "pj_per_ac"])
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
 def test_prices_must_be_positive(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
-        EnergyProfile("broken", **{field: value})
+        EnergyProfile(**{"name": "broken", "pj_per_mac": 1, "pj_per_ac": 1, field: value})
 
 
 def test_unknown_names_are_refused_with_the_choice() -> None:

@@ -38,6 +38,9 @@ def test_silence_costs_no_synaptic_operation() -> None:
 
 
 def test_prices_scale_both_sides_apart() -> None:
-    table, default = theoretical(profile=EnergyProfile("twice", 9.2, 0.9)), theoretical()
+    table, default = (
+        theoretical(profile=EnergyProfile(name="twice", pj_per_mac=9.2, pj_per_ac=0.9)),
+        theoretical(),
+    )
     assert (table["spiking_mj"] == default["spiking_mj"]).all()
     assert table["ann_mj"].to_list() == pytest.approx((2 * default["ann_mj"]).to_list())

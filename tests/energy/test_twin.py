@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from snn_estimators.energy import (
     HOROWITZ_45NM,
     EnergyProfile,
+    Operations,
     ann_twin,
     measure,
     rwkv_twin,
@@ -39,7 +40,9 @@ def test_the_twin_measures_what_its_dimensions_say() -> None:
     expected = ann_twin(width=12, length=7, **SIZES)
     assert table["macs"].sum() == pytest.approx(expected.sum())
     assert table["accumulates"].sum() == 0
-    assert table["ann_pj"].sum() == pytest.approx(HOROWITZ_45NM.energy(macs=expected.sum()))
+    assert table["ann_pj"].sum() == pytest.approx(
+        HOROWITZ_45NM.energy(Operations(macs=expected.sum()))
+    )
     assert summarize(table)["relative"] == pytest.approx(1)
 
 
@@ -49,16 +52,18 @@ def test_the_twin_measures_what_its_dimensions_say() -> None:
         {"spike_degree": 4},
         {"spike_degree": 1},
         {"spike_degree": "attention_only", "timesteps": 2},
-        {"token_shift": True, "attention_decay": "learned"},
+        {"token_shift": 1, "attention_decay": "learned"},
+        {"token_shift": 2, "mlp_token_shift": 1},
         {"readout": "concatenate"},
         {"spiking_residuals": 2},
     ],
     ids=str,
 )
 def test_every_variant_is_compared_to_the_same_twin(options: dict[str, object]) -> None:
-    expected = ann_twin(width=12, length=7, **SIZES).sum()
+    shifts = {name: options.get(name, 0) for name in ("token_shift", "mlp_token_shift")}
+    expected = ann_twin(width=12, length=7, **SIZES, **shifts).sum()
     table = measure(twin(**{"spike_degree": 4, **options}), TOKENS)
-    assert table["ann_pj"].sum() == pytest.approx(HOROWITZ_45NM.energy(macs=expected))
+    assert table["ann_pj"].sum() == pytest.approx(HOROWITZ_45NM.energy(Operations(macs=expected)))
 
 
 def test_only_attention_depends_on_the_length() -> None:
@@ -90,7 +95,9 @@ def test_rwkv_measures_what_its_dimensions_say(spikes: str, model_type: str) -> 
     module = rwkv(spikes=spikes, model_type=model_type)
     table = measure(module, TOKENS)
     expected = rwkv_twin(width=12, blocks=3, vocab_size=11, model_type=model_type)
-    assert table["ann_pj"].sum() == pytest.approx(HOROWITZ_45NM.energy(macs=expected.sum()))
+    assert table["ann_pj"].sum() == pytest.approx(
+        HOROWITZ_45NM.energy(Operations(macs=expected.sum()))
+    )
     if spikes != "everywhere":
         assert table["macs"].sum() == pytest.approx(expected.sum())
     twins = spike_gpt_twins(module)
@@ -112,7 +119,10 @@ def test_only_the_transformer_depends_on_the_length() -> None:
 
 
 def test_the_profile_prices_both_twins() -> None:
-    dear, default = (spike_gpt_twins(rwkv(), profile=p) for p in (EnergyProfile("x", 9.2), "45nm"))
+    dear, default = (
+        spike_gpt_twins(rwkv(), profile=p)
+        for p in (EnergyProfile(name="x", pj_per_mac=9.2, pj_per_ac=1), "45nm")
+    )
     assert_frame_equal(dear, 2 * default)
 
 
