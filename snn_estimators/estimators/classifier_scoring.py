@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from snn_estimators.energy import EnergyMeter, spike_rates
+from snn_estimators.energy import EnergyMeter, EnergyProfile, spike_rates
+from snn_estimators.energy.profiles import DEFAULT
 from snn_estimators.estimators.labelled_documents import LabelledDocuments, Labels
 from snn_estimators.estimators.text_net import TextNet
 from snn_estimators.text import Ids
@@ -62,12 +63,14 @@ class ClassifierScoring(TextNet):
 
     # Cost
 
-    def energy(self, X: Any) -> pd.DataFrame:
+    def energy(self, X: Any, *, profile: EnergyProfile | str = DEFAULT) -> pd.DataFrame:
         """Return what inference on X costs per token, a row a layer; see `snn_estimators.energy`.
 
         Parameters
         ----------
         X : iterable of str, or token ids
+        profile : EnergyProfile or str, default="45nm-sram"
+            The technology, or its name in `snn_estimators.energy.PROFILES`.
 
         Returns
         -------
@@ -81,7 +84,7 @@ class ClassifierScoring(TextNet):
             If no document holds a token.
         """
         tokens = self._tokens_to_judge(X)
-        with EnergyMeter(self.module_) as meter:
+        with EnergyMeter(self.module_, profile=profile) as meter:
             self._run(tokens)
         return meter.table()
 

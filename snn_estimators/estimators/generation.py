@@ -227,6 +227,8 @@ class Generation(TrainedNet):
     def _prompt_ids(self, prompts: Any) -> tuple[Sequence[Ids], bool]:
         """Return the ids of each prompt, and whether it was a single one."""
         if self.tokenizer is None:
+            if not hasattr(prompts, "ndim"):
+                prompts = list(prompts)  # an iterator could be read but once
             is_single = np.ndim(prompts) == 1 if hasattr(prompts, "ndim") else _is_flat(prompts)
             # Prompts may be of any length, whatever the width of the training table.
             rows = [np.asarray(prompts)] if is_single else [np.asarray(row) for row in prompts]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, Subset
 
+from snn_estimators._warnings import warn
 from snn_estimators.text import PADDING, Ids
 
 __all__ = [
@@ -168,10 +168,9 @@ def warn_of_singles(labels: Labels) -> None:
     counts = np.bincount(labels.codes, minlength=len(labels.classes))
     singles = labels.classes[counts == 1].tolist()
     if singles:
-        warnings.warn(
+        warn(
             f"One document alone is labelled {singles[0]!r}"
             + (f" (and so for {len(singles) - 1} more classes)" if len(singles) > 1 else "")
             + ": too few to learn the class, and no split can have it on both sides.",
             UserWarning,
-            stacklevel=3,
         )

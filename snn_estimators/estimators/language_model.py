@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
-import warnings
 from collections.abc import Mapping, Sequence, Sized
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
+import torch
 from sklearn.base import clone
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from snn_estimators._validation import check_whole
+from snn_estimators._validation import check_whole, is_number
+from snn_estimators._warnings import warn
 from snn_estimators.estimators.generation import Generation
 from snn_estimators.estimators.lm_scoring import LanguageModelScoring
 from snn_estimators.estimators.pretrained_io import PretrainedIO
@@ -23,6 +25,7 @@ from snn_estimators.estimators.token_windows import (
     equal_length_batches,
     window_lengths,
 )
+from snn_estimators.nn.reads import ReadsPenalty
 from snn_estimators.persistence.cache_key import fit_key, why_not_cacheable
 from snn_estimators.persistence.checkpointing import Checkpointer
 from snn_estimators.persistence.hashing import hash_documents
@@ -64,6 +67,7 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         max_steps: int | None,
         steps_per_epoch: int | None,
         stride: int | None,
+        spike_penalty: float,
         random_state: Any,
         name: str | None = None,
         resume: bool = False,
@@ -84,6 +88,7 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         self.max_steps = max_steps
         self.steps_per_epoch = steps_per_epoch
         self.stride = stride
+        self.spike_penalty = spike_penalty
         self.random_state = random_state
         self.name = name
         self.resume = resume
@@ -112,6 +117,35 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         if name not in cls.PRESETS:
             raise ValueError(f"There is no preset {name!r}: choose one of {sorted(cls.PRESETS)}.")
         return cls(**{**cls.PRESETS[name], **overrides})
+
+    def twin(self, **overrides: Any) -> Self:
+        """Return the non-spiking twin, not fitted: the same recipe and module without spikes.
+
+        Parameters
+        ----------
+        **overrides
+            Parameters that differ from this model's.
+
+        Raises
+        ------
+        ValueError
+            If the module is none that has a twin.
+
+        Examples
+        --------
+        >>> from snn_estimators import SpikeGPTLM
+        >>> SpikeGPTLM(module__n_layer=2, spike_penalty=0.2).twin()
+        SpikeGPTLM(module__n_layer=2, module__spikes='none')
+        """
+        options = getattr(self.module, "TWIN", None)
+        if options is None:
+            raise ValueError(
+                f"module={self.module!r} has no non-spiking twin: it has no attribute TWIN with "
+                "the options that make it one."
+            )
+        without = {f"module__{name}": value for name, value in options.items()}
+        changed = {"spike_penalty": 0.0, "name": None, "resume": False, **without, **overrides}
+        return clone(self).set_params(**changed)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -199,11 +233,10 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         if not self.initialized_:
             return self.fit(X, y, **fit_params)
         if self.name is not None:
-            warnings.warn(
+            warn(
                 f"partial_fit saves nothing under name={self.name!r}, and cannot be resumed: use "
                 "save_pretrained when it is done.",
                 UserWarning,
-                stacklevel=2,
             )
         return self._fit_further(X, "partial_fit", fit_params)
 
@@ -254,6 +287,10 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         super()._check_parameters(fit_params)
         for name in ("steps_per_epoch", "stride"):
             check_whole(name, getattr(self, name), 1, optional=True)
+        if not is_number(self.spike_penalty) or not 0 <= self.spike_penalty < math.inf:
+            raise ValueError(
+                f"spike_penalty must be a finite number from 0 on, got {self.spike_penalty!r}."
+            )
 
     def _check_saving(self) -> None:
         """Refuse names that are none, and parameters that mean nothing without a name."""
@@ -309,8 +346,21 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
             )
         return self.iterator_train(dataset, batch_size=size, **parameters)
 
+    def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
+        """Run the module; with a `spike_penalty`, watch in training what its maps read."""
+        if not (self.spike_penalty and torch.is_grad_enabled()):
+            return super().infer(x, **fit_params)
+        with ReadsPenalty(self.module_) as penalty:
+            logits = super().infer(x, **fit_params)
+        self._reads = penalty.reads
+        return logits
+
     def get_loss(
         self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
     ) -> Tensor:
-        """Return the mean loss of the batch's tokens; a skorch hook."""
-        return self.criterion_(y_pred.flatten(0, 1), y_true.to(y_pred.device).flatten())
+        """Return the mean loss of the batch's tokens, with the penalty in training; skorch's."""
+        loss = self.criterion_(y_pred.flatten(0, 1), y_true.to(y_pred.device).flatten())
+        if training and self.spike_penalty:
+            loss = loss + self.spike_penalty / 100_000 * self._reads
+            del self._reads  # with the graph that it belongs to
+        return loss

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -14,7 +13,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from snn_estimators.energy import EnergyMeter, spike_rates, summarize
+from snn_estimators._warnings import warn
+from snn_estimators.energy import EnergyMeter, EnergyProfile, spike_rates, summarize
+from snn_estimators.energy.profiles import DEFAULT, resolve_profile
 from snn_estimators.estimators.token_windows import TokenWindows
 from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.text import IGNORED, BaseTokenizer, Ids
@@ -145,12 +146,14 @@ class LanguageModelScoring(TrainedNet):
 
     # Cost
 
-    def energy(self, X: Any) -> pd.DataFrame:
+    def energy(self, X: Any, *, profile: EnergyProfile | str = DEFAULT) -> pd.DataFrame:
         """Return what inference on X costs per token, a row a layer; see `snn_estimators.energy`.
 
         Parameters
         ----------
         X : iterable of str, or token ids
+        profile : EnergyProfile or str, default="45nm-sram"
+            The technology, or its name in `snn_estimators.energy.PROFILES`.
 
         Returns
         -------
@@ -158,7 +161,7 @@ class LanguageModelScoring(TrainedNet):
             Columns at least ``layer, kind, spike_rate, accumulates, macs, energy_pj``;
             `snn_estimators.energy.summarize` adds them up.
         """
-        return self.evaluate(X)["energy"]
+        return self.evaluate(X, profile=profile)["energy"]
 
     def spike_rates(self, X: Any) -> pd.DataFrame:
         """Return the share of spikes wherever all values are spikes; see `snn_estimators.energy`.
@@ -167,12 +170,13 @@ class LanguageModelScoring(TrainedNet):
         """
         return spike_rates(self.energy(X))
 
-    def evaluate(self, X: Any) -> dict[str, Any]:
+    def evaluate(self, X: Any, *, profile: EnergyProfile | str = DEFAULT) -> dict[str, Any]:
         """Return every figure of one pass over X: quality and cost together.
 
         Parameters
         ----------
         X : iterable of str, or token ids
+        profile : EnergyProfile or str, default="45nm-sram"
 
         Returns
         -------
@@ -197,15 +201,17 @@ class LanguageModelScoring(TrainedNet):
         NotFittedError
             If the estimator was not fitted.
         ValueError
-            If there is no token to predict, or X is hardly known to the tokenizer.
+            If there is no token to predict, X is hardly known to the tokenizer, or the profile is
+            unknown.
         """
+        profile = resolve_profile(profile)
         documents = self._check_fitted_X(X)
         tokens = self._tokens_to_score(documents)
         windows = TokenWindows(tokens, self.module_.max_len)
         if not len(windows):
             raise ValueError("There is nothing to score: no document has two tokens.")
         log_likelihood, n_tokens, n_correct = 0.0, 0, 0
-        with self._inference(), EnergyMeter(self.module_) as meter:
+        with self._inference(), EnergyMeter(self.module_, profile=profile) as meter:
             for batch in self._walk(windows):
                 counts = batch.targets != IGNORED
                 log_likelihood += float(_log_likelihood(batch.logits, batch.targets).sum())
@@ -242,11 +248,10 @@ class LanguageModelScoring(TrainedNet):
                 "characters, or clean X (TextCleaner) as the training text was."
             )
         if rate > warn_above:
-            warnings.warn(
+            warn(
                 f"{share}: all count as one symbol, so the scores do not compare with those of a "
                 "model that knows them.",
                 UserWarning,
-                stacklevel=3,
             )
         return tokens
 

@@ -171,7 +171,7 @@ def load_pretrained(
     Parameters
     ----------
     name_or_path, checkpoint, **overrides
-        As in `Persistence.from_pretrained`.
+        As in `PretrainedIO.from_pretrained`.
 
     Returns
     -------
@@ -181,7 +181,7 @@ def load_pretrained(
     Raises
     ------
     FileNotFoundError, ValueError
-        As `Persistence.from_pretrained`, and if there is no such class.
+        As `PretrainedIO.from_pretrained`, and if there is no such class.
     """
 
     def read(folder: Path) -> Any:

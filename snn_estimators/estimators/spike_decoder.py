@@ -57,6 +57,9 @@ class SpikeDecoderLM(LanguageModel):
         Distance between the starts of training windows; ``module__max_len`` by default. Below that,
         windows overlap, also across the sides of a `train_split`, whose ``valid_loss`` is then too
         good.
+    spike_penalty : float, default=0.0
+        Price in nats of 100,000 weights read a token by the linear maps behind neurons, added to
+        the loss in training: it makes spikes sparse. See `snn_estimators.nn.reads`.
     batch_size : int, default=16
         Windows a batch, in training and in scoring.
     train_split : None or callable, default=None
@@ -175,6 +178,7 @@ class SpikeDecoderLM(LanguageModel):
         max_steps: int | None = None,
         steps_per_epoch: int | None = None,
         stride: int | None = None,
+        spike_penalty: float = 0.0,
         batch_size: int = 16,
         train_split: Any = None,
         callbacks: Any = None,
@@ -206,6 +210,7 @@ class SpikeDecoderLM(LanguageModel):
             max_steps=max_steps,
             steps_per_epoch=steps_per_epoch,
             stride=stride,
+            spike_penalty=spike_penalty,
             batch_size=batch_size,
             train_split=train_split,
             callbacks=callbacks,

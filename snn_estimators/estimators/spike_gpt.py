@@ -48,7 +48,7 @@ class SpikeGPTLM(LanguageModel):
         Pulls the largest logit of each token towards 0; the reference trains with 1e-4. It acts on
         the gradient, where it adds so many times that logit, and not on the reported loss.
     tokenizer, criterion, clip, schedule, warmup_steps, max_epochs, max_steps, steps_per_epoch, \
-stride, batch_size, train_split, callbacks, device, random_state, verbose
+stride, spike_penalty, batch_size, train_split, callbacks, device, random_state, verbose
         As in `SpikeDecoderLM`, and so are the attributes.
     name, resume, save_every_n_steps, keep_checkpoints, evaluate_every_n_steps, memory
         A fit with a name saves itself while it trains, and resumes after a kill; a fit with a
@@ -102,6 +102,7 @@ stride, batch_size, train_split, callbacks, device, random_state, verbose
         max_steps: int | None = None,
         steps_per_epoch: int | None = None,
         stride: int | None = None,
+        spike_penalty: float = 0.0,
         batch_size: int = 16,
         train_split: Any = None,
         callbacks: Any = None,
@@ -134,6 +135,7 @@ stride, batch_size, train_split, callbacks, device, random_state, verbose
             max_steps=max_steps,
             steps_per_epoch=steps_per_epoch,
             stride=stride,
+            spike_penalty=spike_penalty,
             batch_size=batch_size,
             train_split=train_split,
             callbacks=callbacks,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -11,6 +10,7 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from snn_estimators._validation import check_whole
+from snn_estimators._warnings import warn
 from snn_estimators.estimators.token_windows import check_token_ids
 from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.persistence.cache_key import fit_key, why_not_cacheable
@@ -142,7 +142,7 @@ class TextNet(TrainedNet):
             return Checkpointer(role=self._role())
         reason = why_not_cacheable(self)
         if reason:
-            warnings.warn(reason, UserWarning, stacklevel=3)
+            warn(reason)
             return Checkpointer(role=self._role())
         key = fit_key(self, self._data_key(data), fit_params)
         return Checkpointer(CachedFit(cache, key, self._tokenizer_to_fit()), self._role())
@@ -196,7 +196,12 @@ class TextNet(TrainedNet):
 
     def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
         """Run the module; `fit_params` belong to the split, not to the module."""
-        return self.module_(x.to(self.device_))
+        return self._module_to_call()(x.to(self.device_))
+
+    def _module_to_call(self) -> nn.Module:
+        """Return the module, or what is wrapped around it for a step of training."""
+        module: nn.Module = self.module_
+        return module
 
 
 def check_known_ids(documents: Sequence[Ids], vocab_size: int) -> Sequence[Ids]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple, Self
@@ -15,6 +14,7 @@ from torch.utils.data import Dataset
 
 from snn_estimators._torch import resolve_device
 from snn_estimators._validation import check_whole, is_number
+from snn_estimators._warnings import warn
 from snn_estimators.estimators.base import SklearnNet
 from snn_estimators.estimators.callbacks import (
     SCHEDULES,
@@ -252,12 +252,11 @@ class TrainedNet(SklearnNet):
         except KeyboardInterrupt:
             if not self._stopped_early():
                 self.interrupted_ = True
-                warnings.warn(
+                warn(
                     f"Training was interrupted in epoch {len(self.history)}: the estimator is "
                     "usable as it stands, but not finished (interrupted_ is True)."
                     f"{self._checkpointer.resume_hint()}",
                     ConvergenceWarning,
-                    stacklevel=3,
                 )
             raise  # skorch ends the training
         return self

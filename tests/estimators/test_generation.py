@@ -196,3 +196,12 @@ def test_truncated_samples():
     assert frequencies(Sampler(forbidden=[0], temperature=0)).tolist() == [0, 1, 0, 0]
     assert frequencies(Sampler(forbidden=[0]))[0] == 0
     assert Sampler(top_k=99)(LOGITS, np.random.default_rng(0)) < 4
+
+
+def test_an_iterator_of_prompts_loses_none(fitted_on_ids):
+    prompts = [np.array([1, 2]), np.array([3]), np.array([4, 5])]
+    options = {"max_new_tokens": 3, "random_state": 0}
+    given, listed = (fitted_on_ids.generate(p, **options) for p in (iter(prompts), prompts))
+    assert [row.tolist() for row in given] == [row.tolist() for row in listed]
+    one = fitted_on_ids.generate(iter([1, 2]), **options)
+    assert one.tolist() == fitted_on_ids.generate([1, 2], **options).tolist()
