@@ -13,7 +13,12 @@ import pandas as pd
 
 from snn_estimators._describe import describe_value
 from snn_estimators.model_selection.labels import LABELS
-from snn_estimators.model_selection.tables import COST, QUALITY, parameter_columns
+from snn_estimators.model_selection.tables import (
+    QUALITY,
+    cost_column,
+    parameter_columns,
+    pareto_front,
+)
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, which workers need not spend
     from matplotlib.axes import Axes
@@ -23,7 +28,8 @@ __all__ = ["plot_effects", "plot_pareto"]
 
 # Blue and orange stay apart for every kind of colour vision, and in grey print.
 _FRONT, _OTHERS, _INK, _GRID = "#d1495b", "#8d99ae", "#2b2d42", "#e5e7ec"
-_COLOURS = {QUALITY: "#1d4e89", COST: "#c8620b", "score": "#1d4e89"}
+_COLOURS = {QUALITY: "#1d4e89", "score": "#1d4e89"}
+_COST_COLOUR = "#c8620b"
 _DPI = 160
 # Beyond this ratio of largest to smallest a logarithmic axis reads better.
 _LOG_ABOVE = 3.0
@@ -33,13 +39,16 @@ _LISTED_FRONT_POINTS = 14
 _KEY_SIZE = 7.5
 
 
-def plot_pareto(table: pd.DataFrame) -> Figure:
+def plot_pareto(table: pd.DataFrame, *, cost: str | None = None) -> Figure:
     """Draw perplexity against energy per token, with the Pareto front numbered and listed.
 
     Parameters
     ----------
     table : DataFrame
         From `results_table`. Candidates that failed are left out.
+    cost : {"synaptic", "total", "total_with_memory", "weight_reads"}, optional
+        As in `results_table`; by default the one that the table was made with. With another one the
+        front is found anew.
 
     Returns
     -------
@@ -53,15 +62,19 @@ def plot_pareto(table: pd.DataFrame) -> Figure:
     ...     {"heads": [1, 5], "perplexity": [9.0, 8.0], "energy_per_token_nj": [1.0, 2.0],
     ...      "pareto": [True, True]}
     ... )
-    >>> plot_pareto(table).axes[0].get_ylabel()
+    >>> plot_pareto(table, cost="synaptic").axes[0].get_ylabel()
     'perplexity'
     """
     from matplotlib.figure import Figure
 
-    if QUALITY not in table or COST not in table or not _finite(table).any():
-        return _empty("No candidate has both a perplexity and an energy.")
-    points = table[_finite(table)].sort_values([COST, QUALITY])
-    front = points[points["pareto"].astype(bool)]
+    column = cost_column(table, cost)
+    if QUALITY not in table or column not in table or not _finite(table, column).any():
+        return _empty("No candidate has both a perplexity and a cost.")
+    points = table[_finite(table, column)].sort_values([column, QUALITY])
+    is_marked = points["pareto"].astype(bool)
+    if column != cost_column(table):
+        is_marked = pareto_front(points[[QUALITY, column]])
+    front = points[is_marked]
     listed = _varied(table)
     key = _front_key(front, listed, len(points) - len(front))
     # A monospaced letter is 0.6 of its size wide, and an inch has 72 points.
@@ -69,18 +82,18 @@ def plot_pareto(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(5.4 + key_width, 4.4), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
     for rows, colour, size, order in ((points, _OTHERS, 26, 2), (front, _FRONT, 42, 4)):
-        _spread(axes, rows, colour, order)
-        axes.scatter(rows[COST], rows[QUALITY], s=size, color=colour, zorder=order, linewidth=0)
-    axes.step(front[COST], front[QUALITY], where="post", color=_FRONT, linewidth=1.2, zorder=3)
-    for number, (x, y) in enumerate(zip(front[COST], front[QUALITY], strict=True), start=1):
+        _spread(axes, rows, column, colour, order)
+        axes.scatter(rows[column], rows[QUALITY], s=size, color=colour, zorder=order, linewidth=0)
+    axes.step(front[column], front[QUALITY], where="post", color=_FRONT, linewidth=1.2, zorder=3)
+    for number, (x, y) in enumerate(zip(front[column], front[QUALITY], strict=True), start=1):
         axes.annotate(
             str(number), (x, y), (5, 5), textcoords="offset points", color=_FRONT, weight="bold",
             fontsize=9, zorder=5,
         )  # fmt: skip
     _dress(axes)
-    _scale(axes.xaxis, points[COST])
+    _scale(axes.xaxis, points[column])
     _scale(axes.yaxis, points[QUALITY])
-    axes.set_xlabel(LABELS[COST])
+    axes.set_xlabel(LABELS[column])
     axes.set_ylabel(QUALITY)
     axes.set_title("Quality against cost", loc="left", fontsize=11, color=_INK)
     axes.annotate(
@@ -113,7 +126,7 @@ def plot_effects(table: pd.DataFrame) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    metrics = [name for name in (QUALITY, COST) if name in table] or ["score"]
+    metrics = [name for name in (QUALITY, cost_column(table)) if name in table] or ["score"]
     varied = _varied(table)
     metrics = [name for name in metrics if name in table and table[name].notna().any()]
     if not varied or not metrics:
@@ -161,10 +174,17 @@ def _effect(axes: Axes, table: pd.DataFrame, parameter: str, metric: str) -> Non
             continue
         # Points side by side, not on top of one another; no random jitter: same table, same plot.
         shifts = np.linspace(-0.14, 0.14, len(cells)) if len(cells) > 1 else np.zeros(1)
-        axes.scatter(place + shifts, cells, s=9, color=_COLOURS[metric], alpha=0.3, linewidth=0)
+        axes.scatter(
+            place + shifts,
+            cells,
+            s=9,
+            color=_COLOURS.get(metric, _COST_COLOUR),
+            alpha=0.3,
+            linewidth=0,
+        )
         axes.errorbar(
             place, cells.mean(), yerr=cells.std(), fmt="o", markersize=6, capsize=3.5,
-            color=_COLOURS[metric], elinewidth=1.3, zorder=4,
+            color=_COLOURS.get(metric, _COST_COLOUR), elinewidth=1.3, zorder=4,
         )  # fmt: skip
     _dress(axes)
     _scale(axes.yaxis, table[metric])
@@ -195,10 +215,10 @@ def _front_key(front: pd.DataFrame, listed: list[str], others: int) -> str:
     return "\n".join(["Pareto front", *lines, "", f"grey: {others} other {noun}"])
 
 
-def _spread(axes: Axes, rows: pd.DataFrame, colour: str, order: int) -> None:
+def _spread(axes: Axes, rows: pd.DataFrame, cost: str, colour: str, order: int) -> None:
     """Draw standard deviations over folds, where there are any."""
     axes.errorbar(
-        rows[COST], rows[QUALITY], xerr=rows.get(f"{COST}_std"), yerr=rows.get(f"{QUALITY}_std"),
+        rows[cost], rows[QUALITY], xerr=rows.get(f"{cost}_std"), yerr=rows.get(f"{QUALITY}_std"),
         fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.6, zorder=order - 0.5,
     )  # fmt: skip
 
@@ -236,8 +256,8 @@ def _empty(message: str) -> Figure:
     return figure
 
 
-def _finite(table: pd.DataFrame) -> np.ndarray:
-    return np.isfinite(table[[QUALITY, COST]].to_numpy(dtype=float)).all(axis=1)
+def _finite(table: pd.DataFrame, cost: str) -> np.ndarray:
+    return np.isfinite(table[[QUALITY, cost]].to_numpy(dtype=float)).all(axis=1)
 
 
 def _varied(table: pd.DataFrame) -> list[str]:

@@ -25,9 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = ["present", "write_tables"]
 
-_SHARES = ("accuracy", "unknown_rate", "relative_energy", "spike_rate")
+_SHARES = (
+    *("accuracy", "unknown_rate", "spike_rate"),
+    *("relative_energy", "relative_total", "relative_with_memory"),
+)
 _AS_THEY_ARE = ("rank", "iteration", "n_resources", "failure")
-_DETAILS = ("total_energy_per_token_nj", "accuracy", "spike_rate", "n_parameters", "fit_time")
+_DETAILS = (
+    *("total_energy_per_token_nj", "weight_reads_per_token", "relative_energy", "relative_total"),
+    *("accuracy", "spike_rate", "n_parameters", "ann_n_parameters", "context_length", "fit_time"),
+)
 
 
 def write_tables(

@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from sklearn.pipeline import Pipeline
 
-from snn_estimators.energy import summarize
+from snn_estimators.energy import EnergyProfile, summarize
+from snn_estimators.energy.profiles import DEFAULT
 from snn_estimators.estimators import LanguageModel
 from snn_estimators.estimators.lm_scoring import exp_or_inf
 
@@ -21,14 +23,22 @@ SCORES = (
     "unknown_rate",
     "neg_energy_per_token_nj",
     "neg_total_energy_per_token_nj",
+    "neg_energy_with_memory_per_token_nj",
+    "neg_weight_reads_per_token",
     "spike_rate",
     "relative_energy",
+    "relative_total",
+    "relative_with_memory",
     "n_parameters",
+    "ann_n_parameters",
+    "context_length",
 )
 """The names of the scores that `language_model_scores` returns."""
 
 
-def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, float]:
+def language_model_scores(
+    estimator: Any, X: Any, y: Any = None, *, profile: EnergyProfile | str = DEFAULT
+) -> dict[str, float]:
     """Score a fitted language model: quality of its predictions, and their energy cost.
 
     One pass over `X` yields every figure, so a search over two hundred candidates does not run
@@ -45,6 +55,9 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
         Held-out text, as the estimator's ``score`` takes it.
     y : None
         Ignored, there for scikit-learn.
+    profile : EnergyProfile or str, default="45nm-sram"
+        The technology that prices operations and memory. For another one in a search, give
+        ``scoring=functools.partial(language_model_scores, profile="45nm-int8")``.
 
     Returns
     -------
@@ -62,13 +75,20 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
         ``neg_energy_per_token_nj``
             Minus the synaptic energy of one token's inference, in nJ (the papers' definition).
         ``neg_total_energy_per_token_nj``
-            The same with normalisation and neuron updates.
+            The same with normalisation, neuron updates, residual sums, biases and functions.
+        ``neg_energy_with_memory_per_token_nj``
+            The same with reads and writes of memory; NaN if the profile has no price of it.
+        ``neg_weight_reads_per_token``
+            Minus the number of weights that a token reads.
         ``spike_rate``
             Spikes over what the neurons could have emitted; NaN for a module without neurons.
-        ``relative_energy``
-            Synaptic energy over that of the non-spiking twin of the same dimensions.
-        ``n_parameters``
-            Number of weights in the module.
+        ``relative_energy``, ``relative_total``, ``relative_with_memory``
+            Synaptic energy, total energy, and that with memory, over the non-spiking twin's: the
+            same module without spikes.
+        ``n_parameters``, ``ann_n_parameters``
+            Number of weights in the module, and in its twin (NaN for a module that has none).
+        ``context_length``
+            Tokens of a window, in the mean, on which the cost of softmax attention depends.
 
     Raises
     ------
@@ -100,7 +120,7 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
         # skorch swallows Ctrl-C: the fit ends early, and a search would count it as finished and
         # continue with the next candidate. Raised again here, it ends the search.
         raise KeyboardInterrupt("the model's fit was interrupted")
-    totals = model.evaluate(_transformed(estimator, X))
+    totals = model.evaluate(_transformed(estimator, X), profile=profile)
     cost = summarize(totals["energy"])
     seen = quality(totals)
     scores = (
@@ -110,11 +130,28 @@ def language_model_scores(estimator: Any, X: Any, y: Any = None) -> dict[str, fl
         totals["unknown_rate"],
         -cost["synaptic_nj"],
         -cost["total_nj"],
+        -cost["total_with_memory_nj"],
+        -cost["weight_reads"],
         cost["spike_rate"],
         cost["relative"],
+        cost["relative_total"],
+        cost["relative_with_memory"],
         sum(weights.numel() for weights in model.module_.parameters()),
+        _n_parameters_of_twin(model),
+        cost["length"],
     )
     return {name: float(score) for name, score in zip(SCORES, scores, strict=True)}
+
+
+def _n_parameters_of_twin(model: LanguageModel) -> float:
+    """Count the weights of a model's twin, which is not trained for that."""
+    without_spikes = getattr(model.module, "TWIN", None)
+    if without_spikes is None:
+        return math.nan
+    options = model.get_params_for("module") | without_spikes | {"vocab_size": model.vocab_size_}
+    with torch.device("meta"):  # sizes alone: no memory, no random draws
+        twin = model.module(**options)
+    return sum(weights.numel() for weights in twin.parameters())
 
 
 def quality(totals: Mapping[str, Any]) -> dict[str, float]:

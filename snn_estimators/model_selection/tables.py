@@ -11,23 +11,34 @@ import pandas as pd
 from sklearn.exceptions import NotFittedError
 
 from snn_estimators._describe import describe_value
+from snn_estimators._validation import check_choices
 from snn_estimators.model_selection.scoring import final_estimator
 
 __all__ = ["parameter_columns", "pareto_front", "results_table", "short_names", "to_cell"]
 
 QUALITY = "perplexity"
-COST = "energy_per_token_nj"
+COSTS = {
+    "synaptic": "energy_per_token_nj",
+    "total": "total_energy_per_token_nj",
+    "total_with_memory": "energy_with_memory_per_token_nj",
+    "weight_reads": "weight_reads_per_token",
+}
+"""Costs that a Pareto front may be drawn over, and the columns that hold them."""
+COST = "total_with_memory"
 
 _METRICS = (
     QUALITY,
     "bits_per_character",
     "accuracy",
     "unknown_rate",
-    COST,
-    "total_energy_per_token_nj",
+    *COSTS.values(),
     "relative_energy",
+    "relative_total",
+    "relative_with_memory",
     "spike_rate",
     "n_parameters",
+    "ann_n_parameters",
+    "context_length",
     "score",
     "fit_time",
 )
@@ -36,7 +47,7 @@ _BOOKKEEPING = ("rank", "iteration", "n_resources", *_COMPARED, "pareto", "failu
 _SEARCH_COLUMN = re.compile(r"(?:(mean|std)_)?(test|train)_(.+)")
 
 
-def results_table(search: Any) -> pd.DataFrame:
+def results_table(search: Any, *, cost: str = COST) -> pd.DataFrame:
     """Tabulate a search: one row a candidate, best perplexity first.
 
     Parameters
@@ -45,6 +56,9 @@ def results_table(search: Any) -> pd.DataFrame:
         A `GridSearchCV`, `RandomizedSearchCV` or halving search; its ``cv_results_``; what
         `cross_validate` returned; or a list of the latter, each with the candidate's parameters
         among the keys (``{"timesteps": 2, **cross_validate(...)}``).
+    cost : {"synaptic", "total", "total_with_memory", "weight_reads"}, default="total_with_memory"
+        What the Pareto front weighs against perplexity: synaptic energy, energy of all operations,
+        that with memory, or weights read a token.
 
     Returns
     -------
@@ -59,7 +73,7 @@ def results_table(search: Any) -> pd.DataFrame:
           ``perplexity``) followed by its standard deviation, ``perplexity_std``;
         * ``fit_time``, ``fit_time_std`` in seconds;
         * ``pareto``: whether no other candidate (of the same halving iteration) has both a
-          perplexity and an ``energy_per_token_nj`` as low, one of them lower.
+          perplexity and a `cost` as low, one of them lower.
 
         A search without ``scoring`` has one metric, the language model's mean log-likelihood in
         nats per token: it is shown as ``score``, and as the perplexity of each fold averaged.
@@ -68,6 +82,8 @@ def results_table(search: Any) -> pd.DataFrame:
     ------
     NotFittedError
         If the search was not fitted.
+    ValueError
+        If `cost` is unknown, or has no price in the profile that was measured with.
     TypeError
         If `search` is none of the above.
 
@@ -83,6 +99,7 @@ def results_table(search: Any) -> pd.DataFrame:
     0     1      5         8.0             0.0
     1     2      1        10.0             1.0
     """
+    check_choices({"cost": COSTS}, cost=cost)
     cv_results = _cv_results(search)
     candidates = cv_results["params"]
     names = dict.fromkeys(name for one in candidates for name in one)
@@ -99,8 +116,9 @@ def results_table(search: Any) -> pd.DataFrame:
         if key in cv_results
     }
     table = pd.concat([parameters, pd.DataFrame(halving | metrics, parameters.index)], axis=1)
-    table["pareto"] = _pareto_column(table)
+    table["pareto"] = _pareto_column(table, cost)
     table = _ranked(table, cv_results)
+    table.attrs["cost"] = cost
     table.attrs["parameters"] = list(parameters.columns)
     return table
 
@@ -222,7 +240,7 @@ def _metrics(cv_results: Mapping[str, Any]) -> dict[str, Any]:
             # The zero takes the sign off a negative one.
             found[side + name] = sign * np.asarray(values, dtype=float) + 0.0
             found[f"{side}{name}_std"] = np.asarray(cv_results["std_" + key[5:]], dtype=float)
-    for name in ("n_parameters", "train_n_parameters"):
+    for name in ("n_parameters", "ann_n_parameters", "train_n_parameters"):
         if name in found:
             del found[f"{name}_std"]
             whole = np.isfinite(found[name]).all() and (found[name] % 1 == 0).all()
@@ -247,13 +265,26 @@ def _is_model(search: Any) -> bool:
     return hasattr(final_estimator(search.estimator), "evaluate")
 
 
-def _pareto_column(table: pd.DataFrame) -> np.ndarray:
-    marked = np.zeros(len(table), dtype=bool)
-    if QUALITY in table and COST in table:
+def cost_column(table: pd.DataFrame, cost: str | None = None) -> str:
+    """Name the column of a cost; by default of the one that a table was made with."""
+    cost = table.attrs.get("cost", COST) if cost is None else cost
+    check_choices({"cost": COSTS}, cost=cost)
+    return COSTS[cost]
+
+
+def _pareto_column(table: pd.DataFrame, cost: str) -> np.ndarray:
+    marked, column = np.zeros(len(table), dtype=bool), COSTS[cost]
+    if QUALITY in table and column in table:
+        priced = COSTS["synaptic"]
+        if table[column].isna().all() and priced in table and table[priced].notna().any():
+            raise ValueError(
+                f"cost={cost!r} has no value: the profile has no price of memory; use "
+                "cost='total', or a profile that has one, such as '45nm-sram'."
+            )
         rounds = table["iteration"] if "iteration" in table else pd.Series(0, table.index)
         for one in rounds.unique():
             rows = np.flatnonzero(rounds == one)
-            marked[rows] = pareto_front(table.iloc[rows][[QUALITY, COST]])
+            marked[rows] = pareto_front(table.iloc[rows][[QUALITY, column]])
     return marked
 
 

@@ -23,6 +23,8 @@ def ridge_scores(estimator, X, y):
         "accuracy": 1 / (1 + error),
         "neg_energy_per_token_nj": -1.0 / (ridge.alpha + 1) - ridge.fit_intercept,
         "neg_total_energy_per_token_nj": -2.0 / (ridge.alpha + 1) - ridge.fit_intercept,
+        "neg_energy_with_memory_per_token_nj": -9.0 / (ridge.alpha + 1) - ridge.fit_intercept,
+        "neg_weight_reads_per_token": -90.0 / (ridge.alpha + 1) - ridge.fit_intercept,
         "spike_rate": 0.1,
         "relative_energy": 0.2 + ridge.fit_intercept / 10,
         "n_parameters": float(ridge.coef_.size),
@@ -75,7 +77,7 @@ def one_at_a_time():
     ]
     candidates = list(ParameterGrid(grids))
     results = {"params": candidates}
-    for metric in ("neg_perplexity", "neg_energy_per_token_nj"):
+    for metric in ("neg_perplexity", "neg_energy_with_memory_per_token_nj"):
         results[f"mean_test_{metric}"] = -np.arange(5.0, 5.0 + len(candidates))
         results[f"std_test_{metric}"] = np.zeros(len(candidates))
     return results
@@ -89,7 +91,7 @@ def big_results():
     names = ("module__timesteps", "module__heads", "module__encoding", "module__detach_reset")
     n = len(candidates)
     results = {"params": [dict(zip(names, values, strict=True)) for values in candidates]}
-    for metric in ("neg_perplexity", "neg_energy_per_token_nj"):
+    for metric in ("neg_perplexity", "neg_energy_with_memory_per_token_nj"):
         results[f"mean_test_{metric}"] = -rng.uniform(5, 50, n)
         results[f"std_test_{metric}"] = rng.uniform(0, 1, n)
     results["mean_fit_time"], results["std_fit_time"] = np.ones((2, n))

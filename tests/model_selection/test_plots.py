@@ -27,14 +27,16 @@ def test_every_front_point_is_numbered_and_listed(big_results):
     assert len(texts[-1].splitlines()) == 2 + front + 2
     header, *rows = [line.split() for line in texts[-1].splitlines()[1 : 2 + front]]
     assert header == ["timesteps", "heads", "encoding", "detach_reset"]
-    chosen = table[table["pareto"]].sort_values("energy_per_token_nj")[header].astype(str)
+    chosen = (
+        table[table["pareto"]].sort_values("energy_with_memory_per_token_nj")[header].astype(str)
+    )
     assert [row[1:] for row in rows] == chosen.to_numpy().tolist()
     assert axes.get_yscale() == "log"
 
 
 def test_narrow_ranges_stay_linear():
     table = pd.DataFrame(
-        {"heads": [1, 2], "perplexity": [8.0, 9.0], "energy_per_token_nj": [3.0, 2.0]}
+        {"heads": [1, 2], "perplexity": [8.0, 9.0], "energy_with_memory_per_token_nj": [3.0, 2.0]}
     ).assign(pareto=True)
     axes = plot_pareto(table).axes[0]
     assert axes.get_xscale() == axes.get_yscale() == "linear"
@@ -105,3 +107,19 @@ def test_pyplot_is_left_alone():
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_another_cost_has_a_front_of_its_own():
+    table = pd.DataFrame(
+        {
+            "heads": [1, 2],
+            "perplexity": [8.0, 9.0],
+            "energy_per_token_nj": [1.0, 2.0],
+            "energy_with_memory_per_token_nj": [3.0, 2.0],
+            "pareto": [True, True],
+        }
+    )
+    axes = plot_pareto(table, cost="synaptic").axes[0]
+    assert axes.get_xlabel() == "energy (nJ/token)"
+    assert [text.get_text() for text in axes.texts[:-1]] == ["1"]  # the other one costs more
+    assert plot_pareto(table).axes[0].get_xlabel() == "with memory (nJ/token)"

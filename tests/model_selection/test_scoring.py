@@ -51,7 +51,14 @@ def test_figures_agree_with_the_estimators_own(model):
     cost = summarize(model.energy(TEXTS))
     assert -scores["neg_energy_per_token_nj"] == pytest.approx(cost["synaptic_nj"])
     assert -scores["neg_total_energy_per_token_nj"] == pytest.approx(cost["total_nj"])
+    assert -scores["neg_energy_with_memory_per_token_nj"] == pytest.approx(
+        cost["total_with_memory_nj"]
+    )
+    assert -scores["neg_weight_reads_per_token"] == pytest.approx(cost["weight_reads"])
     assert scores["relative_energy"] == pytest.approx(cost["relative"])
+    assert scores["relative_total"] == pytest.approx(cost["relative_total"])
+    assert scores["relative_with_memory"] == pytest.approx(cost["relative_with_memory"])
+    assert scores["context_length"] == cost["length"]
     assert scores["n_parameters"] == sum(p.numel() for p in model.module_.parameters())
     assert 0 <= scores["spike_rate"] <= 1
 

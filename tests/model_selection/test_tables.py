@@ -180,8 +180,8 @@ def test_gaps_do_not_change_the_values_beside_them(one_at_a_time):
 
 
 def test_zero_has_no_sign(one_at_a_time):
-    one_at_a_time["mean_test_neg_energy_per_token_nj"] = np.zeros(9)
-    energies = results_table(one_at_a_time)["energy_per_token_nj"]
+    one_at_a_time["mean_test_neg_energy_with_memory_per_token_nj"] = np.zeros(9)
+    energies = results_table(one_at_a_time)["energy_with_memory_per_token_nj"]
     assert not np.signbit(energies).any()
 
 
@@ -219,3 +219,44 @@ def test_pareto_column_does_not_depend_on_the_order_of_candidates(big_results):
     shuffled = {key: [values[i] for i in order] for key, values in big_results.items()}
     other = results_table({k: v if k == "params" else np.array(v) for k, v in shuffled.items()})
     pd.testing.assert_frame_equal(table, other)
+
+
+# Cheap in synapses, cheap with memory, and neither.
+TWO_COSTS = [
+    {
+        "name": name,
+        "test_neg_perplexity": [-perplexity],
+        "test_neg_energy_per_token_nj": [-synaptic],
+        "test_neg_energy_with_memory_per_token_nj": [-with_memory],
+    }
+    for name, perplexity, synaptic, with_memory in (
+        ("a", 5.0, 1.0, 9.0),
+        ("b", 4.0, 2.0, 8.0),
+        ("c", 6.0, 1.5, 1.0),
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("cost", "front"),
+    [("synaptic", ["b", "a"]), ("total_with_memory", ["b", "c"])],
+)
+def test_the_front_is_over_the_cost_that_is_named(cost, front):
+    table = results_table(TWO_COSTS, cost=cost)
+    assert list(table.loc[table["pareto"], "name"]) == front
+
+
+def test_memory_counts_by_default():
+    assert results_table(TWO_COSTS).equals(results_table(TWO_COSTS, cost="total_with_memory"))
+
+
+def test_an_unknown_cost_is_refused():
+    with pytest.raises(ValueError, match="cost='time' is unknown; choose one of"):
+        results_table(TWO_COSTS, cost="time")
+
+
+def test_a_cost_without_a_price_is_refused_with_the_remedy():
+    runs = [{**one, "test_neg_energy_with_memory_per_token_nj": [np.nan]} for one in TWO_COSTS]
+    with pytest.raises(ValueError, match="no price of memory; use cost='total'"):
+        results_table(runs)
+    assert results_table(runs, cost="synaptic")["pareto"].sum() == 2
