@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from snn_estimators._files import check_writable
+from snn_estimators.model_selection.baselines import baselines
 from snn_estimators.model_selection.grids import check_grid
 from snn_estimators.model_selection.plots import plot_effects, plot_pareto
 from snn_estimators.model_selection.provenance import describe_corpus, describe_run
@@ -12,6 +13,7 @@ from snn_estimators.model_selection.seeds import compare_with_best
 from snn_estimators.model_selection.tables import pareto_front, results_table
 
 __all__ = [
+    "baselines",
     "check_grid",
     "check_writable",
     "compare_with_best",
