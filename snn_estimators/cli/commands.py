@@ -171,25 +171,36 @@ def generate(
 
 @app.command()
 def energy(
-    model: Model, corpus: Corpus, limit: options.Limit = 20_000, device: options.Device = "auto"
+    model: Model,
+    corpus: Corpus,
+    limit: options.Limit = 20_000,
+    device: options.Device = "auto",
+    profile: Annotated[str, typer.Option(help="Prices, such as 45nm-int8.")] = "45nm-sram",
 ) -> None:
     """Show the energy of one token in each layer of a saved model, on text."""
     from snn_estimators.energy import summarize
 
     fitted = _load(model, device)
-    table = fitted.energy([_text_for(fitted, corpus, limit)])
-    columns = ["layer", "kind", "spike_rate", "accumulates", "macs", "energy_pj"]
-    columns += ["normalization_pj", "neuron_pj", "ann_pj"]
+    table = fitted.energy([_text_for(fitted, corpus, limit)], profile=profile)
+    columns = ["layer", "kind", "spike_rate", "accumulates", "macs", "weight_reads", "energy_pj"]
+    columns += ["normalization_pj", "neuron_pj", "function_pj", "memory_pj", "ann_total_pj"]
     numbers = table[columns].map(
         lambda value: f"{value:.4g}" if isinstance(value, float) else value
     )
     show(numbers.replace("nan", ""))
     total = summarize(table)
-    typer.echo(
-        f"{total['synaptic_nj']:.4g} nJ per token in synapses ({total['total_nj']:.4g} nJ with "
-        f"neurons and normalisation); the non-spiking twin: {total['ann_nj']:.4g} nJ "
-        f"({100 * total['relative']:.1f} % of that)"
-    )
+    typer.echo(f"nJ per token of {total['length']:.0f}; the non-spiking twin's; share of that")
+    for name, own, twin, share in (
+        ("in synapses", "synaptic_nj", total["ann_nj"], "relative"),
+        ("all operations", "total_nj", total["ann_total_nj"], "relative_total"),
+        (
+            "with memory",
+            "total_with_memory_nj",
+            total["ann_total_nj"] + total["ann_memory_nj"],
+            "relative_with_memory",
+        ),
+    ):
+        typer.echo(f"{name:<15}{total[own]:>10.4g}{twin:>10.4g}{100 * total[share]:>8.1f} %")
 
 
 @app.command()

@@ -9,6 +9,7 @@ import typer
 
 __all__ = [
     "Clean",
+    "Cost",
     "Device",
     "Epochs",
     "LanguageModelName",
@@ -37,6 +38,8 @@ Set = Annotated[
 ]
 # Those of `LANGUAGE_MODELS`, whose import takes too long for a line of help.
 LanguageModelName = StrEnum("LanguageModelName", ["spikedecoder", "spikegpt"])
+# Those of `COSTS`, for the same reason.
+Cost = StrEnum("Cost", ["synaptic", "total", "total_with_memory", "weight_reads"])
 
 
 def read_settings(fixed: list[str] | None, epochs: int | None, steps: int | None) -> dict[str, Any]:

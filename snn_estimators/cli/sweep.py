@@ -52,6 +52,9 @@ def sweep(
     budget: Annotated[
         str | None, typer.Option(help="Stop after so many fits, or a time such as 30min or 2h.")
     ] = None,
+    cost: Annotated[
+        options.Cost, typer.Option(help="What the Pareto front weighs against perplexity.")
+    ] = options.Cost.total_with_memory,
     jobs: Annotated[int | None, typer.Option(help="Fits at a time; default: one a core.")] = None,
     engine: Annotated[
         str, typer.Option(help="loky, dask, dask://HOST:PORT, ray or ray://HOST:PORT.")
@@ -112,6 +115,7 @@ def sweep(
             seeds=seeds,
             budget=budget,
             halving=halving,
+            cost=str(cost),
             engine=engine,
             n_jobs=jobs,
             track=track,

@@ -15,7 +15,7 @@ from snn_estimators.model_selection.grids import Grid
 from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.model_selection.tables import short_names
 from snn_estimators.persistence.stable_hash import canonical
-from snn_estimators.sweep.score_cache import score_key
+from snn_estimators.sweep.keys import score_key
 from snn_estimators.text import BaseTokenizer
 
 __all__ = ["Candidate", "list_candidates", "try_candidates"]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from snn_estimators.model_selection.scoring import SCORES
 from snn_estimators.model_selection.seeds import compare_with_best
-from snn_estimators.model_selection.tables import results_table, short_names, to_cell
+from snn_estimators.model_selection.tables import COST, results_table, short_names, to_cell
 from snn_estimators.sweep.worker import Fit, FitResult
 
 __all__ = ["Leaderboard", "Row"]
@@ -42,6 +42,8 @@ class Leaderboard:
     folds: int
     halving: bool = False
     """Whether candidates are trained on several rungs."""
+    cost: str = COST
+    """What the Pareto front weighs against perplexity."""
     rows: list[Row] = field(default_factory=list)
     results: list[dict[tuple[int, int], FitResult]] = field(default_factory=list)
 
@@ -96,7 +98,7 @@ class Leaderboard:
         known = self._tabulate(done)
         columns = self._tabulate(range(len(self.rows)))
         table = known.reindex(columns=columns.columns) if done else columns.iloc[:0]
-        table.attrs["parameters"] = columns.attrs["parameters"]
+        table.attrs |= columns.attrs
         return table
 
     def fits(self) -> pd.DataFrame:
@@ -136,6 +138,7 @@ class Leaderboard:
         # All corpora have the same parameters: the grid is the same.
         table = pd.concat(parts, ignore_index=True)
         several = ["corpus"] if len(corpora) > 1 else []
+        table.attrs["cost"] = self.cost
         table.attrs["parameters"] = several + parts[0].attrs["parameters"]
         return table
 
@@ -153,7 +156,7 @@ class Leaderboard:
         if self.halving:
             results["iter"] = np.array([row.iteration for row in rows])
             results["n_resources"] = np.array([row.resources for row in rows])
-        table = results_table(results)
+        table = results_table(results, cost=self.cost)
         parameters = [name for name in table.attrs["parameters"] if name != _ROW]
         order = table.pop(_ROW)
         pareto = table.pop("pareto")

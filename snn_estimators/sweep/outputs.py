@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from snn_estimators._files import replace_file
+from snn_estimators._warnings import warn
 from snn_estimators.model_selection.report import write_tables
 from snn_estimators.sweep.leaderboard import Leaderboard
 
@@ -68,10 +68,9 @@ class GrowingTables:
         except OSError as error:
             if not self._warned:
                 self._warned = True
-                warnings.warn(
+                warn(
                     f"the tables in {self._folder} cannot be written ({error}): the sweep "
-                    "continues, and tries again with each candidate",
-                    stacklevel=2,
+                    "continues, and tries again with each candidate"
                 )
 
 

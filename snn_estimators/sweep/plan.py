@@ -26,8 +26,8 @@ from snn_estimators.persistence.hashing import hash_json
 from snn_estimators.sweep.candidates import list_candidates, try_candidates
 from snn_estimators.sweep.defaults import prepare_text
 from snn_estimators.sweep.halving import Rung, plan_rungs
+from snn_estimators.sweep.keys import code_key, score_key
 from snn_estimators.sweep.leaderboard import Row
-from snn_estimators.sweep.score_cache import score_key
 from snn_estimators.sweep.worker import Fit, final_stem, set_final
 from snn_estimators.text import WindowKFold, split_windows
 
@@ -57,7 +57,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         self.candidates = list_candidates(self.estimator, self.grid)
-        self._keys: dict[tuple[int, int, int], str] = {}
+        self._keys: dict[tuple[int, int, int], tuple[str, str]] = {}
         self._seed = f"{final_stem(self.estimator)}random_state"
         self._check_seeds()
         self.rungs = self._plan_rungs()
@@ -93,13 +93,19 @@ class Plan:
                 set_final(model, **{str(self.resource): row.resources}, **steps)
             of_model = row.candidate, seed, row.iteration
             if of_model not in self._keys:
-                self._keys[of_model] = score_key(model)
+                self._keys[of_model] = score_key(model), code_key(model)
             text = self.descriptions[row.corpus]["sha256"]
             for fold in range(self.folds):
                 name = f"{self._name(row)},seed={seed},fold={fold}"
-                key = hash_json([self._keys[of_model], text, self.length, self.folds, fold])
-                fits.append(Fit(name, number, row.corpus, seed, fold, model, key))
+                scores, code = self._keys[of_model]
+                key = hash_json([scores, text, self.length, self.folds, fold])
+                fits.append(Fit(name, number, row.corpus, seed, fold, model, key, code))
         return fits
+
+    @property
+    def code(self) -> str:
+        """Key of the user-defined code in all fits so far."""
+        return hash_json(sorted({code for _, code in self._keys.values()}))
 
     def keys(self) -> Iterator[tuple[str, str | None]]:
         """Yield the keys of every possible fit: that of its scores, and that of its model."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -17,6 +16,7 @@ import torch
 
 from snn_estimators._torch import resolve_device
 from snn_estimators._torch_settings import changed_switch, torch_settings
+from snn_estimators._warnings import warn
 from snn_estimators.model_selection.scoring import final_estimator
 from snn_estimators.sweep.budget import Budget
 from snn_estimators.sweep.executors import open_executor
@@ -174,7 +174,7 @@ class Runner:
         # A cluster may have GPUs where this machine has none.
         may_use_gpus = str(final_estimator(self.plan.estimator).device).startswith(("auto", "cuda"))
         executor = stack.enter_context(
-            open_executor(engine, n_jobs, shared_bytes=size, gpus=may_use_gpus)
+            open_executor(engine, n_jobs, shared_bytes=size, gpus=may_use_gpus, code=self.plan.code)
         )
         self._texts = {name: executor.share(text) for name, text in texts.items()}
         return executor, context
@@ -240,7 +240,7 @@ class Runner:
         """Warn once a sweep."""
         if subject not in self._warned:
             self._warned.add(subject)
-            warnings.warn(message, stacklevel=3)
+            warn(message)
 
     def _log_interrupted(self, fit: Fit, since: float) -> None:
         if self._tracker is not None:

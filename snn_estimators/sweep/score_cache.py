@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from snn_estimators._files import check_writable, replace_file
-from snn_estimators.model_selection.scoring import SCORES, final_estimator
-from snn_estimators.persistence.cache_key import fit_key
+from snn_estimators._warnings import warn
 from snn_estimators.persistence.fit_cache import FitCache, MemoryLike
 from snn_estimators.persistence.hashing import hash_json
-from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.sweep.worker import FitResult
 
-__all__ = ["ScoreCache", "folder_of", "score_key"]
+__all__ = ["ScoreCache", "folder_of"]
 
 _SCORES = "scores"
 _FOLDERS = "fits", _SCORES
@@ -85,7 +81,7 @@ class ScoreCache:
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, OSError) as error:
-            warnings.warn(f"{path} is damaged ({error}): the fit is done again", stacklevel=2)
+            warn(f"{path} is damaged ({error}): the fit is done again")
             return None
 
 
@@ -96,22 +92,6 @@ def folder_of(memory: MemoryLike) -> Path | None:
     """
     meant = FitCache.of(memory)
     return None if meant is None else meant.folder.absolute()
-
-
-def score_key(model: Any) -> str:
-    """Return the key of a model's scores: equal for equal models and versions, whatever the data.
-
-    Raises TypeError if a parameter's value cannot be hashed.
-
-    Examples
-    --------
-    >>> from snn_estimators.sweep.defaults import sweep_model
-    >>> key = score_key(sweep_model(heads=1))
-    >>> key == score_key(sweep_model(heads=1)), key == score_key(sweep_model(heads=5))
-    (True, False)
-    """
-    before = [canonical(step) for step in model[:-1]] if hasattr(model, "steps") else []
-    return fit_key(final_estimator(model), {"scores": SCORES, "before": before}, {})
 
 
 def _size(path: Path) -> int:

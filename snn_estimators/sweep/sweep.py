@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -15,10 +14,13 @@ from tqdm import tqdm
 
 from snn_estimators._describe import changed_parameters
 from snn_estimators._files import check_writable
-from snn_estimators._validation import check_whole, is_whole
+from snn_estimators._validation import check_choices, check_whole, is_whole
+from snn_estimators._warnings import warn
+from snn_estimators.estimators import LANGUAGE_MODELS, language_model_class
 from snn_estimators.model_selection.grids import Grid
 from snn_estimators.model_selection.provenance import describe_run
 from snn_estimators.model_selection.scoring import final_estimator
+from snn_estimators.model_selection.tables import COST, COSTS
 from snn_estimators.persistence.fit_cache import MemoryLike
 from snn_estimators.sweep.budget import Budget
 from snn_estimators.sweep.defaults import DEFAULT_GRIDS, sweep_model
@@ -63,12 +65,12 @@ class Sweep:
     ----------
     grid : dict or list of dicts, optional
         Parameters to lists of values, as for `GridSearchCV`; short names do (``timesteps`` for
-        ``module__timesteps``). By default that of the `model` in `DEFAULT_GRIDS`.
+        ``module__timesteps``). By default that of the model in `DEFAULT_GRIDS`.
     corpora : str, path, list of those, or dict, default="python-docs"
         What `load_corpus` takes, once or several times; a dict has names for keys, and such or
         lists of documents for values.
     model : {"spikedecoder", "spikegpt"}, default="spikedecoder"
-        The language model that is compared, as `sweep_model` makes it.
+        The language model that is compared, as `sweep_model` makes it; without an `estimator`.
     estimator : estimator, optional
         What is cloned for each candidate instead: a language model, or a `Pipeline` that ends in
         one. Its `memory` is the sweep's; it must have no `name`.
@@ -93,6 +95,8 @@ class Sweep:
         scratch, since schedules of the learning rate depend on the number of steps.
     resource : {"max_steps", "max_epochs"}, optional
         What grows from rung to rung; by default `max_steps` if the estimator sets it.
+    cost : {"synaptic", "total", "total_with_memory", "weight_reads"}, default="total_with_memory"
+        What the Pareto front weighs against perplexity; see `results_table`.
     engine : str, default="loky"
         "loky" for processes of this machine (on several GPUs, one each), "dask" or "ray" for a
         local cluster, "dask://HOST:PORT" or "ray://HOST:PORT" for a running one. Each process
@@ -140,6 +144,7 @@ class Sweep:
     budget: int | str | None = None
     halving: int | None = None
     resource: str | None = None
+    cost: str = COST
     engine: str = "loky"
     n_jobs: int | None = None
     track: str | None = None
@@ -223,7 +228,9 @@ class Sweep:
         budget = Budget(self.budget)
         score_cache = ScoreCache(self.memory_folder)
         plan = self._plan(None if score_cache.folder is None else str(score_cache.folder))
-        leaderboard = Leaderboard(plan.seeds, plan.folds, halving=self.halving is not None)
+        leaderboard = Leaderboard(
+            plan.seeds, plan.folds, halving=self.halving is not None, cost=self.cost
+        )
         # Before the first fit: nothing may go wrong between the last fit and its table.
         description = self._describe(plan)
         # The last of the checks, so that no other error leaves an empty folder behind.
@@ -265,10 +272,15 @@ class Sweep:
             raise ValueError('track="tensorboard" needs an output folder for its files')
         if self.track is not None:
             check_tracker(self.track)
-        estimator = self.estimator
+        estimator, model = self.estimator, self.model
+        language_model_class(model)  # raises for one that there is not
+        if estimator is not None:
+            final = final_estimator(estimator)
+            known = (name for name, kind in LANGUAGE_MODELS.items() if isinstance(final, kind))
+            model = next(known, model)
         if estimator is None:
             estimator = sweep_model(model=self.model, length=self.length, clean=self.clean)
-        grid = DEFAULT_GRIDS[self.model] if self.grid is None else self.grid
+        grid = DEFAULT_GRIDS[model] if self.grid is None else self.grid
         check_estimator(estimator, memory)
         grid = resolve_grid(estimator, grid)
         check_engine(self.engine)
@@ -292,6 +304,7 @@ class Sweep:
                 "fits at a time, or -1"
             )
         hint = "give the number of characters to use, or None for all"
+        check_choices({"cost": COSTS}, cost=self.cost)
         check_whole("limit", self.limit, 1, optional=True, hint=hint)
         check_whole("length", self.length, 1)
         check_whole("folds", self.folds, 2)
@@ -309,6 +322,7 @@ class Sweep:
                 "clean": self.clean,
                 "seeds": plan.seeds,
                 "halving": self.halving,
+                "cost": self.cost,
                 "engine": self.engine,
             },
             seed=plan.seeds[0],
@@ -337,9 +351,8 @@ def _check_scores(leaderboard: Leaderboard) -> None:
         return
     if len(failures) == leaderboard.n_done:
         raise ValueError(f"every fit of the sweep failed: {failures[-1]}")
-    warnings.warn(
+    warn(
         f"{len(failures)} of {leaderboard.n_done} fits failed, their candidates stand last in the "
         f"table with the reason: {failures[-1]}",
         FitFailedWarning,
-        stacklevel=3,
     )

@@ -9,11 +9,11 @@ Neither changes a fit, nor its key: the callbacks only observe.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 import re
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Real
@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from skorch.callbacks import Callback, TensorBoard
+
+from snn_estimators._warnings import warn
 
 __all__ = [
     "MlflowTracker",
@@ -102,6 +104,9 @@ def _numbers(epoch: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+_LONGEST_NAME = 200  # bytes of a folder's name
+
+
 class _TensorBoardRun(TensorBoard):
     """Opens its files when training begins: a fit that is loaded leaves none."""
 
@@ -116,7 +121,18 @@ class _TensorBoardRun(TensorBoard):
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(self.folder_))
+        try:
+            self.writer = SummaryWriter(str(self.folder_))
+        except OSError as error:
+            warn(f"TensorBoard's files cannot be written into {self.folder_}: {error}")
+
+    def on_batch_end(self, net: Any, **kwargs: Any) -> None:
+        if self.writer is not None:
+            super().on_batch_end(net, **kwargs)
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        if self.writer is not None:
+            super().on_epoch_end(net, **kwargs)
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         if self.writer is not None:
@@ -127,6 +143,9 @@ class _TensorBoardRun(TensorBoard):
 def tensorboard_callback(output: Path | None, name: str) -> Callback:
     """Return the callback that logs one fit to ``output/tensorboard/name``."""
     callback = _TensorBoardRun()
+    if len(name.encode()) > _LONGEST_NAME:  # that a file system takes
+        tail = hashlib.sha256(name.encode()).hexdigest()[:8]
+        name = name.encode()[: _LONGEST_NAME - 9].decode(errors="ignore") + f"-{tail}"
     callback.folder_ = Path("." if output is None else output, "tensorboard", name)
     return callback
 
@@ -189,10 +208,7 @@ class MlflowTracker:
         except Exception as error:
             if not self._has_warned:
                 self._has_warned = True
-                warnings.warn(
-                    f"MLflow misses (part of) the run of {name}, maybe of others: {_brief(error)}",
-                    stacklevel=3,
-                )
+                warn(f"MLflow misses (part of) the run of {name}, maybe of others: {_brief(error)}")
 
     def _write(
         self,

@@ -19,6 +19,7 @@ from sklearn.base import clone
 from snn_estimators._torch_settings import Settings, changed_switch, use_torch_settings
 from snn_estimators.model_selection.scoring import final_estimator, language_model_scores
 from snn_estimators.sweep.gpus import claimed_gpu
+from snn_estimators.sweep.keys import code_key
 from snn_estimators.sweep.tracking import TrainingLog, TrainingRecorder, tensorboard_callback
 from snn_estimators.text import WindowKFold, split_windows
 
@@ -46,6 +47,8 @@ class Fit:
     """Not fitted; all its parameters are set."""
     key: str
     """Equal for equal fits, in other sweeps too."""
+    code: str
+    """That of `code_key` where the sweep runs."""
 
 
 class FitResult(NamedTuple):
@@ -126,6 +129,7 @@ def _fit_and_score(
     with gpu as device, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Training was interrupted")  # the sweep warns itself
         try:
+            _check_code(fit)
             model = _prepare(fit, device, context, recorder)
             _check_switches(context)
             with use_torch_settings(context.settings, context.device):
@@ -158,6 +162,15 @@ def _prepare(
     if context.memory is not None:
         set_final(model, memory=str(context.memory))
     return model
+
+
+def _check_code(fit: Fit) -> None:
+    """Raise RuntimeError if this process has imported other code than the sweep has."""
+    if code_key(fit.model) != fit.code:
+        raise RuntimeError(
+            "The worker has imported other code than the sweep, such as a module from before it "
+            "was changed: restart the worker"
+        )
 
 
 def _check_switches(context: WorkerContext) -> None:

@@ -8,12 +8,12 @@ from threading import Lock
 
 import pytest
 from sklearn.linear_model import Ridge
+from tiny_sweep import TALE, TINY
 
 from snn_estimators import SpikeGPTClassifier
 from snn_estimators.persistence.fit_cache import FitCache
-from snn_estimators.sweep import (
-    sweep_model,
-)
+from snn_estimators.sweep import DEFAULT_GRIDS, Sweep, sweep_model
+from snn_estimators.sweep.plan import resolve_grid
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,7 @@ from snn_estimators.sweep import (
     [
         ({"grid": {}}, ValueError, "grid is empty"),
         ({"grid": []}, ValueError, "grid is empty"),
+        ({"cost": "time"}, ValueError, "cost='time' is unknown; choose one of"),
         ({"grid": {"timestep": [1]}}, ValueError, "did you mean 'module__timesteps'"),
         ({"grid": {"heads": []}}, ValueError, "no value"),
         ({"grid": {"heads": [1, 3]}}, ValueError, r"impossible candidate, heads=3: .*divide"),
@@ -114,3 +115,14 @@ def test_two_folders_for_the_fits_are_an_error(no_fit, make, tiny, tmp_path):
     tiny.set_params(memory=tmp_path / "mine")
     with pytest.raises(ValueError, match=r"memory=.*mine.* memory=.*other.*: give one"):
         make({"heads": [1]}, memory=tmp_path / "other").run()
+
+
+def test_an_unknown_model_is_refused_beside_an_estimator_too():
+    with pytest.raises(ValueError, match="bogus"):
+        Sweep({"heads": [1]}, TALE, estimator=sweep_model(**TINY), model="bogus", length=16).run()
+
+
+def test_the_default_grid_is_that_of_the_estimators_kind():
+    gpt = sweep_model(model="spikegpt", length=16, max_steps=1)
+    plan = Sweep(None, TALE, estimator=gpt, length=16)._plan()
+    assert plan.grid == resolve_grid(gpt, DEFAULT_GRIDS["spikegpt"])

@@ -252,3 +252,18 @@ def test_a_tracker_without_its_package_or_an_output(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(ImportError, match=r"pip install 'snn-estimators\[track\]'"):
             run(tmp_path, track=kind)
+
+
+@pytest.mark.slow
+def test_a_long_name_is_cut_for_tensorboard(tmp_path):
+    names = [f"{'timesteps=1,' * 40}fold={fold}" for fold in (0, 1)]
+    folders = {tracking.tensorboard_callback(tmp_path, name).folder_.name for name in names}
+    assert len(folders) == 2 and max(map(len, folders)) <= 200
+
+
+@pytest.mark.slow
+def test_a_logger_that_cannot_write_costs_a_warning(tmp_path, make_model, texts):
+    (tmp_path / "tensorboard").write_text("a file, no folder")
+    callback = tracking.tensorboard_callback(tmp_path, "fit")
+    with pytest.warns(UserWarning, match="TensorBoard's files cannot be written"):
+        make_model(max_epochs=1, callbacks=[callback]).fit(texts)

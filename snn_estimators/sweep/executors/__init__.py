@@ -35,7 +35,12 @@ def check_engine(engine: str) -> None:
 
 @contextmanager
 def open_executor(
-    engine: str, n_jobs: int | None, *, shared_bytes: int = 0, gpus: bool = False
+    engine: str,
+    n_jobs: int | None,
+    *,
+    shared_bytes: int = 0,
+    gpus: bool = False,
+    code: str = "",
 ) -> Iterator[Executor]:
     """Start or connect to an engine, and stop at the end of the block what was started.
 
@@ -49,10 +54,13 @@ def open_executor(
         Size of all arrays that `Executor.share` will get.
     gpus : bool, default=False
         Whether each task gets a GPU if the cluster has any; only Ray assigns them.
+    code : str, default=""
+        Processes of this machine are started anew for another code, as they keep what they have
+        imported.
     """
     kind, _ = parse_engine(engine)
     if kind == "loky":
-        opened = loky.connect(n_jobs)
+        opened = loky.connect(n_jobs, code)
     elif kind == "dask":
         opened = _module(kind).connect(engine, n_jobs)
     else:

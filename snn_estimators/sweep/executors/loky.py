@@ -33,9 +33,15 @@ _THREADS = (
 )
 
 
+_CODE = "SNN_ESTIMATORS_CODE"
+
+
 @contextmanager
-def connect(n_jobs: int | None) -> Iterator[Executor]:
-    """Start processes, unless one is enough, which is this one; None is one a core."""
+def connect(n_jobs: int | None, code: str = "") -> Iterator[Executor]:
+    """Start processes, unless one is enough, which is this one; None is one a core.
+
+    Processes of an earlier call serve again if they were started for the same `code`.
+    """
     n_workers = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
     if n_workers == 1:
         yield SerialExecutor()
@@ -43,7 +49,7 @@ def connect(n_jobs: int | None) -> Iterator[Executor]:
     with tempfile.TemporaryDirectory(
         prefix="snn-estimators-", ignore_cleanup_errors=True
     ) as folder:
-        yield LokyExecutor(n_workers, threads_per_worker(n_jobs), Path(folder))
+        yield LokyExecutor(n_workers, threads_per_worker(n_jobs), Path(folder), code)
 
 
 class SerialExecutor(Executor):
@@ -87,9 +93,10 @@ class LokyExecutor(Executor):
     The folder is for temporary files: shared arrays, and a mark for each task that is running.
     """
 
-    def __init__(self, n_workers: int, n_threads: int, folder: Path) -> None:
+    def __init__(self, n_workers: int, n_threads: int, folder: Path, code: str = "") -> None:
         self._n_workers = n_workers
-        self._env = dict.fromkeys(_THREADS, str(n_threads))
+        # Another environment makes loky start anew: processes do not import what was changed.
+        self._env = dict.fromkeys(_THREADS, str(n_threads)) | {_CODE: code}
         self._folder = folder
         self._tasks: dict[int, Task] = {}
         self._futures: dict[Future[Any], int] = {}
