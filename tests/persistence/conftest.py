@@ -1,10 +1,11 @@
-"""A named fit, whose folder tests change."""
+"""A named fit, whose folder tests change; a folder of cached fits, and notes of trainings."""
 
 from __future__ import annotations
 
 import shutil
 
 import pytest
+import torch
 from skorch.dataset import ValidSplit
 from tiny_language_model import TEXTS, tiny_model
 
@@ -41,3 +42,23 @@ def run(whole, home):
 @pytest.fixture
 def model(whole):
     return tiny_model(**whole[1].get_params())
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """Children of a fork must not share a pool of threads, and all sums have one order."""
+    monkeypatch.setattr("snn_estimators._files.sync", lambda _: None)  # slow
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "memory"
+
+
+@pytest.fixture
+def notes(tmp_path):
+    return tmp_path / "notes.txt"
