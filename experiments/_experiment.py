@@ -20,6 +20,7 @@ def argument_parser(file: str, description: str | None) -> argparse.ArgumentPars
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--output", default=f"results/{Path(file).stem}", help="(%(default)s)")
     parser.add_argument("--jobs", type=int, default=None, help="fits at a time (one a core)")
+    parser.add_argument("--memory", help="folder that keeps finished fits for another run")
     parser.add_argument("--quick", action="store_true", help="a few steps: does everything run?")
     return parser
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,11 +19,15 @@ from joblib import Parallel, delayed
 from skorch.callbacks import Callback
 
 from snn_estimators import CharTokenizer, language_model_scores, results_table, write_tables
+from snn_estimators.energy import PROFILES
 from snn_estimators.estimators import LanguageModel
 from snn_estimators.model_selection import describe_corpus, describe_run
+from snn_estimators.nn import Graded
 from snn_estimators.sweep import prepare_text
 
 LENGTH, WINDOWS, STEPS, SEEDS, BATCH = 128, 64, 500, 3, 16
+INT8 = "energy_with_memory_in_int8_nj"
+QUANTIZED = "as_quantized_activations_in_int8_nj"
 SHARED = {"tokenizer": CharTokenizer("spikedecoder"), "device": "cpu"}
 
 
@@ -33,70 +38,111 @@ class Texts(NamedTuple):
     test: list[str]
 
 
+class Entry(NamedTuple):
+    """A row of a table: what it is called, and what makes its model."""
+
+    labels: dict[str, Any]
+    make: Callable[[], LanguageModel]
+
+
 class Curve(Callback):
     """Record the perplexity on held-out windows after each fifth of the training."""
 
     def __init__(self, windows: list[str]) -> None:
         self.windows = windows
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Reset the processor time, which leaves out the measurement of perplexity."""
-        self.seconds_ = 0.0
-
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Start the clock."""
         self.started_ = time.process_time()
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Stop the clock, measure the perplexity and record it."""
-        self.seconds_ += time.process_time() - self.started_
+        """Record the processor time, then the perplexity."""
+        net.history.record("train_seconds", time.process_time() - self.started_)
         net.history.record("test_perplexity", net.perplexity(self.windows))
 
 
-def fit_and_score(
-    model: LanguageModel, seed: int, texts: Texts, steps: int, batch_size: int
-) -> dict[str, Any]:
-    """Train one model with one seed on one core; return its scores, its curve and its speed."""
+def train(
+    model: LanguageModel,
+    seed: int,
+    texts: Texts,
+    steps: int,
+    batch_size: int,
+    memory: str | None = None,
+) -> LanguageModel:
+    """Train one model with one seed on one core."""
     torch.set_num_threads(1)
-    curve = Curve(texts.test)
     model.set_params(
         **SHARED,
         random_state=seed,
         batch_size=batch_size,
         steps_per_epoch=steps // 5,
         max_epochs=5,
-        callbacks=[("curve", curve)],
+        callbacks=[("curve", Curve(texts.test))],
+        memory=memory,
     )
-    model.fit([texts.train])
+    return model.fit([texts.train])
+
+
+def fit_and_score(
+    model: LanguageModel, seed: int, texts: Texts, steps: int, batch_size: int, memory: str | None
+) -> dict[str, Any]:
+    """Train one model with one seed on one core; return its scores, its curve and its speed.
+
+    Zeros are skipped in real models, too. What all costs in 8 bits stands beside, and what graded
+    spikes would cost as the quantised activations of a conventional network, zeros included.
+    """
+    train(model, seed, texts, steps, batch_size, memory)
     fifths = list(enumerate(model.history[:, "test_perplexity"], start=1))
     at = {f"neg_perplexity_at_{steps // 5 * i}": -p for i, p in fifths[:-1]}
-    speed = {"tokens_per_second": steps * batch_size * LENGTH / curve.seconds_}
-    return {**language_model_scores(model, texts.test), **at, **speed, "fit_time": curve.seconds_}
+    seconds = sum(model.history[:, "train_seconds"])
+    speed = {"tokens_per_second": steps * batch_size * LENGTH / seconds}
+    scores, in_8_bits = (
+        language_model_scores(model, texts.test, profile=replace(PROFILES[name], skip_zeros=True))
+        for name in ("45nm-sram", "45nm-int8")
+    )
+    int8 = {INT8: -in_8_bits["neg_energy_with_memory_per_token_nj"]}
+    graded = [part for part in model.module_.modules() if isinstance(part, Graded) and part.levels]
+    for neuron in graded:
+        neuron.emits_spikes = False
+    quantized = language_model_scores(model, texts.test, profile="45nm-int8") if graded else {}
+    cost = quantized.get("neg_energy_with_memory_per_token_nj", float("nan"))
+    return {**scores, **int8, QUANTIZED: -cost, **at, **speed, "fit_time": seconds}
 
 
 def compare(
     options: argparse.Namespace,
-    models: Mapping[str, Callable[[], LanguageModel]],
+    models: Sequence[Entry],
     others: Callable[[Texts], Iterable[dict[str, Any]]] = lambda texts: (),
-) -> None:
-    """Train every model with every seed, and write the table; `others` adds rows of its own."""
+    tune: Callable[[Texts, int, int], Mapping[str, float]] = lambda *given: {},
+) -> pd.DataFrame:
+    """Train every model with every seed, write the table and return it.
+
+    `others` adds rows of its own; `tune` gives the learning rate of each kind of model.
+    """
     started = time.perf_counter()
     text = prepare_text(options.corpus, limit=5_000 if options.quick else None)
     quick, full = (5, 1, 2, 1), (STEPS, SEEDS, WINDOWS, BATCH)
     steps, seeds, windows, batch_size = quick if options.quick else full
     texts = divide(text, windows)
-    jobs = [(name, seed) for seed in range(seeds) for name in models]
+    rates = tune(texts, steps, batch_size)
+
+    def make(entry: Entry) -> LanguageModel:
+        rate = rates.get(entry.labels["model"])
+        return entry.make() if rate is None else entry.make().set_params(lr=rate)
+
+    jobs = [(place, seed) for seed in range(seeds) for place in range(len(models))]
     scores = Parallel(n_jobs=options.jobs or -1, verbose=5)(
-        delayed(fit_and_score)(models[name](), seed, texts, steps, batch_size)
-        for name, seed in jobs
+        delayed(fit_and_score)(make(models[n]), seed, texts, steps, batch_size, options.memory)
+        for n, seed in jobs
     )
     runs = [
-        {"model": name} | join([s for (n, _), s in zip(jobs, scores, strict=True) if n == name])
-        for name in models
+        entry.labels | join([s for (n, _), s in zip(jobs, scores, strict=True) if n == place])
+        for place, entry in enumerate(models)
     ]
     table = results_table([*runs, *others(texts)])
     run = describe_run(
-        parameters={"steps": steps, "seeds": seeds, "windows": windows, "length": LENGTH},
+        parameters={"steps": steps, "seeds": seeds, "windows": windows, "length": LENGTH}
+        | {"learning_rates": dict(rates)},
         seed=list(range(seeds)),
         corpus=describe_corpus(options.corpus, [text]),
         duration=time.perf_counter() - started,
@@ -105,6 +151,7 @@ def compare(
     write_tables(table, options.output, run=run)
     with pd.option_context("display.width", 200, "display.max_columns", None):
         print(table)
+    return table
 
 
 def divide(text: str, windows: int) -> Texts:

@@ -1,32 +1,179 @@
-"""Compare SpikeDecoder, SpikeGPT and their non-spiking twins at equal size, on equal tokens.
+"""Compare SpikeDecoder, SpikeGPT and their twins over sizes: perplexity against what it costs.
 
-Each has 341,000 to 345,000 parameters and its own tuned learning rate; all see the same number of
-tokens of the same text. Bits per character, energy, and tokens per second of training.
+Each kind of model is trained at five sizes or more, with three seeds, on the same tokens of one
+text. Its learning rate is the better of two at its middle size, by perplexity on text that neither
+training nor the table sees; that is all the tuning that any kind gets here.
 """
 
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import pandas as pd
 from _experiment import parse_arguments
-from _language_models import LENGTH, compare
-from spikegpt_quality import spike_gpt
+from _language_models import INT8, LENGTH, Entry, Texts, compare, divide, train
+from joblib import Parallel, delayed
+from matplotlib.figure import Figure
 
-from snn_estimators import SpikeDecoderLM
+from snn_estimators import SpikeDecoderLM, SpikeGPTLM
+from snn_estimators.estimators import LanguageModel
 
-decoder = partial(partial, SpikeDecoderLM, module__max_len=LENGTH)
-wide = {"module__blocks": 4, "module__position_dim": 33, "module__heads": 1}  # 83 in all
+RATES = (3e-3, 6e-3)
+Shape = tuple[int, int]  # blocks and width
 
-MODELS = {
-    "SpikeDecoder, reference recipe": decoder(schedule="constant", lr=1e-3, **wide),
-    "SpikeDecoder, preset 'context'": decoder(
-        **SpikeDecoderLM.PRESETS["context"], module__blocks=2
+
+class Kind(NamedTuple):
+    """A kind of model: how one of a shape is made, and its shapes, the middle one third."""
+
+    make: Callable[[Shape], LanguageModel]
+    shapes: tuple[Shape, ...]
+
+
+def spike_gpt(shape: Shape, spike_penalty: float = 0.0, **module: Any) -> LanguageModel:
+    """Make a SpikeGPT or a twin of it."""
+    module = {"ctx_len": LENGTH, "n_layer": shape[0], "n_embd": shape[1], **module}
+    named = {f"module__{name}": value for name, value in module.items()}
+    return SpikeGPTLM(schedule="trapezoid", spike_penalty=spike_penalty, **named)
+
+
+def decoder(shape: Shape, spike_penalty: float = 0.0, **module: Any) -> LanguageModel:
+    """Make a SpikeDecoder with the preset "context", or a twin of it; positions take 3/8."""
+    position_dim = shape[1] * 3 // 8
+    sizes = {"blocks": shape[0], "position_dim": position_dim, "max_len": LENGTH}
+    sizes |= {"token_dim": shape[1] - position_dim, "heads": 4}
+    named = {f"module__{name}": value for name, value in (sizes | module).items()}
+    return SpikeDecoderLM.from_preset("context", spike_penalty=spike_penalty, **named)
+
+
+GRADED = {"neuron": "graded", "levels": 16, "step": 0.25}
+REAL = {"spike_degree": 0, "attention_decay": None}
+RWKV_SHAPES = ((4, 80), (1, 160), (2, 64), (1, 80), (2, 40), (2, 32), (2, 24))
+SPIKE_GPT_SHAPES = ((4, 80), (1, 160), (2, 64), (1, 80), (2, 40))
+GRADED_SHAPES = ((1, 240), (1, 160), (2, 80), (1, 80), (2, 40), (2, 32))
+DECODER_SHAPES = ((2, 80), (1, 112), (1, 80), (2, 40), (1, 40))
+
+KINDS: Mapping[str, Kind] = {
+    "RWKV": Kind(partial(spike_gpt, spikes="none"), RWKV_SHAPES),
+    "SpikeGPT, graded": Kind(
+        partial(spike_gpt, spikes="linear", spike_penalty=0.2, **GRADED), GRADED_SHAPES
     ),
-    "Transformer (SpikeDecoder's twin)": decoder(
-        module__spike_degree=0, schedule="trapezoid", lr=3e-3, **wide
+    "SpikeGPT, graded without rounding": Kind(
+        partial(spike_gpt, spikes="linear", spike_penalty=0.2, **GRADED | {"neuron": "relu"}),
+        GRADED_SHAPES,
     ),
-    "SpikeGPT": spike_gpt(3e-3, schedule="trapezoid"),
-    "SpikeGPT, spikes everywhere": spike_gpt(3e-3, schedule="trapezoid", spikes="everywhere"),
-    "RWKV (SpikeGPT's twin)": spike_gpt(3e-3, schedule="trapezoid", spikes="none"),
+    "Transformer": Kind(partial(decoder, **REAL), DECODER_SHAPES),
+    "linear attention": Kind(partial(decoder, attention="linear", **REAL), DECODER_SHAPES),
+    "SpikeDecoder, graded": Kind(
+        partial(decoder, timesteps=1, attention_scale=0.125, spike_penalty=0.2, **GRADED),
+        DECODER_SHAPES,
+    ),
+    "SpikeGPT, binary": Kind(partial(spike_gpt, spikes="everywhere"), SPIKE_GPT_SHAPES),
+    "SpikeGPT as published": Kind(partial(spike_gpt, spikes="residual"), SPIKE_GPT_SHAPES),
+    "SpikeDecoder, binary": Kind(decoder, DECODER_SHAPES),
+}
+"""Binary models have 4 timesteps in the SpikeDecoder; its twins see previous tokens as it does."""
+
+
+def kinds_to_compare(kinds: Mapping[str, Kind], quick: bool) -> Mapping[str, Kind]:
+    """Return the kinds, each with its last shape alone if it is to be quick."""
+    if not quick:
+        return kinds
+    return {name: kind._replace(shapes=kind.shapes[-1:]) for name, kind in kinds.items()}
+
+
+def entries(kinds: Mapping[str, Kind]) -> list[Entry]:
+    """List every kind at every shape."""
+    return [
+        Entry({"model": name, "blocks": shape[0], "width": shape[1]}, partial(kind.make, shape))
+        for name, kind in kinds.items()
+        for shape in kind.shapes
+    ]
+
+
+def tune(
+    kinds: Mapping[str, Kind],
+    options: argparse.Namespace,
+    texts: Texts,
+    steps: int,
+    batch_size: int,
+) -> dict[str, float]:
+    """Return the better rate of each kind: at its middle shape, on text of its own."""
+    own = divide(texts.train, len(texts.test))
+
+    def perplexity(name: str, rate: float) -> float:
+        model = kinds[name].make(kinds[name].shapes[:3][-1]).set_params(lr=rate)
+        return train(model, 0, own, steps, batch_size, options.memory).perplexity(own.test)
+
+    pairs = [(name, rate) for name in kinds for rate in RATES]
+    found = Parallel(n_jobs=options.jobs or -1)(delayed(perplexity)(*pair) for pair in pairs)
+    reached = dict(zip(pairs, found, strict=True))
+    return {name: min(RATES, key=lambda rate, of=name: reached[of, rate]) for name in kinds}
+
+
+COSTS = {
+    "total_energy_per_token_nj": "operations (nJ/token)",
+    "energy_with_memory_per_token_nj": "operations and memory (nJ/token)",
+    INT8: "the same in 8 bits (nJ/token)",
+    "weight_reads_per_token": "weights read/token",
 }
 
+
+# What the README shows: the largest and a smaller one of those that matter.
+HEADLINE: tuple[tuple[str, Shape], ...] = (
+    ("RWKV", (4, 80)),
+    ("RWKV", (2, 40)),
+    ("Transformer", (2, 80)),
+    ("SpikeGPT, graded without rounding", (1, 160)),
+    ("SpikeGPT, graded", (1, 160)),
+    ("SpikeGPT, graded", (1, 80)),
+    ("SpikeDecoder, graded", (2, 80)),
+    ("SpikeDecoder, binary", (2, 80)),
+    ("SpikeGPT as published", (4, 80)),
+    ("SpikeGPT, binary", (4, 80)),
+)
+
+
+def headline(table: pd.DataFrame) -> str:
+    """Tabulate some rows in short, for people."""
+    rows = table.set_index(["model", "blocks", "width"])
+    names = ("model", "blocks x width", "perplexity", "weights read", "operations")
+    header = (*names, "with memory", "in 8 bits")
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    for name, (blocks, width) in HEADLINE:
+        if (name, blocks, width) not in rows.index:
+            continue
+        row = rows.loc[(name, blocks, width)]
+        costs = [row[column] for column in list(COSTS)[:3]]
+        cells = [name, f"{blocks} x {width}", f"{row['perplexity']:.2f}"]
+        cells += [f"{row['weight_reads_per_token']:,.0f}", *(f"{cost:,.0f}" for cost in costs)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot_fronts(table: pd.DataFrame) -> Figure:
+    """Draw perplexity against four costs: a line a kind over its sizes, those that spike dashed."""
+    figure = Figure(figsize=(13, 7.5), dpi=120, layout="constrained")
+    for axes, (column, label) in zip(figure.subplots(2, 2).flat, COSTS.items(), strict=True):
+        for number, (name, rows) in enumerate(table.groupby("model", sort=False)):
+            rows = rows.sort_values(column)
+            style = "--" if name.startswith("Spike") and "rounding" not in name else "-"
+            axes.plot(
+                rows[column], rows["perplexity"], style, marker="o", markersize=4,
+                color=f"C{number}", label=name,
+            )  # fmt: skip
+        axes.set(xscale="log", xlabel=label, ylabel="perplexity")
+        axes.grid(color="#e5e7ec")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=9)
+    return figure
+
+
 if __name__ == "__main__":
-    compare(parse_arguments(__file__, __doc__), MODELS)
+    given = parse_arguments(__file__, __doc__)
+    compared = kinds_to_compare(KINDS, given.quick)
+    written = compare(given, entries(compared), tune=partial(tune, compared, given))
+    plot_fronts(written).savefig(f"{given.output}/fronts.png")
+    Path(given.output, "headline.md").write_text(headline(written), encoding="utf-8")

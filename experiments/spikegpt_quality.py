@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from _experiment import parse_arguments
-from _language_models import LENGTH, compare
+from _language_models import LENGTH, Entry, compare
 
 from snn_estimators import SpikeGPTLM
 
@@ -37,4 +37,5 @@ MODELS = {
 }
 
 if __name__ == "__main__":
-    compare(parse_arguments(__file__, __doc__), MODELS)
+    rows = [Entry({"model": name}, make) for name, make in MODELS.items()]
+    compare(parse_arguments(__file__, __doc__), rows)

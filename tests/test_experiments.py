@@ -22,9 +22,10 @@ ROWS = {
     "embeddings": 15,
     "spike_degree": 6,
     "context_ablation": 8,
-    "beyond_bigrams": 10,
+    "context_costs": 5,
+    "beyond_bigrams": 7,
     "spikegpt_quality": 8,
-    "spikedecoder_spikegpt": 6,
+    "spikedecoder_spikegpt": 9,
 }
 OTHERS = {"movie_reviews", "gpu_check", "benchmark_lif", "benchmark_decoder", "benchmark_spikegpt"}
 OTHERS |= {"benchmark_sweep", "benchmark_data_parallel"}
