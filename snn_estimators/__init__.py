@@ -30,13 +30,16 @@ What to touch to add
   choices, error messages and energy follow from the registry;
 * a surrogate: its derivative and `ops.register_surrogate`;
 * a module with operations of its own: its counter in ``energy/registry.py``;
-* a tokenizer: a subclass of `text.BaseTokenizer` in a file of ``text``, and its name in
-  `text.make_tokenizer`; an instance of any such subclass can be given without that;
-* a language model: a subclass of `estimators.LanguageModel`, and its name in
-  `estimators.LANGUAGE_MODELS`, where command line and sweeps find it;
-* a metric: `model_selection.language_model_scores` and the label of its column;
-* a search engine: a file in ``sweep/executors`` that submits tasks and collects their results, and
-  its name in ``sweep/executors/base.py``;
+* a tokenizer: a subclass of `text.BaseTokenizer` with a ``type_name``, which is its name in
+  ``tokenizer="..."``, in ``text`` or outside of the package;
+* a language model: a subclass of `estimators.LanguageModel`, its name in
+  `estimators.LANGUAGE_MODELS` and in ``cli/options.py``, and its grid and small recipe in
+  ``sweep/defaults.py``;
+* a metric: `SCORES` and `language_model_scores` in ``model_selection/scoring.py``, its place in
+  ``model_selection/tables.py``, and its label in ``model_selection/labels.py``;
+* a technology: an `energy.EnergyProfile` in `energy.PROFILES`;
+* a search engine: a file in ``sweep/executors`` that submits tasks and collects their results, its
+  name in ``sweep/executors/base.py`` and its ``connect`` in ``sweep/executors/__init__.py``;
 * an experiment: a file in ``experiments/`` that uses public names alone.
 
 Each of them is one test more, in the folder of ``tests/`` that bears the room's name.
