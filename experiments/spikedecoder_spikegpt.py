@@ -129,7 +129,6 @@ HEADLINE: tuple[tuple[str, Shape], ...] = (
     ("Transformer", (2, 80)),
     ("SpikeGPT, graded without rounding", (1, 160)),
     ("SpikeGPT, graded", (1, 160)),
-    ("SpikeGPT, graded", (1, 80)),
     ("SpikeDecoder, graded", (2, 80)),
     ("SpikeDecoder, binary", (2, 80)),
     ("SpikeGPT as published", (4, 80)),

@@ -14,8 +14,15 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent
 FIRST = (
-    *("sweep", "spikedecoder_spikegpt", "beyond_bigrams", "context_ablation", "spikegpt_quality"),
-    *("movie_reviews", "timesteps_heads_encoding", "embeddings", "spike_degree", "faults"),
+    *("sweep", "spikedecoder_spikegpt", "beyond_bigrams", "context_costs", "context_ablation"),
+    *(
+        "spikegpt_quality",
+        "movie_reviews",
+        "timesteps_heads_encoding",
+        "embeddings",
+        "spike_degree",
+        "faults",
+    ),
 )
 HEAD = """# Results
 
@@ -24,9 +31,12 @@ the command that writes its folder: `results.csv` (full precision), `results.md`
 (every parameter, the hash of the text, versions and machine).
 
 Perplexity and bits/char are on held-out text, "±" is the standard deviation over folds and seeds.
-*Energy* is synaptic energy at 45 nm, *total* has norms and neurons too, *% of ANN* is relative to
-the non-spiking twin. ✓ marks the Pareto front of perplexity and energy. *War and Peace* is a text
-file of the English translation; any other text will do (`--corpus NAME or PATH`).
+*Energy* is synaptic energy at 45 nm; *total* has norms, neurons, residual sums, biases and
+functions too; *with memory* all reads and writes; *% of ANN* is relative to the non-spiking twin.
+✓ marks the Pareto front of perplexity and energy with memory. Tables without the column *with
+memory* are older: their totals are norms, neurons and synapses, their front that of synaptic
+energy. *War and Peace* is a text file of the English translation; any other text will do
+(`--corpus NAME or PATH`).
 
 """
 

@@ -30,6 +30,10 @@ def test_python_blocks_run_one_after_another(tmp_path, monkeypatch):
     assert (tmp_path / "results" / "ten-lines" / "results.csv").is_file()
 
 
+def test_the_headline_is_that_of_the_results():
+    assert (ROOT / "results" / "spikedecoder_spikegpt" / "headline.md").read_text() in README
+
+
 def test_linked_files_and_headings_exist():
     results = (ROOT / "results" / "README.md").read_text("utf-8")
     for target in re.findall(r"\]\((?!http)([^)]+)\)", README):

@@ -108,7 +108,9 @@ class Counter:
         return {}
 
 
-def spike_operations(tally: Tally, size: int, code: Code, fan_out: int, how: Any) -> Operations:
+def spike_operations(
+    tally: Tally, size: int, code: Code, fan_out: int, how: EnergyProfile
+) -> Operations:
     """Count what spikes, or quantised activations, do at `fan_out` synapses each."""
     if not code.spikes or (how.graded == "multiply" and code.levels > 1):
         products = size if not code.spikes and not how.skip_zeros else tally.events
