@@ -38,7 +38,8 @@ class SpikingCoreCounter(Counter):
     state; a decay touches each entry of the state, with an accumulate if it is "fixed" (a shift and
     a subtraction), else with a MAC; a query's counts read a row of the state.
 
-    Queries, keys or values that are real make MACs of all of it, between all pairs and entries.
+    Queries, keys or values that are real make MACs of all of it, between all pairs and entries, or
+    of what is not zero if the profile skips zeros.
     `attention_scale` is free: it folds into the threshold of the neurons behind. Memory is that of
     the recurrent form, as in generation.
     """
@@ -74,18 +75,19 @@ class SpikingCoreCounter(Counter):
         self.dense["parallel"] += steps * (2 * pairs * self.width)
         self.dense["parallel"] += decaying * steps * heads * (pairs - tokens.count)
         codes = self._codes()
-        if codes is not None:
-            counts = [
-                split_heads(tokens.silence(x) / code.unit, heads).round()
-                for x, code in zip((q, k, v), codes, strict=True)
-            ]
-            self._observe_spikes(*counts)
+        parts = [tokens.silence(x) for x in (q, k, v)]
+        if codes is None:  # zeros may count all the same
+            counts = [(x != 0).to(x.dtype) for x in parts]
+        else:
+            pairs_of = zip(parts, codes, strict=True)
+            counts = [(x / code.unit).round() for x, code in pairs_of]
+        self._observe_counts(*(split_heads(x, heads) for x in counts))
 
     def _codes(self) -> tuple[Code, ...] | None:
         codes = [stream.code for stream in self.streams]
         return None if None in codes else tuple(code for code in codes if code is not None)
 
-    def _observe_spikes(self, q: Tensor, k: Tensor, v: Tensor) -> None:
+    def _observe_counts(self, q: Tensor, k: Tensor, v: Tensor) -> None:
         """Add whole numbers of shape [time, batch, heads, sequence, head_dim]."""
         dim = q.shape[-1]
         visible = torch.arange(1, q.shape[-2] + 1, device=q.device)
@@ -105,12 +107,15 @@ class SpikingCoreCounter(Counter):
         """Count synaptic operations."""
         codes, decays = self._codes(), self.decays[attention]
         if codes is None:
-            return Operations(macs=self.dense[attention])
+            kept = self.spiking[attention]["multiply"] + self.decays[attention]
+            return Operations(macs=kept if profile.skip_zeros else self.dense[attention])
         shifts = attention == "recurrent" and self.core.decay_kind == "fixed"
         decay = Operations(accumulates=decays) if shifts else Operations(macs=decays)
         bits, graded = max(code.bits for code in codes), max(code.levels for code in codes) > 1
         if not all(code.spikes for code in codes):
             products = self.dense[attention] - self.dense_decays(attention)
+            if profile.skip_zeros:
+                products = self.spiking[attention]["multiply"]
             return decay + Operations(products=products, product_bits=products * bits)
         found = self.spiking[attention][profile.graded]
         if graded and profile.graded == "multiply":
@@ -124,16 +129,19 @@ class SpikingCoreCounter(Counter):
         return self.decays[attention] if attention == "recurrent" else 0
 
     def effective_macs(self) -> float:
-        """Count all multiply-accumulates, if any is real."""
-        return 0.0 if self._codes() is not None else self.dense["recurrent"]
+        """Count multiply-accumulates without zeros, if any is real."""
+        is_real = self._codes() is None
+        return self.spiking["recurrent"]["multiply"] + self.decays["recurrent"] if is_real else 0.0
 
     def accesses(self, profile: EnergyProfile) -> Accesses:
         """Count the state's reads and writes, and the accumulators of the output."""
         dim = self.width // self.core.heads
         state = Bank("value", self.timesteps * self.width * dim)
-        everything, spiking = self.values * dim, self._codes() is not None
-        is_dense = self.core.decay_kind is not None or not spiking
-        updates, reads = (self.updates, self.reads) if spiking else (everything, everything)
+        everything, codes = self.values * dim, self._codes()
+        spiking = codes is not None and all(code.spikes for code in codes)
+        skips = spiking or profile.skip_zeros
+        is_dense = self.core.decay_kind is not None or not skips
+        updates, reads = (self.updates, self.reads) if skips else (everything, everything)
         return {
             state: 2.0 * (everything if is_dense else updates) + reads,
             Bank("accumulator", dim): 2.0 * reads,

@@ -181,6 +181,18 @@ class TestAttention:
         assert row["memory_pj"] == pytest.approx((touched + read + 2 * read) * SMALL)  # ... summed
         assert row["weight_reads"] == 0
 
+    def test_real_numbers_may_skip_their_zeros_there_too(self) -> None:
+        core = SpikingCore(1, scale=0.5, decay=None, dropout=0.0)
+        model = Spelled(Attend(core), [[0.5, 0, 0, 0], [0.5, 0, 2.0, 0]], levels=None)
+        dense, skipped = (
+            sums(model, profile=replace(SRAM, skip_zeros=skip)).loc["layer.core"]
+            for skip in (False, True)
+        )
+        assert dense["macs"] == 2 * (2 * 16)  # an update and a read of each entry, twice
+        updated, read = 1 + 4, (1 + 2) * 4
+        assert skipped["macs"] == dense["effective_macs"] == updated + read
+        assert skipped["memory_pj"] == pytest.approx((2 * updated + read + 2 * read) * SMALL)
+
     def test_softmax_attention_has_a_cache(self) -> None:
         row = sums(Spelled(Attend(SoftmaxCore(2, 0.0)), self.VALUES, levels=None)).loc["layer.core"]
         pairs = 1 + 2 + 3 + 4
