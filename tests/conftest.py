@@ -40,6 +40,14 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _warm_workers() -> None:
+    """Processes of joblib start at once."""
+    from warm_process import warm_workers
+
+    warm_workers()
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     import torch

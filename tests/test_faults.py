@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from warm_process import run_script, running
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL and fork")
 def test_faults_cost_no_fit(tmp_path):
     script = Path(__file__).with_name("faults.py")
-    subprocess.run(
-        [sys.executable, script, "--quick", "--output", tmp_path],
-        check=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-    )
+    said = tmp_path / "said.txt"
+    with running(run_script, script, "--quick", "--output", tmp_path, output=said) as process:
+        process.join()
+    assert process.exitcode == 0, said.read_text()
     table = pd.read_csv(tmp_path / "results.csv")
     assert len(table) == 7
     assert (table[["lost", "repeated", "differing"]] == 0).all(axis=None)

@@ -10,6 +10,7 @@ import time
 
 import pandas as pd
 import pytest
+from warm_process import all_running, run_module, running
 
 TINY_SWEEP = [
     "--timesteps=1,2", "--heads=1", "--encoding=learned", "--set=blocks=1", "--steps=2",
@@ -275,22 +276,25 @@ def test_debug_shows_the_traceback(run, tale):
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_terminated_sweep_says_how_to_resume_and_leaves_no_worker(tale, tmp_path, jobs):
-    """As schedulers and containers do: SIGTERM to the command alone, with its output in a pipe."""
-    command = [
-        sys.executable, "-m", "snn_estimators.cli", "sweep", tale, *TINY_SWEEP,
-        "--output", tmp_path / "out", f"--jobs={jobs}", "--steps=100", "--seeds=3",
-    ]  # fmt: skip
+    """As schedulers and containers do: SIGTERM to the command alone, with its output in a file."""
+    said = tmp_path / "said.txt"
     scores = tmp_path / "out" / ".memory" / "scores"
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    ) as process:
+    others = all_running()
+    with running(
+        run_module, "snn_estimators.cli", "sweep", tale, *TINY_SWEEP, "--output", tmp_path / "out",
+        f"--jobs={jobs}", "--steps=100", "--seeds=3", output=said,
+    ) as process:  # fmt: skip
         deadline = time.monotonic() + 200
         while not list(scores.glob("*.json")) and time.monotonic() < deadline:
-            assert process.poll() is None, process.stdout.read()
+            assert process.is_alive(), said.read_text()
             time.sleep(0.02)
+        assert len(all_running() - others) == (1 if jobs == 1 else 1 + jobs)
         process.terminate()
-        output = process.communicate(timeout=30)[0]  # until no worker holds the pipe any more
-    assert process.returncode == 143
-    last = output.strip().splitlines()[-1]
+        process.join(30)
+        assert process.exitcode == 143
+    while all_running() - others:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    last = said.read_text().strip().splitlines()[-1]
     assert last.startswith("interrupted with ")
     assert last.endswith("run the same again to resume from there")

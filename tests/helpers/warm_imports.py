@@ -4,6 +4,7 @@ The compiled kernels are loaded, too, but nothing is computed that would start t
 none but the one that forks.
 """
 
+import pytest  # noqa: F401
 import torch
 import torch._dynamo  # the first optimizer of a process does this, too
 

@@ -11,41 +11,42 @@ import multiprocessing
 import os
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.forkserver import _forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import pytest
+import psutil
 from joblib.externals.loky.backend import context as loky_context
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["warm_imports"])
 
 
-def start(
-    function: Callable[..., Any], *args: Any, output: Path | str = os.devnull, **env: str
-) -> BaseProcess:
-    """Start a process that calls a function, which it imports, and leads a group of its own.
+@contextmanager
+def running(
+    function: Callable[..., Any], *args: Any, output: Path | str = os.devnull
+) -> Iterator[BaseProcess]:
+    """Start a process that calls a function, which it imports, and kill it in the end.
 
-    What it says goes to `output`, and the signal that killed it is its negative `exitcode`.
+    It leads a group of its own. What it says goes to `output`, and the signal that killed it is
+    its negative `exitcode`.
     """
-    process = _CONTEXT.Process(target=_run, args=(function, args, str(output), env))
+    process = _CONTEXT.Process(target=_run, args=(function, args, str(output), dict(os.environ)))
     process.start()
-    return process
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
 
 
-def warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have loky, in this process, take its workers from the server, too."""
-    monkeypatch.setattr(loky_context, "_DEFAULT_START_METHOD", "forkserver")
-
-
-def run_module(name: str, *arguments: Any, warm: bool = True) -> None:
-    """Do what ``python -m name`` does; unless told otherwise, loky's workers are warm, too."""
-    if warm:
-        loky_context.set_start_method("forkserver", force=True)
-    sys.argv = [name, *map(str, arguments)]
-    runpy.run_module(name, run_name="__main__", alter_sys=True)
+def all_running() -> set[psutil.Process]:
+    """Return what runs and came from the server, be it started here or by what was."""
+    _forkserver.ensure_running()
+    return set(psutil.Process(_forkserver._forkserver_pid).children())
 
 
 def _run(
@@ -55,8 +56,36 @@ def _run(
     with open(output, "ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
+    os.environ.clear()
     os.environ.update(env)
+    warm_workers()
+    _forkserver.ensure_running = lambda: None  # the one that it came from, not one more
     try:
         function(*args)
     finally:
         atexit._run_exitfuncs()  # as an interpreter does
+
+
+def run_module(name: str, *arguments: Any) -> None:
+    """Do what ``python -m name`` does."""
+    sys.argv = [name, *map(str, arguments)]
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def run_script(path: Path | str, *arguments: Any) -> None:
+    """Do what ``python path`` does."""
+    sys.argv = [str(path), *map(str, arguments)]
+    runpy.run_path(str(path), run_name="__main__")
+
+
+def warm_workers() -> None:
+    """Have loky, in this process, take its workers from the server, too.
+
+    They are no children of this process, and have the environment that the server started with.
+    """
+    loky_context.set_start_method("forkserver", force=True)
+
+
+def cold_workers() -> None:
+    """Have loky start interpreters again, as it does for users."""
+    loky_context.set_start_method("loky", force=True)

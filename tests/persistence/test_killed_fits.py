@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from skorch.dataset import ValidSplit
 from tiny_language_model import TEXTS, tiny_model
+from warm_process import running
 
 from snn_estimators.estimators import SpikeDecoderLM
 from snn_estimators.persistence.run_folder import RunFolder
@@ -27,36 +26,34 @@ SETTINGS = {
     "evaluate_every_n_steps": 7, "train_split": ValidSplit(3), "steps_per_epoch": 16,
 }  # fmt: skip
 
-FIT = """
-import sys
-sys.path.insert(0, {folder!r})
-from test_killed_fits import SETTINGS, TEXTS, tiny_model
-{patch}
-tiny_model(**SETTINGS).fit(TEXTS)
-"""
 
-IN_MID_SAVE = """
-import os, signal
-from pathlib import Path
-whole = Path.write_bytes
-def half(path, content):
-    if path.name == "training.safetensors" and "step-00000030" in path.parent.name:
-        whole(path, content[: len(content) // 2])
-        os.kill(os.getpid(), signal.SIGKILL)
-    return whole(path, content)
-Path.write_bytes = half
-"""
+def die_in_mid_save():
+    whole = Path.write_bytes
 
-WHILE_REPLACING = """
-import os, signal
-from pathlib import Path
-rename = Path.rename
-def last(path, target):
-    if ".step-00000030" in path.name:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return rename(path, target)
-Path.rename = last
-"""
+    def half(path, content):
+        if path.name == "training.safetensors" and "step-00000030" in path.parent.name:
+            whole(path, content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(path, content)
+
+    Path.write_bytes = half
+
+
+def die_while_replacing():
+    rename = Path.rename
+
+    def last(path, target):
+        if ".step-00000030" in path.name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(path, target)
+
+    Path.rename = last
+
+
+def fit(prepare=None):
+    if prepare is not None:
+        prepare()
+    tiny_model(**SETTINGS).fit(TEXTS)
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +67,6 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(tmp_path))
     monkeypatch.setattr("snn_estimators._files.sync", lambda _: None)  # slow
     return RunFolder(tmp_path / "models" / "GPT-1")
-
-
-def start(patch=""):
-    code = FIT.format(folder=str(Path(__file__).parent), patch=patch)
-    return subprocess.Popen(
-        [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
 
 
 def assert_resumes(run, uninterrupted):
@@ -98,9 +88,13 @@ def assert_resumes(run, uninterrupted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("patch", [IN_MID_SAVE, WHILE_REPLACING], ids=["writing", "renaming"])
-def test_killed_in_the_middle_of_a_save(run, uninterrupted, patch):
-    assert start(patch).wait(120) == -signal.SIGKILL
+@pytest.mark.parametrize(
+    "prepare", [die_in_mid_save, die_while_replacing], ids=["writing", "renaming"]
+)
+def test_killed_in_the_middle_of_a_save(run, uninterrupted, prepare):
+    with running(fit, prepare) as process:
+        process.join(120)
+    assert process.exitcode == -signal.SIGKILL
     assert run.steps()[-1] < 30
     drafts = [path for path in run.checkpoints.iterdir() if path.name.startswith(".step-00000030")]
     assert len(drafts) == 1
@@ -109,11 +103,12 @@ def test_killed_in_the_middle_of_a_save(run, uninterrupted, patch):
 
 @pytest.mark.slow
 def test_killed_at_any_moment(run, uninterrupted):
-    process = start()
-    deadline = time.monotonic() + 120
-    while not run.steps() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(random.uniform(0, 0.3))
-    process.kill()
-    assert process.wait(60) in (-signal.SIGKILL, 0)  # 0: a fast machine had finished
+    with running(fit) as process:
+        deadline = time.monotonic() + 120
+        while not run.steps() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.3))
+        process.kill()
+        process.join(60)
+    assert process.exitcode in (-signal.SIGKILL, 0)  # 0: a fast machine had finished
     assert_resumes(run, uninterrupted)

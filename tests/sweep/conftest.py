@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from no_plots import skip_plots
 from tiny_sweep import TALE, TINY
-from warm_process import warm_workers
 
 from snn_estimators.sweep import Sweep, sweep, sweep_model
 
@@ -20,12 +19,6 @@ def _no_plots(request, monkeypatch):
 @pytest.fixture
 def real_plots():
     """Draw the plots in this test."""
-
-
-@pytest.fixture
-def warm(monkeypatch):
-    """Processes of loky that start at once."""
-    warm_workers(monkeypatch)
 
 
 @pytest.fixture

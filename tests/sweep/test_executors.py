@@ -3,7 +3,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -15,6 +14,7 @@ import psutil
 import pytest
 import torch
 from joblib.externals.loky import BrokenProcessPool
+from warm_process import cold_workers, running, warm_workers
 
 from snn_estimators.sweep.executors import base, check_engine, loky, open_executor
 from snn_estimators.sweep.executors.base import (
@@ -27,8 +27,16 @@ from snn_estimators.sweep.executors.base import (
 from snn_estimators.sweep.gpus import claimed_gpu
 
 
+@pytest.fixture
+def cold():
+    """Processes of loky that start as they do for users."""
+    cold_workers()
+    yield
+    warm_workers()
+
+
 @pytest.mark.slow
-def test_loky_maps_data_and_pins_threads(monkeypatch):
+def test_loky_maps_data_and_pins_threads(cold, monkeypatch):
     def look(text):
         return type(text).__name__, text.filename, os.environ["OMP_NUM_THREADS"]
 
@@ -43,7 +51,7 @@ def test_loky_maps_data_and_pins_threads(monkeypatch):
 
 
 @pytest.mark.slow
-def test_tasks_of_a_pool_that_breaks_are_retried_one_by_one(tmp_path):
+def test_tasks_of_a_pool_that_breaks_are_retried_one_by_one(cold, tmp_path):
     def die_once():
         mark = tmp_path / "mark"
         if not mark.exists():
@@ -80,7 +88,7 @@ def mine(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_task_that_no_process_can_import_ends_with_the_reason(mine):
+def test_a_task_that_no_process_can_import_ends_with_the_reason(cold, mine):
     with open_executor("loky", 2) as executor:
         first = next(pull(executor, [Task(number, repr, (mine(),)) for number in range(9)]))
     assert isinstance(first.error, TaskNotStartedError)
@@ -132,7 +140,7 @@ def test_a_pool_that_breaks_again_before_a_task_is_given_up(pool, tmp_path):
 
 
 @pytest.mark.slow
-def test_whatever_is_running_is_killed_when_a_sweep_is_aborted(tmp_path):
+def test_whatever_is_running_is_killed_when_a_sweep_is_aborted(cold, tmp_path):
     def wait(number):
         (tmp_path / f"pid-{os.getpid()}").touch()
         if number:
@@ -161,13 +169,9 @@ def test_processes_share_gpus_round_robin(tmp_path, monkeypatch):
     """Two at a time on two GPUs never get the same one."""
     monkeypatch.setattr("snn_estimators.sweep.gpus._last_gpu", None)
     with claimed_gpu(0, 2, tmp_path) as first:
-        other = subprocess.run(
-            [sys.executable, "-c", CLAIM, str(tmp_path)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert {first, other.stdout.strip()} == {"cuda:0", "cuda:1"}
+        with running(claim, tmp_path, output=tmp_path / "other") as other:
+            other.join()
+        assert {first, (tmp_path / "other").read_text()} == {"cuda:0", "cuda:1"}
     with claimed_gpu(1, 2, tmp_path) as again:
         assert again == first
     monkeypatch.setattr("snn_estimators.sweep.gpus._last_gpu", None)
@@ -175,14 +179,9 @@ def test_processes_share_gpus_round_robin(tmp_path, monkeypatch):
         assert second == "cuda:1"
 
 
-CLAIM = """
-import sys
-from pathlib import Path
-from snn_estimators.sweep.gpus import claimed_gpu
-
-with claimed_gpu(0, 2, Path(sys.argv[1])) as gpu:
-    print(gpu)
-"""
+def claim(folder):
+    with claimed_gpu(0, 2, folder) as gpu:
+        print(gpu, end="")
 
 
 @pytest.mark.parametrize("kind", ["dask", "ray"])

@@ -86,7 +86,7 @@ def test_a_sweep_without_a_single_success_says_why(make):
 
 
 @pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_sweep_without_a_single_score_says_why(make, warm, n_jobs):
+def test_a_sweep_without_a_single_score_says_why(make, n_jobs):
     word = sweep_model(tokenizer="word", tokenizer__unknown_token=None, **TINY)
     text = "".join(f"word{chr(97 + i // 26)}{chr(97 + i % 26)} " for i in range(300))
     with pytest.raises(ValueError, match=r"every fit of the sweep failed: .*vocabulary"):
@@ -94,7 +94,7 @@ def test_a_sweep_without_a_single_score_says_why(make, warm, n_jobs):
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_costs_its_candidate_alone(make, warm, tiny):
+def test_a_worker_that_is_killed_costs_its_candidate_alone(make, tiny):
     tiny.set_params(callbacks=[("killer", Killer())])
     with pytest.warns(FitFailedWarning, match="process of this fit died"):
         table = make({"heads": [1, 2, 5]}, n_jobs=2).run().table

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -13,9 +10,9 @@ from pathlib import Path
 import joblib
 import pandas as pd
 import pytest
-import tiny_sweep
 from sklearn.model_selection import GridSearchCV
 from tiny_sweep import LONG, SONG, TALE, Waiter, timeless
+from warm_process import all_running, running
 
 from snn_estimators.sweep import (
     Sweep,
@@ -125,18 +122,11 @@ def test_an_interrupted_fit_ends_the_sweep_and_says_how_to_resume(
     assert make({"heads": [1, 2, 5]}, output=tmp_path).run().run["fits"]["taken_over"] == 2
 
 
-SCRIPT = """
-import json, sys
-sys.path[:0] = {path!r}
-from tiny_sweep import LONG, TALE, Waiter
-from snn_estimators.sweep import Sweep, sweep_model
-
-if __name__ == "__main__":
+def run_in_two_processes(output, go):
     Sweep(
-        {{"heads": [1, 2, 5]}}, TALE, length=16, n_jobs=2, output={output!r},
-        estimator=sweep_model(**LONG, callbacks=[("waiter", Waiter({go!r}))]),
-    ).run()
-"""
+        {"heads": [1, 2, 5]}, TALE, length=16, n_jobs=2, output=output,
+        estimator=sweep_model(**LONG, callbacks=[("waiter", Waiter(go))]),
+    ).run()  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -153,24 +143,22 @@ def test_a_sweep_that_is_stopped_gives_the_same_table_when_it_is_run_again(
 ):
     """Really stopped, with its workers, when half of the fits are done."""
     output = tmp_path / "out"
-    script = tmp_path / "script.py"
-    go = str(tmp_path / "go")
-    script.write_text(
-        SCRIPT.format(path=[str(Path(tiny_sweep.__file__).parent)], output=str(output), go=go)
-    )
-    command = [sys.executable, script]
+    go, said = str(tmp_path / "go"), tmp_path / "said.txt"
     scores = output / ".memory" / "scores"
-    with subprocess.Popen(
-        command, start_new_session=True, stderr=subprocess.PIPE, text=True
-    ) as process:
+    others = all_running()
+    with running(run_in_two_processes, output, go, output=said) as process:
         deadline = time.monotonic() + 300
         while len(list(scores.glob("*.json"))) < 3 and time.monotonic() < deadline:
-            assert process.poll() is None, process.stderr.read()
+            assert process.is_alive(), said.read_text()
             time.sleep(0.02)
-        os.killpg(process.pid, way)
-        errors = process.communicate(timeout=60)[1]
+        group = all_running() - others
+        assert len(group) == 3
+        for one in group:
+            one.send_signal(way)
+        process.join(60)
+        assert not process.is_alive()
     if way == signal.SIGINT:
-        assert "run the same again to resume" in errors
+        assert "run the same again to resume" in said.read_text()
     scored = list(scores.glob("*.json"))
     kept = {path: path.stat().st_mtime_ns for path in scored}
     kept |= {
