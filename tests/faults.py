@@ -44,7 +44,8 @@ from snn_estimators.model_selection import check_writable, describe_run
 
 QUICK = "--quick" in sys.argv
 RATES = (0.01, 0.02) if QUICK else (0.01, 0.02, 0.03)
-STEPS, EPOCH, SAVED = 20 if QUICK else 30, 10, 5  # of a fit, of an epoch, between two states
+STEPS, EPOCH, SAVED = (12, 6, 3) if QUICK else (30, 10, 5)
+"""Of a fit, of an epoch, between two saved states."""
 TEXTS = [f"the cat sat on the mat and saw {n} dogs run." for n in range(9)]  # odd: folds differ
 FITS = 2 * len(RATES)
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
+from contextlib import contextmanager
 
 import pytest
 import two_processes
@@ -16,6 +15,7 @@ from fit_outcomes import assert_equal
 from sklearn.base import clone
 from tiny_language_model import TEXTS, tiny_model
 from two_processes import KINDS, model_of
+from warm_process import run_module, running
 
 from snn_estimators import SpikeDecoderLM
 from snn_estimators.persistence.file_lock import hold_lock
@@ -23,34 +23,40 @@ from snn_estimators.persistence.file_lock import hold_lock
 pytest.importorskip("accelerate")
 pytestmark = pytest.mark.slow
 
-TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")  # `torchrun`
 ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
               "--num_machines", "1", "--mixed_precision", "bf16", "--dynamo_backend", "no",
               "--main_process_port", "0")  # fmt: skip
 
 
-def start(launcher, folder, *scenarios):
-    return subprocess.Popen(
-        [sys.executable, "-m", *launcher, two_processes.__file__, str(folder), *scenarios],
-        env={
-            **os.environ,
-            "CUDA_VISIBLE_DEVICES": "",
-            "OMP_NUM_THREADS": "1",
-            "SNN_ESTIMATORS_HOME": str(folder),
-        },
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@contextmanager
+def launched(launcher, folder, *scenarios):
+    """Have a launcher fork two processes, and yield what waits for the exit status and all said."""
+    said = folder / "said.txt"
+    env = {
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",
+        "SNN_ESTIMATORS_HOME": str(folder),
+        "PET_START_METHOD": "fork",  # options of torchrun, to which accelerate passes them on
+        "PET_RUN_PATH": "1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in env.items():
+            patch.setenv(name, value)
+        process = running(
+            run_module, *launcher, two_processes.__file__, folder, *scenarios, output=said
+        )
+        with process as launcher:
 
+            def end():
+                launcher.join(300)
+                if launcher.exitcode is None:
+                    launcher.terminate()  # which ends its processes
+                    launcher.join(30)
+                    return "hung", said.read_text()
+                return launcher.exitcode, said.read_text()
 
-def end(process):
-    """Wait, not for ever, and return the exit status and what was said."""
-    try:
-        _, said = process.communicate(timeout=300)
-    except subprocess.TimeoutExpired:
-        process.terminate()  # the launcher, which ends its processes
-        return "hung", process.communicate()[1]
-    return process.returncode, said
+            yield end
 
 
 @pytest.fixture(scope="session")
@@ -71,12 +77,13 @@ def launches(tmp_path_factory):
     ended = folder / "ended.pickle"
     with hold_lock(folder / "lock"):
         if not ended.exists():
-            asked = (TORCHRUN,), (ACCELERATE, "decoder", "in the backward pass")
-            processes = []
-            for i, (launcher, *scenarios) in enumerate(asked):
-                (folder / str(i)).mkdir()
-                processes.append(start(launcher, folder / str(i), *scenarios))
-            ended.write_bytes(pickle.dumps([end(process) for process in processes]))
+            for i in "01":
+                (folder / i).mkdir()
+            with (
+                launched(TORCHRUN, folder / "0") as end,
+                launched(ACCELERATE, folder / "1", "decoder", "in the backward pass") as its_end,
+            ):
+                ended.write_bytes(pickle.dumps([end(), its_end()]))
     return folder, pickle.loads(ended.read_bytes())
 
 

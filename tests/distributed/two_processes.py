@@ -12,10 +12,12 @@ import os
 import pickle
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, Freezer
 from skorch.dataset import ValidSplit
@@ -276,7 +278,25 @@ def main(folder: str, *names: str) -> None:
         Path(folder, f"{RANK}.pickle").write_bytes(pickle.dumps(told))
 
 
+def fork() -> None:
+    """Go on in a child: a launcher that forks keeps its own process until all are done."""
+    child = os.fork()
+    if child:
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    code = 1
+    try:
+        main(*sys.argv[1:])
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # not those of a launcher that forks
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    np.random.seed()  # noqa: NPY002 - forks draw the same, interpreters do not
     torch.set_num_threads(1)
     gc.freeze()  # a model that is wrapped or unwrapped has garbage collected: not in all modules
-    main(*sys.argv[1:])
+    fork() if RANK == 1 else main(*sys.argv[1:])

@@ -18,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 from joblib.externals.loky.backend import context as loky_context
 
@@ -58,6 +59,7 @@ def _run(
             os.dup2(file.fileno(), stream)
     os.environ.clear()
     os.environ.update(env)
+    np.random.seed()  # noqa: NPY002 - the one of the server is the same in all
     warm_workers()
     _forkserver.ensure_running = lambda: None  # the one that it came from, not one more
     try:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ import pytest
 from assassin import Assassin
 from skorch.callbacks import Callback
 from tiny_sweep import TALE, TINY, timeless
+from warm_process import all_running, run_module, running
 
 distributed = pytest.importorskip("distributed")
 
@@ -29,12 +31,22 @@ from snn_estimators.sweep.executors.dask import DaskExecutor  # noqa: E402
 pytestmark = pytest.mark.cluster
 
 
+@pytest.fixture(scope="module", autouse=True)
+def warm():
+    """Workers are forks of the server, but for those of a script of its own."""
+    import dask
+
+    all_running()  # before Dask starts a server that has imported less
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield
+
+
 def address(local):
     return local.scheduler_address.replace("tcp", "dask")
 
 
 @pytest.fixture(scope="module")
-def local():
+def local(warm):
     """A cluster of one worker, which comes back once when a task kills it."""
     import dask
 
@@ -140,7 +152,7 @@ def run(**options):
     return sweep.run().table.drop(columns=["fit_time", "fit_time_std"])
 
 
-table = run(engine="dask", n_jobs=2, output="out")
+table = run(engine="dask", n_jobs=1, output="out")
 assert Path("mark").exists()
 assert len(list(Path("out").rglob("*.safetensors"))) == 4  # all fits are kept
 pd.testing.assert_frame_equal(table, run(n_jobs=1))
@@ -160,22 +172,19 @@ def test_a_plain_script_needs_no_guard_and_a_worker_that_is_killed_changes_nothi
 @pytest.fixture
 def bare():
     """A scheduler, and what starts a worker for it that nobody brings back."""
-    workers = []
-    with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as local:
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0") as local,
+        ExitStack() as workers,
+    ):
 
         def start():
-            command = [sys.executable, "-m", "distributed.cli.dask_worker"]
-            command += [local.scheduler_address, "--no-nanny", "--nthreads", "1"]
-            command += ["--memory-limit", "0", "--no-dashboard"]
-            environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-            workers.append(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
+            options = ["--no-nanny", "--nthreads", "1", "--memory-limit", "0", "--no-dashboard"]
+            command = ["distributed.cli.dask_worker", local.scheduler_address, *options]
+            workers.enter_context(running(run_module, *command))
             with distributed.Client(local) as client:
                 client.wait_for_workers(1, timeout=60)
 
         yield local, start
-        for worker in workers:
-            worker.kill()
-            worker.wait()
 
 
 def test_a_sweep_without_workers_ends_and_can_go_on(bare, tmp_path, monkeypatch):
