@@ -38,8 +38,8 @@ class SpikingCoreCounter(Counter):
     state; a decay touches each entry of the state, with an accumulate if it is "fixed" (a shift and
     a subtraction), else with a MAC; a query's counts read a row of the state.
 
-    Queries, keys or values that are real make MACs of all of it, between all pairs and entries, or
-    of what is not zero if the profile skips zeros.
+    Queries, keys or values that are real make MACs of all of it, between all pairs and entries;
+    quantised ones, products; or of what is not zero if the profile skips zeros.
     `attention_scale` is free: it folds into the threshold of the neurons behind. Memory is that of
     the recurrent form, as in generation.
     """
@@ -54,6 +54,7 @@ class SpikingCoreCounter(Counter):
         self.spiking = {"parallel": dict(zero), "recurrent": dict(zero)}
         self.decays = {"parallel": 0, "recurrent": 0}
         self.dense = {"parallel": 0, "recurrent": 0}
+        self.dense_decays = {"parallel": 0, "recurrent": 0}
         self.updates = self.reads = self.values = self.width = self.timesteps = 0
 
     def observe(
@@ -71,9 +72,10 @@ class SpikingCoreCounter(Counter):
         self.values += values
         self.twin.add(*softmax(pairs, tokens.count, self.width, heads, self.max_len))
         self.decays["recurrent"] += decaying * values * dim
-        self.dense["recurrent"] += (2 + decaying) * values * dim
+        self.dense["recurrent"] += 2 * values * dim
         self.dense["parallel"] += steps * (2 * pairs * self.width)
-        self.dense["parallel"] += decaying * steps * heads * (pairs - tokens.count)
+        self.dense_decays["recurrent"] += decaying * values * dim
+        self.dense_decays["parallel"] += decaying * steps * heads * (pairs - tokens.count)
         codes = self._codes()
         parts = [tokens.silence(x) for x in (q, k, v)]
         if codes is None:  # zeros may count all the same
@@ -105,17 +107,16 @@ class SpikingCoreCounter(Counter):
 
     def synaptic(self, attention: str, profile: EnergyProfile) -> Operations:
         """Count synaptic operations."""
-        codes, decays = self._codes(), self.decays[attention]
+        codes, is_dense = self._codes(), not self._skips_silence(profile)
+        decays = (self.dense_decays if is_dense else self.decays)[attention]
         if codes is None:
-            kept = self.spiking[attention]["multiply"] + self.decays[attention]
-            return Operations(macs=kept if profile.skip_zeros else self.dense[attention])
+            kept = self.dense[attention] if is_dense else self.spiking[attention]["multiply"]
+            return Operations(macs=kept + decays)
         shifts = attention == "recurrent" and self.core.decay_kind == "fixed"
         decay = Operations(accumulates=decays) if shifts else Operations(macs=decays)
         bits, graded = max(code.bits for code in codes), max(code.levels for code in codes) > 1
         if not all(code.spikes for code in codes):
-            products = self.dense[attention] - self.dense_decays(attention)
-            if profile.skip_zeros:
-                products = self.spiking[attention]["multiply"]
+            products = self.dense[attention] if is_dense else self.spiking[attention]["multiply"]
             return decay + Operations(products=products, product_bits=products * bits)
         found = self.spiking[attention][profile.graded]
         if graded and profile.graded == "multiply":
@@ -124,22 +125,24 @@ class SpikingCoreCounter(Counter):
             return decay + Operations(shift_adds=found)
         return decay + Operations(accumulates=self.spiking[attention]["accumulate"])
 
-    def dense_decays(self, attention: str) -> int:
-        """Count the decays among the dense multiply-accumulates."""
-        return self.decays[attention] if attention == "recurrent" else 0
+    def _skips_silence(self, profile: EnergyProfile) -> bool:
+        """Return whether only what is not zero takes part: spikes, or all that a profile skips."""
+        codes = self._codes()
+        only_spikes = codes is not None and all(code.spikes for code in codes)
+        return profile.skip_zeros or only_spikes
 
     def effective_macs(self) -> float:
-        """Count multiply-accumulates without zeros, if any is real."""
-        is_real = self._codes() is None
-        return self.spiking["recurrent"]["multiply"] + self.decays["recurrent"] if is_real else 0.0
+        """Count what is not zero, of real numbers and of quantised counts."""
+        codes, kept = self._codes(), self.spiking["recurrent"]["multiply"]
+        if codes is None:
+            return kept + self.decays["recurrent"]
+        return 0.0 if all(code.spikes for code in codes) else kept
 
     def accesses(self, profile: EnergyProfile) -> Accesses:
         """Count the state's reads and writes, and the accumulators of the output."""
         dim = self.width // self.core.heads
         state = Bank("value", self.timesteps * self.width * dim)
-        everything, codes = self.values * dim, self._codes()
-        spiking = codes is not None and all(code.spikes for code in codes)
-        skips = spiking or profile.skip_zeros
+        everything, skips = self.values * dim, self._skips_silence(profile)
         is_dense = self.core.decay_kind is not None or not skips
         updates, reads = (self.updates, self.reads) if skips else (everything, everything)
         return {
