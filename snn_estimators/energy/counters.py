@@ -56,6 +56,11 @@ class Sources:
             return self._possible
         return () if code is None else (code,)
 
+    def emitted_in(self, x: Tensor) -> tuple[Code, ...]:
+        """Return what neurons emitted x in; nothing if they did not: its zeros are numbers."""
+        known, _ = self._seen.get(id(x), (lambda: None, None))
+        return self.codes_of(x) if known() is x else ()
+
 
 class Counter:
     """Base of all counters; on its own it only watches the spikes that a layer emits.
@@ -158,7 +163,7 @@ class LinearCounter(Counter):
         self.twin_features = linear.in_features if twin_features is None else twin_features
         self.bias_folds, self.twin_bias_folds = bias_folds, twin_bias_folds
         self.twin_functions = twin_functions
-        self._source_codes: tuple[Code, ...] | None = None
+        self._source: Stream | None = None if source is None else Stream()
 
     def observe(
         self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens, sources: Sources
@@ -166,9 +171,12 @@ class LinearCounter(Counter):
         """Observe one call."""
         codes = sources.codes_of(args[0])
         if which == "source":
-            self._source_codes = codes
+            assert self._source is not None
+            self._source.add(args[0], tokens, codes)
             return
-        self.stream.add(args[0], tokens, self._source_codes or codes)
+        if self._source is not None:  # the zeros before the first token are what the rest is
+            codes = () if self._source.code is None else (self._source.code,)
+        self.stream.add(args[0], tokens, codes)
         if self.in_twin:
             self._add_twin(tokens.count)
 
@@ -258,7 +266,10 @@ class HeadCounter(LinearCounter):
         match which:
             case "neuron":
                 steps = slice(None) if self.head.read_first else self.head.readout.steps
-                self.spikes.add(output[steps], tokens, sources.codes_of(output))
+                spikes = output[steps]
+                if self.linear.in_features == len(spikes) * spikes.shape[-1]:
+                    spikes = spikes.movedim(0, -2).flatten(-2)  # a row of weights each timestep
+                self.spikes.add(spikes, tokens, sources.codes_of(output))
             case "linear":
                 self.read.add(args[0], tokens)
             case _:

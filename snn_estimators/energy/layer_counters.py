@@ -213,7 +213,8 @@ class ResidualCounter(Counter):
     """What a block adds to the residual stream: an accumulate a count, or one a real value.
 
     These sums have no weights, so they are no synaptic operations: they stand beside the updates of
-    the neurons. The stream is read and written for each of them.
+    the neurons. The stream is read and written for each of them. What no neurons emit is real, even
+    if it is silent, as RWKV's output maps are at their start.
     """
 
     kind = "residual"
@@ -223,7 +224,7 @@ class ResidualCounter(Counter):
     ) -> None:
         """Observe one call of what comes last before a sum; it may have a state beside it."""
         added = output if isinstance(output, Tensor) else output[0]
-        self.stream.add(added, tokens, sources.codes_of(added))
+        self.stream.add(added, tokens, sources.emitted_in(added))
         self.width = added.shape[-1]
         values = tokens.count * self.width
         self.timesteps = tokens.number(added) // values

@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from snn_estimators._validation import check_choices
 from snn_estimators._warnings import warn
 from snn_estimators.energy.counters import Counter, Sources
+from snn_estimators.energy.layer_counters import NeuronCounter
 from snn_estimators.energy.operations import Operations, weight_reads
 from snn_estimators.energy.profiles import DEFAULT, EnergyProfile, resolve_profile
 from snn_estimators.energy.registry import counter_for, uncounted
@@ -89,11 +90,15 @@ class EnergyMeter:
 
     def __enter__(self) -> EnergyMeter:
         root, self._thread = self.module, threading.get_ident()
+        # Neurons first: others that watch their output ask what it was emitted in.
+        counters = sorted(
+            self._counters.values(), key=lambda counter: not isinstance(counter, NeuronCounter)
+        )
         self._handles = [
             root.register_forward_pre_hook(self._start, with_kwargs=True),
             *(
                 child.register_forward_hook(self._reporter(counter, which))
-                for counter in self._counters.values()
+                for counter in counters
                 for which, child in counter.watched.items()
             ),
             root.register_forward_hook(self._stop, always_call=True),
@@ -160,8 +165,10 @@ class EnergyMeter:
             "ann_total_pj": price(twin.synaptic + twin.other),
             "ann_memory_pj": profile.memory_energy(twin.accesses) * per_token,
             "ann_weight_reads": twin.weight_reads * per_token,
-            "accumulates_recurrent": forms["recurrent"].accumulates * per_token,
-            "accumulates_parallel": forms["parallel"].accumulates * per_token,
+            **{
+                f"accumulates_{form}": (found.accumulates + found.shift_adds) * per_token
+                for form, found in forms.items()
+            },
             "energy_recurrent_pj": price(forms["recurrent"]),
             "energy_parallel_pj": price(forms["parallel"]),
             "length": self.tokens_seen / self.sequences_seen,
