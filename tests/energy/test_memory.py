@@ -246,16 +246,6 @@ class TestRWKV:
         per_map = (width**2 + 2 * width**2 + width) * SMALL
         assert table.loc["mixing.key.linear", "memory_pj"] == pytest.approx(per_map)
 
-    @pytest.mark.slow
-    @pytest.mark.parametrize(
-        ("shape", "nj"), [((4, 80), 7098), ((2, 40), 610), ((2, 24), 180), ((2, 16), 73)]
-    )
-    def test_totals_of_an_independent_count(self, shape: tuple[int, int], nj: float) -> None:
-        module = SpikeGPT(30, n_layer=shape[0], n_embd=shape[1], spikes="none")
-        total = summarize(measure(module, torch.zeros(1, 128).long()))
-        without_functions = total["total_with_memory_nj"] - total["function_nj"]
-        assert without_functions == pytest.approx(nj, rel=0.005)
-
 
 SIZES = {"token_dim": 9, "position_dim": 7, "heads": 2, "blocks": 2}
 
