@@ -35,6 +35,7 @@ REAL = {
     "twin": lambda: SpikingDecoder(12, 6, blocks=1, spike_degree=0).eval(),
     "rwkv": lambda: spike_gpt(spikes="none"),
     "as_published": lambda: spike_gpt(spikes="residual"),
+    "sparse": lambda: spike_gpt(spikes="linear", neuron="relu"),
 }
 
 
@@ -93,6 +94,11 @@ def test_neurobench_calls_the_same_layers_real(build: Callable[[], nn.Module]) -
     assert dense == pytest.approx(theirs["Dense"])
     assert effective == pytest.approx(theirs["Effective_MACs"])
     assert theirs["Effective_ACs"] == 0
+
+
+def test_sparse_real_layers_have_fewer_effective_macs() -> None:
+    table = weighted(measure(REAL["sparse"](), TOKENS))
+    assert 0.05 < table["effective_macs"].sum() / table["macs"].sum() < 0.6
 
 
 def test_half_of_rwkvs_squared_relus_are_zero() -> None:

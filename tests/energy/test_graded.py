@@ -50,6 +50,7 @@ class TestLinear:
         row = sums(vector(), profile=priced("shift-add")).loc["layer"]
         assert row["accumulates"] == (2 + 1 + 1) * 5 == 20  # of 11, 1 and 100
         assert row["energy_pj"] == pytest.approx((0.9 + 0.03) * 20)
+        assert row["accumulates_recurrent"] == row["accumulates_parallel"] == 20
 
     def test_or_an_event_is_one_small_multiplication(self) -> None:
         row = sums(vector(), profile=priced("multiply")).loc["layer"]
@@ -65,6 +66,7 @@ class TestLinear:
     def test_biases_are_added_once_however_high_the_counts(self) -> None:
         assert sums(vector()).loc["layer", "neuron_pj"] == pytest.approx(0.9 * 5)
 
+    @pytest.mark.slow
     @settings(derandomize=True, deadline=None, max_examples=25)
     @given(counts=st.lists(st.integers(0, 4), min_size=4, max_size=4))
     def test_as_binary_spikes_one_after_another(self, counts: list[int]) -> None:
@@ -199,6 +201,7 @@ WAYS = {"accumulate": abs, "shift-add": bits, "multiply": lambda count: int(coun
 class TestAttention:
     """Brute force: one factor of each product is expanded into additions of the other."""
 
+    @pytest.mark.slow
     @settings(derandomize=True, deadline=None, max_examples=20)
     @given(
         counts=st.lists(
@@ -254,6 +257,51 @@ class TestAttention:
     def test_state_words_are_touched_once_an_event(self) -> None:
         row = integer_attention([[4, 4, 4]], 1, False)
         assert row["memory_pj"] == pytest.approx((2 * 1 + 1 + 2 * 1) * 1.0)
+
+
+class TestQuantizedAttention:
+    """Two tokens of two-dimensional queries, keys and values, as quantised activations."""
+
+    COUNTS = ((4, 0, 0, 4, 0, 0), (0, 2, 2, 0, 0, 2))  # in a unit of a half, up to 4
+
+    def row(self, decay: str | None, skip: bool, attention: str):
+        neurons = [Quantized(levels=4, step=0.5) for _ in range(3)]
+        core = Attend(SpikingCore(1, scale=1.0, decay=decay, dropout=0.0))
+        core.neurons.extend(neurons)
+        # A current of c - 1/2 steps above the threshold of 1/2 makes a count of c.
+        currents = [[(c - 0.5) * 0.5 + 0.5 if c else 0.0 for c in row] for row in self.COUNTS]
+        profile = replace(SRAM, skip_zeros=skip)
+        model = Spelled(core, currents, levels=None)
+        return sums(model, profile=profile, attention=attention).loc["layer.core"]
+
+    # Recurrent, dense: each of two tokens updates a state of 2 x 2 and reads it. Of that is not
+    # zero: a key of the second token meets a value; two queries read a row of two each.
+    # Parallel, dense: three pairs, scores and values of two. Not zero: the first query at one key,
+    # the second at two; its score with itself is zero, with the first it meets a silent value.
+    @pytest.mark.parametrize(
+        ("attention", "dense", "sparse"),
+        [("recurrent", 2 * (4 + 4), 1 + 2 * 2), ("parallel", 2 * 3 * 2, 1 + 2)],
+    )
+    def test_products_are_dense_unless_zeros_are_skipped(
+        self, attention: str, dense: int, sparse: int
+    ) -> None:
+        full, skipped = (self.row(None, skip, attention) for skip in (False, True))
+        assert (full["macs"], skipped["macs"]) == (dense, sparse)
+        assert full["effective_macs"] == skipped["effective_macs"] == 1 + 2 * 2
+        product = 3.1 * 3 * 32 / 1024 + 0.1  # counts of up to three bits
+        assert full["energy_pj"] == pytest.approx(dense * product)
+
+    def test_so_is_the_memory(self) -> None:
+        full, skipped = (self.row(None, skip, "recurrent") for skip in (False, True))
+        # The state read and written, then read; two accumulators each: words at 1 pJ.
+        assert full["memory_pj"] == pytest.approx(2 * 8 + 8 + 2 * 8)
+        assert skipped["memory_pj"] == pytest.approx(2 * 1 + 4 + 2 * 4)
+
+    @pytest.mark.parametrize("decay", ["fixed", "learned"])
+    def test_a_decay_of_scores_is_counted_once(self, decay: str) -> None:
+        plain, decayed = (self.row(kind, False, "parallel") for kind in (None, decay))
+        assert decayed["macs"] - plain["macs"] == 1  # the pair of different tokens
+        assert decayed["energy_pj"] - plain["energy_pj"] == pytest.approx(4.6)
 
 
 class TestModels:
