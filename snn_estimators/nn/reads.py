@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -30,7 +31,8 @@ class ReadsPenalty:
 
     A map from inputs :math:`x` to :math:`F` outputs counts :math:`F \sum_i \min(|x_i|, 1)`, all
     timesteps together, in the mean over tokens: the weights of an input are read when it is not
-    zero, and its size leads the gradient there.
+    zero, and its size leads the gradient there. A head that adds its timesteps up counts by the
+    spikes in front of the sum, as the energy model does.
 
     Parameters
     ----------
@@ -61,12 +63,22 @@ class ReadsPenalty:
                 "spike_penalty has nothing to act on: no linear map of the module is behind "
                 "neurons; set it to 0, or choose neurons in front of linear maps."
             )
+        heads = (part for part in module.modules() if isinstance(part, Head))
+        self._heads = {
+            head.linear: head for head in heads if head.readout.additive and not head.read_first
+        }
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> ReadsPenalty:
         self.reads = self.maps[0].weight.new_zeros(())
-        self._handles = [one.register_forward_hook(self._add) for one in self.maps]
+        self._handles = [self._watch(one) for one in self.maps]
         return self
+
+    def _watch(self, linear: nn.Linear) -> RemovableHandle:
+        head = self._heads.get(linear)
+        if head is None:
+            return linear.register_forward_hook(self._add)
+        return head.neuron.register_forward_hook(partial(self._add_head, head))
 
     def __exit__(
         self,
@@ -78,6 +90,12 @@ class ReadsPenalty:
             handle.remove()
 
     def _add(self, linear: nn.Linear, args: tuple[Any, ...], output: Tensor) -> None:
-        x = args[0]
+        self._count(linear, args[0])
+
+    def _add_head(self, head: Head, neuron: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        emitted = neuron.emitted(output) if isinstance(neuron, Neuron) else output
+        self._count(head.linear, emitted[head.readout.steps])
+
+    def _count(self, linear: nn.Linear, x: Tensor) -> None:
         n_tokens = x.shape[-3] * x.shape[-2]
         self.reads = self.reads + linear.out_features * x.abs().clamp_max(1).sum() / n_tokens

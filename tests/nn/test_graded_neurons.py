@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import product
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +12,7 @@ from torch import Tensor, nn
 from snn_estimators.energy import measure
 from snn_estimators.nn import Graded, Quantized, Relu, SpikeGPT, SpikingDecoder
 from snn_estimators.nn.attention import LinearCore
-from snn_estimators.nn.reads import ReadsPenalty, maps_behind_neurons
+from snn_estimators.nn.reads import ReadsPenalty
 
 
 class TestGraded:
@@ -74,23 +77,33 @@ class TestGraded:
 
 TOKENS = torch.arange(12).reshape(2, 6)
 SIZES = {"token_dim": 9, "position_dim": 7, "heads": 2, "blocks": 2}
+
+
+def spike_gpt(where: str, neuron: str) -> SpikeGPT:
+    options = {"spikes": where, "neuron": neuron, "initialization": "firing"}
+    return SpikeGPT(12, n_layer=2, n_embd=20, signed=True, **options)
+
+
+def decoder(**options: object) -> SpikingDecoder:
+    return SpikingDecoder(12, 6, **SIZES, **options)
+
+
 MODELS = {
     **{
-        f"spike_gpt {where} {neuron}": (
-            lambda where=where, neuron=neuron: SpikeGPT(
-                12, n_layer=2, n_embd=20, spikes=where, neuron=neuron, signed=True
-            )
-        )
-        for where, neuron in (
-            ("linear", "graded"), ("everywhere", "relu"), ("linear", "quantized"), ("linear", "lif")
+        f"spike_gpt {where} {neuron}": partial(spike_gpt, where, neuron)
+        for where, neuron in product(
+            ("linear", "everywhere"), ("graded", "relu", "quantized", "lif")
         )
     },
-    "decoder": lambda: SpikingDecoder(12, 6, neuron="graded", token_shift=1, timesteps=1, **SIZES),
-    "shifts": lambda: SpikingDecoder(
-        12, 6, spike_degree=0, token_shift=2, mlp_token_shift=1, **SIZES
-    ),
-    "linear": lambda: SpikingDecoder(12, 6, spike_degree=0, attention="linear", **SIZES),
-}  # fmt: skip
+    **{
+        f"decoder {neuron}": partial(decoder, neuron=neuron, token_shift=1, timesteps=1)
+        for neuron in ("graded", "relu", "quantized")
+    },
+    "signed": partial(decoder, neuron="graded", signed=True, mlp_token_shift=2, timesteps=1),
+    "shifts": partial(decoder, spike_degree=0, token_shift=2, mlp_token_shift=1),
+    "linear": partial(decoder, spike_degree=0, attention="linear"),
+    "linear, shifts": partial(decoder, spike_degree=0, attention="linear", token_shift=1),
+}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -144,6 +157,19 @@ class TestReadsPenalty:
         reads = measure(module, TOKENS)["weight_reads"].sum()
         assert penalty.reads.item() == pytest.approx(reads)
 
+    @pytest.mark.parametrize("readout", ["average", "accumulate", "concatenate", "final"])
+    @pytest.mark.parametrize("options", [{}, {"float_readout": True}, {"token_shift": 1}], ids=str)
+    def test_so_it_is_over_timesteps(self, readout: str, options: dict[str, object]) -> None:
+        torch.manual_seed(0)
+        lively = {"float_embedding": True, "embedding_std": 1.0, "v_threshold": 0.4}
+        module = decoder(timesteps=3, readout=readout, **lively, **options).eval()
+        with ReadsPenalty(module) as penalty:
+            module(TOKENS)
+        table = measure(module, TOKENS).set_index("layer")
+        assert table.loc["head.linear", "weight_reads"] > 0
+        assert penalty.reads.item() == pytest.approx(table["weight_reads"].sum())
+
+    @pytest.mark.slow
     def test_its_gradient_silences(self) -> None:
         module = self.module(neuron="graded", spikes="linear")
         for parameter in module.parameters():
@@ -159,17 +185,21 @@ class TestReadsPenalty:
             before.append(penalty.reads.item())
         assert before[-1] < before[0]
 
-    def test_a_fan_out_weighs_its_inputs(self) -> None:
-        module = self.module()
-        with ReadsPenalty(module) as penalty:
-            penalty._add(nn.Linear(3, 5), (torch.tensor([[[0.25, 0, 3.0]], [[1, -1, 0]]]),), None)
-        assert penalty.reads.item() == pytest.approx(5 * (0.25 + 1 + 1 + 1) / 2)
+    def test_a_fan_out_weighs_inputs_that_lead_towards_silence(self) -> None:
+        x = torch.tensor([[[0.25, 0, 3.0]], [[-0.5, -1.5, 0]]], requires_grad=True)
+        with ReadsPenalty(self.module()) as penalty:
+            penalty._add(nn.Linear(3, 5), (x,), None)
+        penalty.reads.backward()
+        per_token = 5 / 2  # a fan-out of five, two tokens
+        assert penalty.reads.item() == pytest.approx(per_token * (0.25 + 1 + 0.5 + 1))
+        towards = [[[1, 0, 0]], [[-1, 0, 0]]]  # nothing to lead beyond a size of one
+        assert (x.grad / per_token).tolist() == towards
 
     def test_hooks_are_removed(self) -> None:
         module = self.module()
         with ReadsPenalty(module):
             pass
-        assert not any(linear._forward_hooks for linear in maps_behind_neurons(module))
+        assert not any(part._forward_hooks for part in module.modules())
 
     @pytest.mark.parametrize("spikes", ["none", "residual"])
     def test_without_neurons_in_front_of_maps_there_is_nothing_to_act_on(self, spikes) -> None:
