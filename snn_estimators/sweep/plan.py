@@ -102,11 +102,6 @@ class Plan:
                 fits.append(Fit(name, number, row.corpus, seed, fold, model, key, code))
         return fits
 
-    @property
-    def code(self) -> str:
-        """Key of the user-defined code in all fits so far."""
-        return hash_json(sorted({code for _, code in self._keys.values()}))
-
     def keys(self) -> Iterator[tuple[str, str | None]]:
         """Yield the keys of every possible fit: that of its scores, and that of its model."""
         for corpus, text in self.texts.items():

@@ -174,7 +174,7 @@ class Runner:
         # A cluster may have GPUs where this machine has none.
         may_use_gpus = str(final_estimator(self.plan.estimator).device).startswith(("auto", "cuda"))
         executor = stack.enter_context(
-            open_executor(engine, n_jobs, shared_bytes=size, gpus=may_use_gpus, code=self.plan.code)
+            open_executor(engine, n_jobs, shared_bytes=size, gpus=may_use_gpus)
         )
         self._texts = {name: executor.share(text) for name, text in texts.items()}
         return executor, context

@@ -40,7 +40,6 @@ def open_executor(
     *,
     shared_bytes: int = 0,
     gpus: bool = False,
-    code: str = "",
 ) -> Iterator[Executor]:
     """Start or connect to an engine, and stop at the end of the block what was started.
 
@@ -54,13 +53,10 @@ def open_executor(
         Size of all arrays that `Executor.share` will get.
     gpus : bool, default=False
         Whether each task gets a GPU if the cluster has any; only Ray assigns them.
-    code : str, default=""
-        Processes of this machine are started anew for another code, as they keep what they have
-        imported.
     """
     kind, _ = parse_engine(engine)
     if kind == "loky":
-        opened = loky.connect(n_jobs, code)
+        opened = loky.connect(n_jobs)
     elif kind == "dask":
         opened = _module(kind).connect(engine, n_jobs)
     else:

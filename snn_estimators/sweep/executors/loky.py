@@ -33,15 +33,9 @@ _THREADS = (
 )
 
 
-_CODE = "SNN_ESTIMATORS_CODE"
-
-
 @contextmanager
-def connect(n_jobs: int | None, code: str = "") -> Iterator[Executor]:
-    """Start processes, unless one is enough, which is this one; None is one a core.
-
-    Processes of an earlier call serve again if they were started for the same `code`.
-    """
+def connect(n_jobs: int | None) -> Iterator[Executor]:
+    """Start processes, unless one is enough, which is this one; None is one a core."""
     n_workers = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
     if n_workers == 1:
         yield SerialExecutor()
@@ -49,7 +43,11 @@ def connect(n_jobs: int | None, code: str = "") -> Iterator[Executor]:
     with tempfile.TemporaryDirectory(
         prefix="snn-estimators-", ignore_cleanup_errors=True
     ) as folder:
-        yield LokyExecutor(n_workers, threads_per_worker(n_jobs), Path(folder), code)
+        executor = LokyExecutor(n_workers, threads_per_worker(n_jobs), Path(folder))
+        try:
+            yield executor
+        finally:
+            executor.stop()
 
 
 class SerialExecutor(Executor):
@@ -93,10 +91,9 @@ class LokyExecutor(Executor):
     The folder is for temporary files: shared arrays, and a mark for each task that is running.
     """
 
-    def __init__(self, n_workers: int, n_threads: int, folder: Path, code: str = "") -> None:
+    def __init__(self, n_workers: int, n_threads: int, folder: Path) -> None:
         self._n_workers = n_workers
-        # Another environment makes loky start anew: processes do not import what was changed.
-        self._env = dict.fromkeys(_THREADS, str(n_threads)) | {_CODE: code}
+        self._env = dict.fromkeys(_THREADS, str(n_threads))
         self._folder = folder
         self._tasks: dict[int, Task] = {}
         self._futures: dict[Future[Any], int] = {}
@@ -104,6 +101,7 @@ class LokyExecutor(Executor):
         self._retried: set[int] = set()
         self._not_started = 0  # pools in a row that broke before they started a task
         self._n_shared = 0
+        self._pool: Any = None
 
     def share(self, array: Any) -> Any:
         """Write an array to a file, which the processes map into their memory."""
@@ -177,8 +175,13 @@ class LokyExecutor(Executor):
             del self._tasks[number]
         return [Completed(number, error=WorkerDiedError()) for number in sorted(dead)]
 
+    def stop(self) -> None:
+        """End the processes: joblib would take them for its own, which they are not."""
+        if self._pool is not None:
+            self._pool.shutdown(kill_workers=True)
+
     def cancel(self) -> None:
-        """Kill the processes if they are at work; otherwise they stay for the next sweep."""
+        """Kill the processes if they are at work; otherwise they stay for what comes next."""
         if not all(future.done() for future in self._futures):
             self._pool.shutdown(kill_workers=True)
         for pending in (self._futures, self._one_by_one, self._retried, self._tasks):
