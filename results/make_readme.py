@@ -1,8 +1,8 @@
 """Make ``results/README.md`` from the files of the result folders.
 
 A folder is a section: its ``notes.md`` (title and findings), the command and the machine of its
-``run.json``, its pictures, and its ``results.md``. With ``--check``, change nothing and fail if the
-committed file is not what this makes.
+``run.json``, its pictures that are named here, and its ``results.md``. With ``--check``, change
+nothing and fail if the committed file is not what this makes.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ import sys
 from pathlib import Path
 
 RESULTS = Path(__file__).parent
-FIRST = (
-    *("sweep", "spikedecoder_spikegpt", "beyond_bigrams", "context_costs", "context_ablation"),
-    *(
-        "spikegpt_quality",
-        "movie_reviews",
-        "timesteps_heads_encoding",
-        "embeddings",
-        "spike_degree",
-        "faults",
-    ),
-)
+PICTURES = {  # of each folder, in the order of the sections; folders without pictures may follow
+    "sweep": ("pareto",),
+    "spikedecoder_spikegpt": ("fronts", "pareto"),
+    "beyond_bigrams": ("pareto",),
+    "context_costs": ("pareto",),
+    "context_ablation": ("pareto",),
+    "spikegpt_quality": ("pareto",),
+    "movie_reviews": (),
+    "timesteps_heads_encoding": ("effects", "pareto"),
+    "embeddings": ("pareto",),
+    "spike_degree": ("pareto",),
+    "faults": (),
+}
 HEAD = """# Results
 
 Made by `python results/make_readme.py` from the files beside it: do not edit. Each section names
@@ -44,7 +46,7 @@ energy. *War and Peace* is a text file of the English translation; any other tex
 def readme() -> str:
     """Return the whole file."""
     found = sorted(path.parent.name for path in RESULTS.glob("*/results.md"))
-    names = [name for name in FIRST if name in found]
+    names = [name for name in PICTURES if name in found]
     names += [name for name in found if name not in names]
     contents = "\n".join(f"* [{title(name)}](#{anchor(title(name))})" for name in names)
     return HEAD + contents + "\n\n" + "\n".join(map(section, names))
@@ -67,7 +69,7 @@ def section(name: str) -> str:
     folder = RESULTS / name
     notes = folder / "notes.md"
     prose = notes.read_text("utf-8").split("\n", 1)[1].strip() if notes.is_file() else ""
-    pictures = [f"![{path.stem}]({name}/{path.name})" for path in sorted(folder.glob("*.png"))]
+    pictures = [f"![{picture}]({name}/{picture}.png)" for picture in PICTURES.get(name, ())]
     table = (folder / "results.md").read_text("utf-8").strip()
     parts = [f"## {title(name)}", prose, origin(folder / "run.json"), *pictures, table]
     return "\n\n".join(filter(None, parts)) + "\n"
