@@ -25,7 +25,12 @@ from snn_estimators.text import CharTokenizer, TextCleaner
 
 
 @pytest.mark.slow
-@parametrize_with_checks([tiny_classifier(**ON_IDS, module__max_len=16), tiny_gpt(**ON_IDS)])
+@parametrize_with_checks(
+    [
+        tiny_classifier(**ON_IDS | {"batch_size": 32, "max_epochs": 6}, module__max_len=16),
+        tiny_gpt(**ON_IDS | {"batch_size": 64, "lr": 0.1}),
+    ]
+)
 def test_scikit_learn_has_nothing_to_object(estimator, check):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "One document alone is labelled")
@@ -36,9 +41,15 @@ def test_scikit_learn_has_nothing_to_object(estimator, check):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [tiny_classifier, tiny_gpt])
-def test_a_toy_task_is_learned(make):
-    model = make(max_epochs=12).fit(*reviews(100))
+@pytest.mark.parametrize(
+    ("make", "training"),
+    [
+        (tiny_classifier, {"batch_size": 8, "max_epochs": 16}),
+        (tiny_gpt, {"batch_size": 16, "max_epochs": 8, "lr": 0.05}),
+    ],
+)
+def test_a_toy_task_is_learned(make, training):
+    model = make(**training).fit(*reviews(100))
     assert model.score(*reviews(seed=1)) > 0.9
     losses = model.history_[:, "train_loss"]
     assert losses[-1] < 0.3 < losses[0]
