@@ -8,8 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snn_estimators.energy.counters import Counter, Sources
-from snn_estimators.energy.operations import Accesses, Bank, Cost, Operations
+from snn_estimators.energy.counters import Counter, Sources, integer_products
+from snn_estimators.energy.operations import (
+    WORD_BITS,
+    Accesses,
+    Bank,
+    Cost,
+    Operations,
+    added,
+)
 from snn_estimators.energy.profiles import EnergyProfile
 from snn_estimators.energy.streams import Code, Stream, Tokens, set_bits
 from snn_estimators.nn.attention import LinearCore, SoftmaxCore, SpikingCore, split_heads
@@ -39,7 +46,8 @@ class SpikingCoreCounter(Counter):
     a subtraction), else with a MAC; a query's counts read a row of the state.
 
     Queries, keys or values that are real make MACs of all of it, between all pairs and entries;
-    quantised ones, products; or of what is not zero if the profile skips zeros.
+    quantised ones, products of their counts and of a count and a score or entry, which are words;
+    or of what is not zero if the profile skips zeros.
     `attention_scale` is free: it folds into the threshold of the neurons behind. Memory is that of
     the recurrent form, as in generation.
     """
@@ -55,7 +63,8 @@ class SpikingCoreCounter(Counter):
         self.decays = {"parallel": 0, "recurrent": 0}
         self.dense = {"parallel": 0, "recurrent": 0}
         self.dense_decays = {"parallel": 0, "recurrent": 0}
-        self.updates = self.reads = self.values = self.width = self.timesteps = 0
+        self.meetings = self.updates = self.reads = 0
+        self.values = self.width = self.timesteps = 0
 
     def observe(
         self, which: str, args: tuple[Any, ...], output: Any, tokens: Tokens, sources: Sources
@@ -100,6 +109,7 @@ class SpikingCoreCounter(Counter):
             self.spiking["parallel"][way] += int((queries * visible).sum())
             self.spiking["parallel"][way] += int((meetings * values).sum())
             self.spiking["recurrent"][way] += int((keys * spikes).sum()) + int(queries.sum()) * dim
+        self.meetings += int((_sums(WEIGHTS["multiply"], q) * visible).sum())
         self.updates += int((_sums(WEIGHTS["multiply"], k) * spikes).sum())
         self.reads += int(_sums(WEIGHTS["multiply"], q).sum()) * dim
         if self.core.decay_kind is not None:
@@ -115,15 +125,24 @@ class SpikingCoreCounter(Counter):
         shifts = attention == "recurrent" and self.core.decay_kind == "fixed"
         decay = Operations(accumulates=decays) if shifts else Operations(macs=decays)
         bits, graded = max(code.bits for code in codes), max(code.levels for code in codes) > 1
-        if not all(code.spikes for code in codes):
-            products = self.dense[attention] if is_dense else self.spiking[attention]["multiply"]
-            return decay + Operations(products=products, product_bits=products * bits)
-        found = self.spiking[attention][profile.graded]
-        if graded and profile.graded == "multiply":
-            return decay + Operations(products=found, product_bits=found * bits)
+        are_spikes = all(code.spikes for code in codes)
+        if not are_spikes or (graded and profile.graded == "multiply"):
+            return decay + self._products(attention, is_dense, bits)
         if graded and profile.graded == "shift-add":
-            return decay + Operations(shift_adds=found)
+            return decay + Operations(shift_adds=self.spiking[attention]["shift-add"])
         return decay + Operations(accumulates=self.spiking[attention]["accumulate"])
+
+    def _products(self, attention: str, is_dense: bool, bits: int) -> Operations:
+        """Count products of two counts, and those of a count and a word."""
+        if is_dense:
+            everything = self.dense[attention]
+            of_counts = everything // 2
+        else:
+            everything = self.spiking[attention]["multiply"]
+            of_counts = self.updates if attention == "recurrent" else self.meetings
+        return integer_products(of_counts, bits, bits) + integer_products(
+            everything - of_counts, bits, WORD_BITS
+        )
 
     def _skips_silence(self, profile: EnergyProfile) -> bool:
         """Return whether only what is not zero takes part: spikes, or all that a profile skips."""
@@ -197,7 +216,8 @@ class SoftmaxCoreCounter(Counter):
 class LinearCoreCounter(SoftmaxCoreCounter):
     """Linear attention: a state that every key and value changes and every query reads.
 
-    Its parallel form has the pairs of softmax attention, without exponentials of scores.
+    Queries are divided by their product with the sum of the keys, a vector a head. The parallel
+    form has the pairs of softmax attention, without exponentials of scores.
     """
 
     def observe(
@@ -210,10 +230,12 @@ class LinearCoreCounter(SoftmaxCoreCounter):
         found = (
             Operations(accumulates=values, macs=2 * values * dim + 2 * values),
             Operations(functions=2 * values + values / dim),
-            {
-                Bank("value", width * dim): 3.0 * values * dim,
-                Bank("accumulator", dim): 2.0 * values * dim,
-            },
+            added(
+                {Bank("value", width * dim): 3.0 * values * dim},
+                {Bank("value", width): 3.0 * values},
+                {Bank("accumulator", dim): 2.0 * values * dim},
+                {Bank("accumulator", self.core.heads): 2.0 * values},
+            ),
         )
         self.own.add(*found)
         self.twin.add(*found)

@@ -113,13 +113,18 @@ class Counter:
         return {}
 
 
+def integer_products(number: float, bits: int, other_bits: int) -> Operations:
+    """Count products of integers of so many bits."""
+    return Operations(products=number, bit_products=number * bits * other_bits)
+
+
 def spike_operations(
     tally: Tally, size: int, code: Code, fan_out: int, how: EnergyProfile
 ) -> Operations:
     """Count what spikes, or quantised activations, do at `fan_out` synapses each."""
     if not code.spikes or (how.graded == "multiply" and code.levels > 1):
-        products = size if not code.spikes and not how.skip_zeros else tally.events
-        return Operations(products=products * fan_out, product_bits=products * fan_out * code.bits)
+        inputs = size if not code.spikes and not how.skip_zeros else tally.events
+        return integer_products(inputs * fan_out, code.bits, how.weight_bits)
     if how.graded == "shift-add" and code.levels > 1:
         return Operations(shift_adds=tally.set_bits * fan_out)
     return Operations(accumulates=tally.total * fan_out)

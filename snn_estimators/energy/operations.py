@@ -21,9 +21,9 @@ class Operations:
     shift_adds: float = 0.0
     """Accumulates of a shifted weight."""
     products: float = 0.0
-    """Multiply-accumulates of a weight and a small integer, ..."""
-    product_bits: float = 0.0
-    """... and the bits of these integers, all together."""
+    """Multiply-accumulates of integers, one of them small, ..."""
+    bit_products: float = 0.0
+    """... and the pairs of bits of their two factors, all together."""
 
     def __add__(self, other: Operations) -> Operations:
         return Operations(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -40,6 +40,9 @@ class Bank(NamedTuple):
     words: int
     """How many it holds."""
 
+
+WORD_BITS = 32
+"""Bits of every word that is no weight and no bit."""
 
 Accesses = Mapping[Bank, float]
 """How many words of each memory are read or written."""

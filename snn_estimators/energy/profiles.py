@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from snn_estimators._validation import check_choices, check_sizes, is_number
-from snn_estimators.energy.operations import Accesses, Bank, Operations
+from snn_estimators.energy.operations import WORD_BITS, Accesses, Bank, Operations
 
 KIBIBYTE = 2**10
 FORMS: dict[str, tuple[Any, ...]] = {
@@ -117,13 +117,12 @@ class EnergyProfile:
         """Price operations, in pJ."""
         ac, mac, function = self.pj_per_ac, self.pj_per_mac, self.pj_per_function
         assert ac is not None and mac is not None and function is not None
-        products = self.pj_per_bit_product * self.weight_bits * operations.product_bits
         return (
             ac * operations.accumulates
             + mac * operations.macs
             + function * operations.functions
             + (ac + self.pj_per_shift) * operations.shift_adds
-            + products
+            + self.pj_per_bit_product * operations.bit_products
             + self.pj_per_integer_ac * operations.products
         )
 
@@ -134,7 +133,7 @@ class EnergyProfile:
         return sum(number * self._access(bank) for bank, number in accesses.items())
 
     def _access(self, bank: Bank) -> float:
-        bits = self.weight_bits if bank.role == "weight" else 1 if bank.role == "bit" else 32
+        bits = {"weight": self.weight_bits, "bit": 1}.get(bank.role, WORD_BITS)
         if bank.role == "accumulator" and self.accumulators == "element":
             return 0.0
         size: float = bank.words * bits / 8

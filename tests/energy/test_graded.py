@@ -278,18 +278,20 @@ class TestQuantizedAttention:
     # zero: a key of the second token meets a value; two queries read a row of two each.
     # Parallel, dense: three pairs, scores and values of two. Not zero: the first query at one key,
     # the second at two; its score with itself is zero, with the first it meets a silent value.
+    # Products of two counts, of three bits each; and those of a count and a word.
     @pytest.mark.parametrize(
         ("attention", "dense", "sparse"),
-        [("recurrent", 2 * (4 + 4), 1 + 2 * 2), ("parallel", 2 * 3 * 2, 1 + 2)],
+        [("recurrent", (2 * 4, 2 * 4), (1, 2 * 2)), ("parallel", (2 * 3, 3 * 2), (1 + 2, 0))],
     )
     def test_products_are_dense_unless_zeros_are_skipped(
-        self, attention: str, dense: int, sparse: int
+        self, attention: str, dense: tuple[int, int], sparse: tuple[int, int]
     ) -> None:
         full, skipped = (self.row(None, skip, attention) for skip in (False, True))
-        assert (full["macs"], skipped["macs"]) == (dense, sparse)
+        for row, (of_counts, of_words) in ((full, dense), (skipped, sparse)):
+            assert row["macs"] == of_counts + of_words
+            pairs = of_counts * 3 * 3 + of_words * 3 * 32
+            assert row["energy_pj"] == pytest.approx(3.1 / 1024 * pairs + 0.1 * row["macs"])
         assert full["effective_macs"] == skipped["effective_macs"] == 1 + 2 * 2
-        product = 3.1 * 3 * 32 / 1024 + 0.1  # counts of up to three bits
-        assert full["energy_pj"] == pytest.approx(dense * product)
 
     def test_so_is_the_memory(self) -> None:
         full, skipped = (self.row(None, skip, "recurrent") for skip in (False, True))

@@ -108,8 +108,10 @@ class TestRealLayers:
         assert row["energy_pj"] == pytest.approx(MAC * row["macs"] + sums_of_keys)
         # Exponentials of keys and queries; a division for each token and head.
         assert row["function_pj"] == pytest.approx((2 * values + 3 * 2) * FUNCTION)
-        state, accumulators = 3 * values * dim, 2 * values * dim
-        assert row["memory_pj"] == pytest.approx((state + accumulators) * SMALL)
+        state, sums_of_keys = 3 * values * dim, 3 * values  # a read and a write, and the query's
+        accumulators = 2 * values * dim + 2 * values
+        accesses = state + sums_of_keys + accumulators
+        assert row["memory_pj"] == pytest.approx(accesses * SMALL)
         assert row["energy_parallel_pj"] == pytest.approx(MAC * 2 * (1 + 2 + 3) * 4)
 
     def test_an_embedding(self) -> None:
