@@ -24,9 +24,11 @@ from snn_estimators.sweep import prepare_text
 QUICK = "--quick" in sys.argv
 ROUNDS, STEPS, BATCH, LENGTH = (1, 2, 4, 16) if QUICK else (3, 20, 32, 64)
 MODELS: dict[str, Any] = {
-    "SpikeDecoderLM": SpikeDecoderLM(module__max_len=LENGTH, module__blocks=2),
-    "SpikeGPTLM": SpikeGPTLM(
-        module__ctx_len=LENGTH, module__n_embd=128, module__n_layer=4, module__dropout=0.0
+    "SpikeDecoderLM": SpikeDecoderLM.from_preset(
+        "spikedecoder", module__max_len=LENGTH, module__blocks=2
+    ),
+    "SpikeGPTLM": SpikeGPTLM.from_preset(
+        "spikegpt", logit_penalty=0.0, module__ctx_len=LENGTH, module__dropout=0.0
     ),
 }
 

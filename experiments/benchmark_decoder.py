@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import torch
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from snn_estimators import SpikingDecoder
 
 BATCH, LENGTH, VOCABULARY = 8, 128, 30
+OPTIONS: dict[str, Any] = {**SpikingDecoder.PUBLISHED, "blocks": 6, "mlp_ratio": 16}
 
 
 def seconds(run: Callable[[], None], repeats: int) -> float:
@@ -33,7 +35,7 @@ def seconds(run: Callable[[], None], repeats: int) -> float:
 
 def training(repeats: int) -> pd.DataFrame:
     """Time one step: forward, backward."""
-    module = SpikingDecoder(VOCABULARY, LENGTH, blocks=6, mlp_ratio=16, timesteps=4)
+    module = SpikingDecoder(VOCABULARY, LENGTH, **OPTIONS)
     tokens = torch.randint(VOCABULARY, (BATCH, LENGTH))
     maps = [m for b in module.blocks for m in b.modules() if isinstance(m, nn.Linear)]
     inputs = [torch.rand(4 * BATCH * LENGTH, m.in_features, requires_grad=True) for m in maps]
@@ -56,7 +58,7 @@ def training(repeats: int) -> pd.DataFrame:
 @torch.no_grad()
 def generation(repeats: int) -> pd.DataFrame:
     """Time one token at several positions: recurrent, and recomputing the context."""
-    module = SpikingDecoder(VOCABULARY, 512, blocks=6, mlp_ratio=16, timesteps=4).eval()
+    module = SpikingDecoder(VOCABULARY, 512, **OPTIONS).eval()
     rows = []
     for position in (16, 64, 256, 511):
         tokens = torch.randint(VOCABULARY, (1, position + 1))

@@ -34,6 +34,7 @@ from snn_estimators.ops import (
 )
 
 BATCH, CHANNELS, LAYERS, VOCABULARY = 4, 256, 6, 77
+OPTIONS = {**SpikeGPT.PUBLISHED, "n_layer": LAYERS, "n_embd": CHANNELS}
 LENGTHS = (256, 1024)
 
 
@@ -133,7 +134,7 @@ def neurons_along_tokens(repeats: int) -> pd.DataFrame:
 
 def training(repeats: int) -> pd.DataFrame:
     """Time a whole step, forward and backward, with every kind of scan."""
-    module = SpikeGPT(VOCABULARY, n_layer=LAYERS, n_embd=CHANNELS)
+    module = SpikeGPT(VOCABULARY, **OPTIONS)
     tokens = torch.randint(VOCABULARY, (BATCH, LENGTHS[0]))
 
     def step(average: Callable[..., WKVOutput], scan: Callable[..., LIFOutput]) -> None:
@@ -154,7 +155,7 @@ def training(repeats: int) -> pd.DataFrame:
 @torch.no_grad()
 def generation(repeats: int) -> pd.DataFrame:
     """Time one more token after texts of several lengths."""
-    module = SpikeGPT(VOCABULARY, n_layer=LAYERS, n_embd=CHANNELS).eval()
+    module = SpikeGPT(VOCABULARY, **OPTIONS).eval()
     runs = {}
     for position in (16, 256, 1024, 4096):
         tokens = torch.randint(VOCABULARY, (1, position + 1))

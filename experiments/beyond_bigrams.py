@@ -38,7 +38,8 @@ def reference(shape: Shape) -> LanguageModel:
     """Make a SpikeDecoder by the reference's recipe, of the shapes of the others."""
     named = decoder(shape).get_params(deep=False)
     sizes = ("blocks", "position_dim", "token_dim", "heads", "max_len")
-    return SpikeDecoderLM(**{f"module__{name}": named[f"module__{name}"] for name in sizes})
+    given = {f"module__{name}": named[f"module__{name}"] for name in sizes}
+    return SpikeDecoderLM.from_preset("spikedecoder", **given)
 
 
 MODELS = {

@@ -20,6 +20,7 @@ sweep(
             "combine_position": [True],
         },
     ],
+    preset="spikedecoder",
     length=16,
     characters=100_000,
     blocks=2,

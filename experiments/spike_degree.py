@@ -10,6 +10,7 @@ sweep(
     __file__,
     __doc__,
     {"spike_degree": [0, 1, 2, 3, 4, "attention_only"]},
+    preset="spikedecoder",
     length=64,
     characters=400_000,
     blocks=2,

@@ -71,8 +71,12 @@ KINDS: Mapping[str, Kind] = {
         partial(decoder, timesteps=1, attention_scale=0.125, spike_penalty=0.2, **GRADED),
         DECODER_SHAPES,
     ),
-    "SpikeGPT, binary": Kind(partial(spike_gpt, spikes="everywhere"), SPIKE_GPT_SHAPES),
-    "SpikeGPT as published": Kind(partial(spike_gpt, spikes="residual"), SPIKE_GPT_SHAPES),
+    "SpikeGPT, binary": Kind(
+        partial(spike_gpt, spikes="everywhere", neuron="lif"), SPIKE_GPT_SHAPES
+    ),
+    "SpikeGPT as published": Kind(
+        partial(spike_gpt, spikes="residual", neuron="lif"), SPIKE_GPT_SHAPES
+    ),
     "SpikeDecoder, binary": Kind(decoder, DECODER_SHAPES),
 }
 """Binary models have 4 timesteps in the SpikeDecoder; its twins see previous tokens as it does."""

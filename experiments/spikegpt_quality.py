@@ -5,6 +5,7 @@ published script means to use and never runs), and one that fires from the start
 rates that stay constant; then neurons everywhere, and nowhere (the RWKV twin).
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,11 +15,12 @@ from _language_models import LENGTH, Entry, compare
 from snn_estimators import SpikeGPTLM
 
 
-def spike_gpt(lr: float, schedule: str = "constant", **parameters: Any) -> partial[SpikeGPTLM]:
+def spike_gpt(lr: float, schedule: str = "constant", **parameters: Any) -> Callable[[], SpikeGPTLM]:
     """Return what makes a model of 341,440 parameters (the embedding's and the head's, too)."""
     module = {"ctx_len": LENGTH, "n_layer": 4, "n_embd": 80, **parameters}
+    named = {f"module__{k}": v for k, v in module.items()}
     return partial(
-        SpikeGPTLM, lr=lr, schedule=schedule, **{f"module__{k}": v for k, v in module.items()}
+        SpikeGPTLM.from_preset, "spikegpt", lr=lr, schedule=schedule, logit_penalty=0.0, **named
     )
 
 

@@ -9,6 +9,7 @@ sweep(
     __file__,
     __doc__,
     {"timesteps": [1, 2, 4, 8], "heads": [1, 2, 5], "encoding": ["learned", "two-hot"]},
+    preset="spikedecoder",
     length=64,
     characters=200_000,
     blocks=2,

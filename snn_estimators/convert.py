@@ -90,7 +90,11 @@ def from_spikedecoder(
     """
     options = _translate(config, state_dict)
     hint = "does config belong to the checkpoint?"
-    return _fill(SpikingDecoder(**options), _rename(state_dict, options), hint)
+    return _fill(
+        SpikingDecoder(**{**SpikingDecoder.PUBLISHED, **options}),
+        _rename(state_dict, options),
+        hint,
+    )
 
 
 def from_spikegpt(
@@ -137,10 +141,9 @@ def from_spikegpt(
     vocab_size, n_embd = embedding.shape
     module = SpikeGPT(
         vocab_size,
+        **{**SpikeGPT.PUBLISHED, "n_layer": len(layers), "n_embd": n_embd},
         ctx_len=ctx_len,
         model_type=model_type,
-        n_layer=len(layers),
-        n_embd=n_embd,
     )
     tensors = {k: v.reshape(-1) if ".time_mix_" in k else v for k, v in state_dict.items()}
     hint = f"the sizes are those of emb.weight, {vocab_size} x {n_embd}; model_type={model_type!r}"

@@ -39,7 +39,7 @@ class NeuronCounter(Counter):
         emitted, code = self.watched_neuron.emitted(output), Code.of(self.watched_neuron)
         self.features = emitted.shape[-1]
         self.stream.add(emitted, tokens, () if code is None else (code,))
-        if code is not None and self.stream.code is None:
+        if code is not None and self.stream.code is None and not emitted.isnan().any():
             raise ValueError(
                 f"{type(self.watched_neuron).__name__} emits other values than the multiples of "
                 f"unit={code.unit:g} up to levels={code.levels} (signed={code.signed}) that it "

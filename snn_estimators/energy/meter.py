@@ -282,9 +282,9 @@ def measure(
     >>> decoder = SpikingDecoder(vocab_size=30, max_len=16, blocks=1)
     >>> table = measure(decoder, [torch.arange(16)[None]])
     >>> table[["layer", "kind", "ann_pj"]].tail(2)
-             layer    kind   ann_pj
-    23 head.neuron  neuron      0.0
-    24 head.linear    head  11040.0
+              layer    kind   ann_pj
+    29  head.neuron  neuron      0.0
+    30  head.linear    head  11040.0
     """
     if isinstance(batches, Tensor):
         batches = [batches]

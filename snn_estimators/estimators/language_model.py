@@ -34,7 +34,12 @@ from snn_estimators.persistence.names import models_home
 from snn_estimators.persistence.run_folder import RunFolder, check_name
 from snn_estimators.text import BaseTokenizer, Ids
 
-__all__ = ["LanguageModel"]
+__all__ = ["LanguageModel", "module_parameters"]
+
+
+def module_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a module's options as parameters of its estimator."""
+    return {f"module__{name}": value for name, value in options.items()}
 
 
 class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
@@ -134,8 +139,8 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         Examples
         --------
         >>> from snn_estimators import SpikeGPTLM
-        >>> SpikeGPTLM(module__n_layer=2, spike_penalty=0.2).twin()
-        SpikeGPTLM(module__n_layer=2, module__spikes='none')
+        >>> SpikeGPTLM(module__n_layer=2).twin()
+        SpikeGPTLM(spike_penalty=0.0, module__n_layer=2, module__spikes='none')
         """
         options = getattr(self.module, "TWIN", None)
         if options is None:
@@ -143,9 +148,9 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
                 f"module={self.module!r} has no non-spiking twin: it has no attribute TWIN with "
                 "the options that make it one."
             )
-        without = {f"module__{name}": value for name, value in options.items()}
-        changed = {"spike_penalty": 0.0, "name": None, "resume": False, **without, **overrides}
-        return clone(self).set_params(**changed)
+        changed = {"spike_penalty": 0.0, "name": None, "resume": False}
+        changed |= module_parameters(options)
+        return clone(self).set_params(**{**changed, **overrides})
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -360,7 +365,7 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
     ) -> Tensor:
         """Return the mean loss of the batch's tokens, with the penalty in training; skorch's."""
         loss = self.criterion_(y_pred.flatten(0, 1), y_true.to(y_pred.device).flatten())
-        if training and self.spike_penalty:
-            loss = loss + self.spike_penalty / 100_000 * self._reads
-            del self._reads  # with the graph that it belongs to
+        reads = self.__dict__.pop("_reads", None)  # with the graph that it belongs to
+        if training and reads is not None:
+            loss = loss + self.spike_penalty / 100_000 * reads
         return loss

@@ -18,6 +18,7 @@ from snn_estimators.persistence.atomic_folder import (
     recover_folder,
     write_folder,
 )
+from snn_estimators.persistence.cache_key import module_defaults
 from snn_estimators.persistence.catalog import not_there
 from snn_estimators.persistence.model_files import (
     CONFIG,
@@ -143,6 +144,9 @@ class PretrainedIO(TrainedNet):
             parameters.setdefault("tokenizer", clone(tokenizer))
         history = read_history(folder / HISTORY)
         classes = read_classes(config, folder / CONFIG)
+        today = module_defaults(cls()).items()
+        changed = {k: v for k, v in config["module_defaults"].items() if (k, v) not in today}
+        parameters = changed | parameters
         try:
             estimator = cls(**{**parameters, **overrides})
             if classes is not None:

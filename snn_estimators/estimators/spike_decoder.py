@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch.nn import CrossEntropyLoss
 from torch.optim import AdamW
 
-from snn_estimators.estimators.language_model import LanguageModel
+from snn_estimators.estimators.language_model import LanguageModel, module_parameters
 from snn_estimators.nn import SpikingDecoder
 from snn_estimators.persistence.fit_cache import MemoryLike
 from snn_estimators.text import BaseTokenizer
@@ -30,7 +30,7 @@ class SpikeDecoderLM(LanguageModel):
     criterion : type, default=torch.nn.CrossEntropyLoss
     optimizer : type, default=torch.optim.AdamW
         Further parameters are set as ``optimizer__eps``, ...
-    lr : float, default=1e-3
+    lr : float, default=6e-3
         The peak of the learning rate.
     weight_decay : float, default=0.1
         Of the weights of linear layers and of learnable thresholds; biases, norms and embeddings
@@ -38,9 +38,9 @@ class SpikeDecoderLM(LanguageModel):
     betas : tuple of two floats, default=(0.9, 0.95)
     clip : float or None, default=1.0
         Largest norm of the gradient.
-    schedule : {"cosine", "trapezoid", "constant"}, default="cosine"
-        Of the learning rate, step by step. The cosine ends at `lr_final`; so does the trapezoid,
-        which keeps `lr` for three fifths of the steps and then descends in a straight line.
+    schedule : {"trapezoid", "cosine", "constant"}, default="trapezoid"
+        Of the learning rate, step by step. The trapezoid keeps `lr` for three fifths of the steps
+        and then descends to `lr_final` in a straight line; the cosine ends there, too.
     warmup_steps : int, default=0
         Steps over which the learning rate first rises linearly.
     warmup_tokens : int, optional
@@ -57,9 +57,10 @@ class SpikeDecoderLM(LanguageModel):
         Distance between the starts of training windows; ``module__max_len`` by default. Below that,
         windows overlap, also across the sides of a `train_split`, whose ``valid_loss`` is then too
         good.
-    spike_penalty : float, default=0.0
+    spike_penalty : float, default=0.2
         Price in nats of 100,000 weights read a token by the linear maps behind neurons, added to
-        the loss in training: it makes spikes sparse. See `snn_estimators.nn.reads`.
+        the loss in training: it makes spikes sparse. See `snn_estimators.nn.reads`; without
+        neurons in front of linear maps it has no effect.
     batch_size : int, default=16
         Windows a batch, in training and in scoring.
     train_split : None or callable, default=None
@@ -124,8 +125,9 @@ class SpikeDecoderLM(LanguageModel):
     length, without padding; the order and the grouping of documents do not matter beyond the
     rounding of sums, which now and then tips a neuron over its threshold.
 
-    The defaults are the recipe of the published SpikeDecoder. `PRESETS` names others, for
-    `from_preset`: "context" is the one that learns more than bigrams.
+    The defaults are the recipe that learned best here: graded neurons at one timestep, sparse by a
+    penalty. `PRESETS` names others, for `from_preset`: "spikedecoder" is that of the published
+    SpikeDecoder, which learns bigrams; "context" the one that learns best with binary spikes.
 
     Examples
     --------
@@ -141,21 +143,23 @@ class SpikeDecoderLM(LanguageModel):
     """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "spikedecoder": {},
-        # What makes context learnable (experiments/context_ablation.py takes it apart): an
-        # embedding strong enough to wake the first neurons, sight of previous tokens' spikes, a
-        # readout that adds the timesteps up, a leaky attention memory for longer texts, and a
-        # learning rate that suits them.
+        "spikedecoder": {
+            **module_parameters(SpikingDecoder.PUBLISHED),
+            "lr": 1e-3,
+            "schedule": "cosine",
+            "spike_penalty": 0.0,
+        },
+        # What makes context learnable with binary spikes (experiments/context_ablation.py takes it
+        # apart): an embedding strong enough to wake the first neurons, sight of previous tokens'
+        # spikes, a readout that adds the timesteps up, a leaky attention memory for longer texts,
+        # and a learning rate that suits them.
         "context": {
-            "module__token_shift": 2,
-            "module__mlp_token_shift": 2,
+            "module__blocks": 4,
+            "module__neuron": "lif",
+            "module__timesteps": 4,
             "module__attention_decay": "fixed",
             "module__attention_scale": 0.5,
-            "module__float_embedding": True,
-            "module__embedding_std": 1.0,
-            "module__readout": "accumulate",
-            "lr": 6e-3,
-            "schedule": "trapezoid",
+            "spike_penalty": 0.0,
         },
     }
 
@@ -166,11 +170,11 @@ class SpikeDecoderLM(LanguageModel):
         tokenizer: str | BaseTokenizer | None = "char",
         criterion: Any = CrossEntropyLoss,
         optimizer: Any = AdamW,
-        lr: float = 1e-3,
+        lr: float = 6e-3,
         weight_decay: float = 0.1,
         betas: tuple[float, float] = (0.9, 0.95),
         clip: float | None = 1.0,
-        schedule: str = "cosine",
+        schedule: str = "trapezoid",
         warmup_steps: int = 0,
         warmup_tokens: int | None = None,
         lr_final: float | None = None,
@@ -178,7 +182,7 @@ class SpikeDecoderLM(LanguageModel):
         max_steps: int | None = None,
         steps_per_epoch: int | None = None,
         stride: int | None = None,
-        spike_penalty: float = 0.0,
+        spike_penalty: float = 0.2,
         batch_size: int = 16,
         train_split: Any = None,
         callbacks: Any = None,

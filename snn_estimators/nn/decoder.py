@@ -52,14 +52,14 @@ class SpikingDecoder(nn.Module):
     position_bias : float, default=0.0
         Subtracted from "static" positions beside the tokens before they become bits, most of which
         are one otherwise.
-    float_embedding : bool, default=False
+    float_embedding : bool, default=True
         Feed learned and static codes as real numbers instead of bits.
-    embedding_std : float, default=1e-5
+    embedding_std : float, default=1.0
         Deviation of the initial learned codes. Real ones need about 1 to make neurons fire.
-    heads, blocks : int, default=5 and 4
+    heads, blocks : int, default=5 and 2
     mlp_ratio : int, default=4
         Hidden width of the feed-forward over the model's width.
-    timesteps : int, default=4
+    timesteps : int, default=1
     attention : {"softmax", "linear"}, default="softmax"
         Of models whose attention does not spike: "linear" is a recurrence as spiking attention is.
     attention_scale : float, default=0.125
@@ -67,13 +67,13 @@ class SpikingDecoder(nn.Module):
     attention_decay : {None, "fixed", "learned"}, default=None
         Leaky attention memory: head h = 1, 2, ... keeps a share of 1 - 2^-h per token (fixed), or
         starts there (learned).
-    token_shift : int, default=0
+    token_shift : int, default=2
         Queries, keys and values also see what so many previous tokens emit (True is 1).
-    mlp_token_shift : int, default=0
+    mlp_token_shift : int, default=2
         So does the feed-forward, as RWKV's channel mixing sees one.
     normalization : str, default="layer"
         A name in `NORMALIZATIONS`.
-    readout : str, default="average"
+    readout : str, default="accumulate"
         How the timesteps become one: a name in `READOUTS`.
     spiking_residuals : {0, 1, 2}, default=0
         Residuals that add spikes alone: none, around the feed-forward, around attention too.
@@ -83,11 +83,12 @@ class SpikingDecoder(nn.Module):
         Neurons in front of the last linear map. Left out: at `spike_degree` 4 only.
     float_readout : bool, default=False
         Read over the timesteps before the head's neurons instead of behind them.
-    neuron : str, default="lif"
-        A name in `NEURONS`: "lif"; "graded", counts in a single timestep; "relu", the same real
-        numbers without rounding; "quantized", the same counts as activations that are multiplied.
+    neuron : str, default="graded"
+        A name in `NEURONS`: "graded", counts in a single timestep; "lif", binary; "relu", the real
+        numbers that are counted, without rounding; "quantized", the counts as activations that are
+        multiplied.
     levels, step, signed : int, float and bool, default=16, 0.25 and False
-        Of the latter three; see `snn_estimators.nn.Graded`. They have no memory, so `timesteps`
+        Of all but "lif"; see `snn_estimators.nn.Graded`. They have no memory, so `timesteps`
         beyond 1 repeat their work.
     learnable_threshold : bool, default=False
         Train one threshold a layer of neurons.
@@ -107,12 +108,12 @@ class SpikingDecoder(nn.Module):
 
     Notes
     -----
-    After Beger et al.'s SpikeDecoder. With the defaults the first block's attention is silent: its
-    neurons see zeros and ones, and a membrane with `tau` 2 driven by 1 stays below 1. Wake it with
-    ``float_embedding=True, embedding_std=1.0``, a `v_threshold` below 1, or
-    ``learnable_threshold=True``. Where the reference deviates from its own description this class
-    follows the description: learned positions train, binary codes are distinct, `float_embedding`
-    acts, PSDconfig's `attention_scale` counts, attention-only models reduce their timesteps.
+    After Beger et al.'s SpikeDecoder, of which `PUBLISHED` has the options; the defaults are what
+    learned best here. As published the first block's attention is silent: its neurons see zeros
+    and ones, and a membrane with `tau` 2 driven by 1 stays below 1. Where the reference deviates
+    from its own description this class follows the description: learned positions train, binary
+    codes are distinct, `float_embedding` acts, PSDconfig's `attention_scale` counts, attention-only
+    models reduce their timesteps.
 
     Examples
     --------
@@ -121,6 +122,18 @@ class SpikingDecoder(nn.Module):
     >>> decoder(torch.zeros(2, 16, dtype=torch.long)).shape
     torch.Size([2, 16, 30])
     """
+
+    PUBLISHED: ClassVar[Mapping[str, Any]] = {
+        "float_embedding": False,
+        "embedding_std": 1e-5,
+        "blocks": 4,
+        "timesteps": 4,
+        "token_shift": 0,
+        "mlp_token_shift": 0,
+        "readout": "average",
+        "neuron": "lif",
+    }
+    """Options of the published SpikeDecoder that are not the defaults."""
 
     TWIN: ClassVar[Mapping[str, Any]] = {
         "spike_degree": 0,
@@ -140,24 +153,24 @@ class SpikingDecoder(nn.Module):
         position_dim: int = 30,
         combine_position: bool = False,
         position_bias: float = 0.0,
-        float_embedding: bool = False,
-        embedding_std: float = 1e-5,
+        float_embedding: bool = True,
+        embedding_std: float = 1.0,
         heads: int = 5,
-        blocks: int = 4,
+        blocks: int = 2,
         mlp_ratio: int = 4,
-        timesteps: int = 4,
+        timesteps: int = 1,
         attention: str = "softmax",
         attention_scale: float = 0.125,
         attention_decay: str | None = None,
-        token_shift: int = 0,
-        mlp_token_shift: int = 0,
+        token_shift: int = 2,
+        mlp_token_shift: int = 2,
         normalization: str = "layer",
-        readout: str = "average",
+        readout: str = "accumulate",
         spiking_residuals: int = 0,
         first_block_spiking_residual: bool = False,
         spiking_head: bool | None = None,
         float_readout: bool = False,
-        neuron: str = "lif",
+        neuron: str = "graded",
         levels: int = 16,
         step: float = 0.25,
         signed: bool = False,

@@ -7,6 +7,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -32,16 +33,12 @@ class ReadsPenalty:
     A map from inputs :math:`x` to :math:`F` outputs counts :math:`F \sum_i \min(|x_i|, 1)`, all
     timesteps together, in the mean over tokens: the weights of an input are read when it is not
     zero, and its size leads the gradient there. A head that adds its timesteps up counts by the
-    spikes in front of the sum, as the energy model does.
+    spikes in front of the sum, as the energy model does. Without neurons in front of any map the
+    count is 0.
 
     Parameters
     ----------
     module : nn.Module
-
-    Raises
-    ------
-    ValueError
-        If no linear map is behind neurons.
 
     Examples
     --------
@@ -54,15 +51,10 @@ class ReadsPenalty:
     True
     """
 
-    reads: Tensor
+    reads: Tensor  # moves to the maps' device with the first that is added
 
     def __init__(self, module: nn.Module) -> None:
         self.maps = list(maps_behind_neurons(module))
-        if not self.maps:
-            raise ValueError(
-                "spike_penalty has nothing to act on: no linear map of the module is behind "
-                "neurons; set it to 0, or choose neurons in front of linear maps."
-            )
         heads = (part for part in module.modules() if isinstance(part, Head))
         self._heads = {
             head.linear: head for head in heads if head.readout.additive and not head.read_first
@@ -70,7 +62,7 @@ class ReadsPenalty:
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> ReadsPenalty:
-        self.reads = self.maps[0].weight.new_zeros(())
+        self.reads = torch.zeros(())
         self._handles = [self._watch(one) for one in self.maps]
         return self
 

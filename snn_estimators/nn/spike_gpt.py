@@ -104,7 +104,8 @@ class SpikeGPTState(NamedTuple):
 class SpikeGPT(nn.Module):
     r"""RWKV language model on spiking neurons, with its non-spiking and its all-spiking twin.
 
-    Tokens become bits, and each mixing of a block ends in leaky integrate-and-fire neurons whose
+    Neurons stand in front of every linear map, and emit counts. As published (see `PUBLISHED`),
+    tokens become bits, and each mixing of a block ends in leaky integrate-and-fire neurons whose
     time is the sequence itself: the residual stream adds up spikes.
 
     Parameters
@@ -115,15 +116,15 @@ class SpikeGPT(nn.Module):
         takes sequences of any length, and a stream never ends.
     model_type : {"RWKV", "RWKV-ffnPre"}, default="RWKV"
         With "RWKV-ffnPre" a channel mixing takes the place of the first block's time mixing.
-    n_layer, n_embd : int, default=4 and 128
+    n_layer, n_embd : int, default=1 and 160
     dropout : float, default=0.03
         Behind each block.
-    spikes : {"residual", "everywhere", "linear", "none"}, default="residual"
-        Where neurons are. "residual": behind each mixing, as published; the linear maps see layer-
-        normed real numbers. "everywhere": in front of every linear map, too, so that all synapses
-        carry spikes. "linear": in front of every linear map alone; tokens and the residual stream
-        are real. "none": nowhere, and tokens stay real: the RWKV twin.
-    neuron : str, default="lif"
+    spikes : {"linear", "residual", "everywhere", "none"}, default="linear"
+        Where neurons are. "linear": in front of every linear map; tokens and the residual stream
+        are real. "residual": behind each mixing, as published; the linear maps see layer-normed
+        real numbers. "everywhere": at both, so that all synapses carry spikes. "none": nowhere,
+        and tokens stay real: the RWKV twin.
+    neuron : str, default="graded"
         Neurons in front of linear maps, a name in `NEURONS`. "lif" integrates along the tokens;
         others start from rest at each token: "graded", "relu" and "quantized" have no memory.
     levels, step, signed : int, float and bool, default=16, 0.25 and False
@@ -160,6 +161,14 @@ class SpikeGPT(nn.Module):
     torch.Size([2, 300, 30])
     """
 
+    PUBLISHED: ClassVar[Mapping[str, Any]] = {
+        "n_layer": 4,
+        "n_embd": 128,
+        "spikes": "residual",
+        "neuron": "lif",
+    }
+    """Options of the published SpikeGPT that are not the defaults; it is larger."""
+
     TWIN: ClassVar[Mapping[str, Any]] = {"spikes": "none"}
     """Options that make a model its non-spiking twin: RWKV."""
 
@@ -169,11 +178,11 @@ class SpikeGPT(nn.Module):
         *,
         ctx_len: int = 128,
         model_type: str = "RWKV",
-        n_layer: int = 4,
-        n_embd: int = 128,
+        n_layer: int = 1,
+        n_embd: int = 160,
         dropout: float = 0.03,
-        spikes: str = "residual",
-        neuron: str = "lif",
+        spikes: str = "linear",
+        neuron: str = "graded",
         levels: int = 16,
         step: float = 0.25,
         signed: bool = False,

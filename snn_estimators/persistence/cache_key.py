@@ -46,7 +46,7 @@ __all__ = [
     "why_not_cacheable",
 ]
 
-FORMAT = 2
+FORMAT = 3
 WITHOUT_EFFECT = frozenset(
     {"device", "keep_checkpoints", "memory", "name", "resume", "save_every_n_steps", "verbose"}
     | {"iterator_train__num_workers", "iterator_valid__num_workers"}
@@ -81,8 +81,9 @@ def fit_key(estimator: Any, data: Mapping[str, Any], fit_params: Mapping[str, An
 def parameter_keys(estimator: Any) -> dict[str, Any]:
     """Return the canonical form of each parameter that a fit depends on.
 
-    Parameters that change nothing are left out: defaults of our modules that are written out,
-    `max_epochs` where `max_steps` decides and no user-defined code reads it.
+    The defaults of our modules are among them, given or not, so that a fit is not taken for
+    another when a default changes. `max_epochs` is left out where `max_steps` decides and no
+    user-defined code reads it.
     """
     parameters = estimator.get_params(deep=False)
     given = {name: value for name, value in parameters.items() if name not in _NOT_IN_KEY}
@@ -96,10 +97,9 @@ def parameter_keys(estimator: Any) -> dict[str, Any]:
     if given["max_steps"] is not None and only_ours_reads:
         del given["max_epochs"]
     keys = {k: key_part(k, v, loosely=_is_ours(estimator, k)) for k, v in given.items()}
-    for name, value in _defaults(estimator).items() if is_new else ():
-        if name in keys and keys[name] == canonical(value, loosely=True):
-            del keys[name]
-    return {**keys, **_registered_code(estimator)}
+    defaults = module_defaults(estimator).items() if is_new else ()
+    unset = {k: canonical(v, loosely=True) for k, v in defaults if k not in keys}
+    return {**unset, **keys, **_registered_code(estimator)}
 
 
 def user_code(parts: Any) -> list[Any]:
@@ -180,7 +180,7 @@ def _is_in_our_libraries(owner: Any) -> bool:
     return package in ("snn_estimators", "torch") and library_name(owner) is not None
 
 
-def _defaults(estimator: Any) -> dict[str, Any]:
+def module_defaults(estimator: Any) -> dict[str, Any]:
     """Return the defaults of the module's parameters, for a module of ours."""
     module = estimator.module
     if not (inspect.isclass(module) and _is_in_our_libraries(module)):

@@ -16,6 +16,7 @@ from torch import nn
 
 from snn_estimators._files import OtherKindError, read_json, require, to_plain, write_json
 from snn_estimators._version import __version__
+from snn_estimators.persistence.cache_key import module_defaults
 from snn_estimators.persistence.hashing import hash_bytes
 from snn_estimators.text import BaseTokenizer, tokenizer_from_dict
 
@@ -41,7 +42,7 @@ CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json
 HISTORY, CARD = "history.json", "README.md"
 _FILES = frozenset({CONFIG, WEIGHTS, TOKENIZER, HISTORY, CARD})
 
-FORMAT = 2
+FORMAT = 3
 
 _FITTED = {"n_iter_": int, "n_steps_": int, "interrupted_": bool, "n_features_in_": int}
 _CONFIG = {
@@ -50,6 +51,7 @@ _CONFIG = {
     "weights_sha256": str,
     "has_tokenizer": bool,
     "parameters": dict,
+    "module_defaults": dict,
     "left_out": list,
     "fitted": dict,
 }
@@ -87,6 +89,7 @@ def _config_of(estimator: Any) -> dict[str, Any]:
         except (TypeError, ValueError):
             if value is not defaults.get(name, value is None):
                 left_out.append(name)
+    names = {*parameters, *left_out}
     for owner, prefix in (("callbacks", "callbacks__"), ("train_split", "evaluate_every_n_steps")):
         for name in [name for name in parameters if name.startswith(prefix)]:
             if owner in left_out and parameters.pop(name) is not None:
@@ -98,6 +101,8 @@ def _config_of(estimator: Any) -> dict[str, Any]:
         "vocab_size": int(estimator.module_.vocab_size),
         "has_tokenizer": estimator.tokenizer is not None,
         "parameters": parameters,
+        # So that a model stays what it is if one of them changes.
+        "module_defaults": {k: v for k, v in module_defaults(estimator).items() if k not in names},
         "left_out": left_out,
         "fitted": {n: getattr(estimator, n) for n in _FITTED if hasattr(estimator, n)},
         "versions": {"snn_estimators": __version__, "torch": torch.__version__},
@@ -139,8 +144,9 @@ def _model_card(estimator: Any, config: Mapping[str, Any], name: str, argument: 
     loss = f"{losses[-1]:.4f} nats a {unit}" if losses else "not recorded"
     task = "text-classification" if is_classifier else "text-generation"
     kind = "text-classifier" if is_classifier else "language-model"
-    changed = {k: v for k, v in config["parameters"].items() if k.startswith("module__")}
-    rows = "\n".join(f"| {k.removeprefix('module__')} | {v} |" for k, v in changed.items())
+    parameters = config["parameters"] | config["module_defaults"]
+    options = {k: v for k, v in parameters.items() if k.startswith("module__")}
+    rows = "\n".join(f"| {k.removeprefix('module__')} | {v} |" for k, v in options.items())
     fitted = config["fitted"]
     cut = " Training was interrupted before its end." if fitted.get("interrupted_") else ""
     imports = "" if argument.startswith('"') else "from pathlib import Path\n\n"
@@ -162,7 +168,7 @@ of {config["vocab_size"]} tokens, trained for {fitted.get("n_steps_", 0)} steps 
 model = {config["estimator"]}.from_pretrained({argument})
 ```
 
-Parameters of the module that were set:
+Parameters of the module:
 
 | parameter | value |
 |---|---|

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from published import published_decoder, published_spike_gpt
 from torch import nn
 
 from snn_estimators.energy import measure
@@ -17,12 +18,12 @@ TOKENS = torch.arange(12).reshape(2, 6)
 def spiking_decoder(**options: object) -> SpikingDecoder:
     """Build a lively one, whose head sees spikes: other counters do not look behind a mean."""
     sizes = {"token_dim": 9, "position_dim": 7, "heads": 2, "blocks": 2, "timesteps": 3}
-    return SpikingDecoder(12, 6, v_threshold=0.4, **sizes, **options).eval()
+    return published_decoder(12, 6, v_threshold=0.4, **sizes, **options).eval()
 
 
 def spike_gpt(**options: object) -> SpikeGPT:
     lively = {"spikes": "everywhere", "initialization": "firing", "v_threshold": 0.2}
-    return SpikeGPT(12, n_layer=2, n_embd=20, **{**lively, **options}).eval()
+    return published_spike_gpt(12, n_layer=2, n_embd=20, **{**lively, **options}).eval()
 
 
 SPIKING = {
@@ -32,7 +33,7 @@ SPIKING = {
     "ffn_pre": lambda: spike_gpt(model_type="RWKV-ffnPre"),
 }
 REAL = {
-    "twin": lambda: SpikingDecoder(12, 6, blocks=1, spike_degree=0).eval(),
+    "twin": lambda: published_decoder(12, 6, blocks=1, spike_degree=0).eval(),
     "rwkv": lambda: spike_gpt(spikes="none"),
     "as_published": lambda: spike_gpt(spikes="residual"),
     "sparse": lambda: spike_gpt(spikes="linear", neuron="relu"),

@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
+from published import published_decoder, published_spike_gpt
 from spelled import Spelled, sums
 from torch import Tensor, nn
 
 from snn_estimators.energy import measure, summarize
-from snn_estimators.nn import LIF, SpikeGPT, SpikingDecoder
+from snn_estimators.nn import LIF
 from snn_estimators.nn.attention import LinearCore
 from snn_estimators.nn.block import Block
 from snn_estimators.nn.feed_forward import FeedForward, SpikingFeedForward
@@ -147,7 +148,7 @@ class TestBiases:
     """Two blocks of width 80 at four timesteps: what fault 6 left out of "context"."""
 
     def biases(self, normalization: str) -> float:
-        decoder = SpikingDecoder(30, 16, blocks=2, timesteps=4, normalization=normalization)
+        decoder = published_decoder(30, 16, blocks=2, timesteps=4, normalization=normalization)
         table = measure(decoder, torch.arange(4)[None])
         return table.loc[table["kind"] == "linear", "neuron_pj"].sum()
 
@@ -201,7 +202,7 @@ class TestRWKV:
     )
     def test_memory_of_all_layers(self, width: int, blocks: int, nj: float) -> None:
         """The energy of the whole, without functions, is that of an independent recount."""
-        module = SpikeGPT(30, n_layer=blocks, n_embd=width, spikes="none")
+        module = published_spike_gpt(30, n_layer=blocks, n_embd=width, spikes="none")
         table = measure(module, torch.arange(3)[None])
         expected = self.memory(width, blocks, 30)
         assert table.groupby("kind")["memory_pj"].sum().to_dict() == pytest.approx(expected)
@@ -217,7 +218,7 @@ class TestRWKV:
     def test_zeros_of_squares_are_no_effective_macs(self) -> None:
         """Fault 5: 335,200 dense ones in linear maps of four blocks of width 80."""
         torch.manual_seed(0)
-        module, skipped = SpikeGPT(30, n_layer=4, n_embd=80, spikes="none"), []
+        module, skipped = published_spike_gpt(30, n_layer=4, n_embd=80, spikes="none"), []
 
         def count(linear: nn.Linear, args: tuple[Tensor]) -> None:
             skipped.append((args[0] == 0).sum().item() * linear.out_features)

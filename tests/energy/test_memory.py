@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from published import published_decoder, published_spike_gpt
 from spelled import Spelled, sums
 from torch import Tensor, nn
 
@@ -211,7 +212,7 @@ class TestAttention:
             sizes = {"token_dim": 9, "position_dim": 7, "heads": 2, "blocks": 1, "timesteps": 1}
             torch.manual_seed(0)
             own, linear = (
-                summarize(measure(SpikingDecoder(7, 512, **sizes, **given), tokens))
+                summarize(measure(published_decoder(7, 512, **sizes, **given), tokens))
                 for given in (
                     {"v_threshold": 0.4, "float_embedding": True, "embedding_std": 1.0},
                     {"spike_degree": 0, "attention": "linear"},
@@ -251,11 +252,11 @@ SIZES = {"token_dim": 9, "position_dim": 7, "heads": 2, "blocks": 2}
 
 
 def transformer(**options: object) -> SpikingDecoder:
-    return SpikingDecoder(12, 8, spike_degree=0, **SIZES, **options)
+    return published_decoder(12, 8, spike_degree=0, **SIZES, **options)
 
 
 def rwkv(**options: object) -> SpikeGPT:
-    return SpikeGPT(12, n_layer=2, n_embd=20, spikes="none", **options)
+    return published_spike_gpt(12, n_layer=2, n_embd=20, spikes="none", **options)
 
 
 MODULES = {
@@ -292,8 +293,9 @@ class TestTwins:
     )
     def test_a_spiking_decoder_has_the_twin_that_it_would_be(self, options) -> None:
         tokens = torch.arange(8)[None]
-        spiking = summarize(measure(SpikingDecoder(12, 8, **SIZES, **options), tokens))
-        twin = summarize(measure(SpikingDecoder(12, 8, spike_degree=0, **SIZES, **options), tokens))
+        spiking = summarize(measure(published_decoder(12, 8, **SIZES, **options), tokens))
+        twin = published_decoder(12, 8, spike_degree=0, **SIZES, **options)
+        twin = summarize(measure(twin, tokens))
         for own, of_twin in (
             ("ann_nj", "synaptic_nj"),
             ("ann_total_nj", "total_nj"),
@@ -304,7 +306,7 @@ class TestTwins:
 
 def test_a_decision_is_paid_once_by_the_twin_whatever_the_readout() -> None:
     """Fault 1: 20 tokens of width 80, three classes; four timesteps side by side."""
-    decoder = SpikingDecoder(30, 32, blocks=1, readout="concatenate")
+    decoder = published_decoder(30, 32, blocks=1, readout="concatenate")
     table = measure(SequenceClassifier(decoder, 3).eval(), torch.zeros(1, 30).long())
     row = table.set_index("layer").loc["backbone.head.linear"]
     assert row["macs"] == pytest.approx(4 * 80 * 3 / 30)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from pandas.testing import assert_frame_equal
+from published import published_decoder
 from torch import Tensor, nn
 
 from snn_estimators.energy import PROFILES, EnergyMeter, EnergyProfile, measure, summarize
@@ -20,7 +21,7 @@ TOKENS = torch.arange(4 * LENGTH).reshape(4, LENGTH) * 7 % VOCABULARY
 def decoder(**options: object) -> SpikingDecoder:
     sizes = {"token_dim": 9, "position_dim": 7, "heads": 2, "blocks": 2, "timesteps": 3}
     torch.manual_seed(0)
-    return SpikingDecoder(VOCABULARY, LENGTH, **{**sizes, **LIVELY, **options})
+    return published_decoder(VOCABULARY, LENGTH, **{**sizes, **LIVELY, **options})
 
 
 def hooks(module: nn.Module) -> int:

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from published import published_decoder, published_spike_gpt
 from spelled import Emits, Spelled, sums
 from torch import Tensor, nn
 
 from snn_estimators.energy import PROFILES, measure, summarize
-from snn_estimators.nn import LIF, Relu, SpikeGPT, SpikingDecoder
+from snn_estimators.nn import LIF, Relu
 from snn_estimators.nn.block import Block
 from snn_estimators.nn.head import READOUTS, Head
 
@@ -88,7 +89,7 @@ class TestNeighbours:
         """With a unit of a quarter known in the network, a spike is not four of them."""
         torch.manual_seed(0)
         options = {"spikes": "everywhere", "neuron": "graded", "initialization": "firing"}
-        module = SpikeGPT(12, n_layer=1, n_embd=16, v_threshold=0.3, **options).eval()
+        module = published_spike_gpt(12, n_layer=1, n_embd=16, v_threshold=0.3, **options).eval()
         fired = []
         for neuron in (module.blocks[0].mixing_neuron, module.blocks[0].channel_neuron):
             neuron.register_forward_hook(lambda _, __, out: fired.append(out.spikes.sum().item()))
@@ -123,7 +124,7 @@ class TestSilenceOfRealNumbers:
 
     @pytest.mark.parametrize("length", [1, 2])
     def test_no_token_stands_before_the_first(self, length: int) -> None:
-        twin = SpikingDecoder(12, 8, spike_degree=0, token_shift=1, mlp_token_shift=2, **SIZES)
+        twin = published_decoder(12, 8, spike_degree=0, token_shift=1, mlp_token_shift=2, **SIZES)
         total = summarize(measure(twin, torch.arange(length)[None]))
         for share in self.SHARES:
             assert total[share] == pytest.approx(1, rel=1e-12), share
@@ -131,12 +132,12 @@ class TestSilenceOfRealNumbers:
 
     @pytest.mark.parametrize(("neuron", "macs"), [("relu", 16 * 16), ("graded", 0)])
     def test_maps_of_previous_tokens_are_what_their_layer_is(self, neuron: str, macs: int) -> None:
-        module = SpikingDecoder(12, 8, neuron=neuron, timesteps=1, token_shift=1, **SIZES)
+        module = published_decoder(12, 8, neuron=neuron, timesteps=1, token_shift=1, **SIZES)
         row = measure(module, ONE_TOKEN).set_index("layer").loc["blocks.0.attention.query.shift"]
         assert (row["accumulates"], row["macs"]) == (0, macs)
 
     def test_output_maps_that_start_at_zero_add_their_zeros(self) -> None:
-        rwkv = SpikeGPT(12, n_layer=2, n_embd=20, spikes="none", initialization="rwkv")
+        rwkv = published_spike_gpt(12, n_layer=2, n_embd=20, spikes="none", initialization="rwkv")
         table = measure(rwkv, torch.arange(12)[None])
         sums_of_a_block = 0.9 * 2 * 20
         assert table.set_index("layer").loc["blocks.0", "neuron_pj"] == pytest.approx(

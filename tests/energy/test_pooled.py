@@ -9,6 +9,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
+from published import published_decoder, published_spike_gpt
 
 from snn_estimators.energy import measure, summarize
 from snn_estimators.nn import SpikeGPT, SpikingDecoder
@@ -21,12 +22,12 @@ TOKENS = torch.arange(20).reshape(1, 20) * 7 % VOCABULARY
 
 
 def spiking_decoder(**options: object) -> SpikingDecoder:
-    return SpikingDecoder(VOCABULARY, LIMIT, **{**SIZES, **LIVELY, **options})
+    return published_decoder(VOCABULARY, LIMIT, **{**SIZES, **LIVELY, **options})
 
 
 def spike_gpt(**options: object) -> SpikeGPT:
     sizes = {"ctx_len": LIMIT, "n_layer": 2, "n_embd": 16, "initialization": "firing"}
-    return SpikeGPT(VOCABULARY, **{**sizes, **options})
+    return published_spike_gpt(VOCABULARY, **{**sizes, **options})
 
 
 BACKBONES = {"decoder": spiking_decoder, "gpt": spike_gpt}

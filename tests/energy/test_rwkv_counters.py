@@ -8,6 +8,7 @@ import warnings
 import pytest
 import torch
 from pandas.testing import assert_frame_equal
+from published import published_spike_gpt
 from torch import Tensor, nn
 
 from snn_estimators.energy import HOROWITZ_45NM, Operations, measure, summarize
@@ -33,7 +34,7 @@ def spike_gpt(**options: object) -> SpikeGPT:
     torch.manual_seed(0)
     sizes = {"ctx_len": LENGTH, "n_layer": 2, "n_embd": WIDTH, "initialization": "firing"}
     lively = {"v_threshold": 0.5} if options.get("spikes") == "everywhere" else {}
-    return SpikeGPT(VOCABULARY, **{**sizes, **lively, **options}).double()
+    return published_spike_gpt(VOCABULARY, **{**sizes, **lively, **options}).double()
 
 
 @pytest.fixture(params=VARIANTS, ids=str)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from pandas.testing import assert_frame_equal
+from published import published_decoder, published_spike_gpt
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -24,7 +25,7 @@ TOKENS = torch.arange(7).expand(2, 7)
 
 def twin(**options: object) -> SpikingDecoder:
     sizes = {**SIZES, "max_len": 9, "token_dim": 7, "position_dim": 5, "heads": 2}
-    return SpikingDecoder(**{**sizes, "spike_degree": 0, **options}).eval()
+    return published_decoder(**{**sizes, "spike_degree": 0, **options}).eval()
 
 
 @pytest.mark.slow
@@ -77,7 +78,9 @@ MODEL_TYPES = pytest.mark.parametrize("model_type", ["RWKV", "RWKV-ffnPre"])
 
 def rwkv(**options: object) -> SpikeGPT:
     torch.manual_seed(0)
-    return SpikeGPT(11, **{"ctx_len": 7, "n_layer": 3, "n_embd": 12, "spikes": "none", **options})
+    return published_spike_gpt(
+        11, **{"ctx_len": 7, "n_layer": 3, "n_embd": 12, "spikes": "none", **options}
+    )
 
 
 @MODEL_TYPES

@@ -274,12 +274,3 @@ def test_an_interruption_is_remembered_on_the_card(texts, tmp_path):
     folder = model.save_pretrained(tmp_path / "m")
     assert "interrupted before its end" in (folder / "README.md").read_text()
     assert SpikeDecoderLM.from_pretrained(folder).interrupted_ is False
-
-
-def test_presets():
-    assert SpikeDecoderLM.from_preset("spikedecoder").get_params() == SpikeDecoderLM().get_params()
-    assert SpikeDecoderLM.from_preset("spikedecoder", lr=0.5).lr == 0.5
-    for name in SpikeDecoderLM.PRESETS:
-        SpikeDecoderLM.from_preset(name)
-    with pytest.raises(ValueError, match="no preset 'spikegpt'"):
-        SpikeDecoderLM.from_preset("spikegpt")

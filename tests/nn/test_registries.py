@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from published import published_decoder
 from sklearn.model_selection import GridSearchCV
 from tiny_language_model import TEXTS, tiny_model
 from torch import nn
 
-from snn_estimators import SpikeDecoderLM, SpikingDecoder, language_model_scores
+from snn_estimators import SpikeDecoderLM, language_model_scores
 from snn_estimators.energy import (
     COUNTERS,
     HOROWITZ_45NM,
@@ -205,8 +206,8 @@ def test_a_cached_fit_is_known_by_the_code(option, register, before, after):
 )
 def test_an_unknown_name_gives_the_registered_ones(option, name):
     with pytest.raises(ValueError, match=f"{option}='none such' is unknown; .*'{name}'"):
-        SpikingDecoder(11, 8, **{option: "none such"})
-    logits = SpikingDecoder(11, 8, heads=1, **{option: name})(torch.arange(8)[None])
+        published_decoder(11, 8, **{option: "none such"})
+    logits = published_decoder(11, 8, heads=1, **{option: name})(torch.arange(8)[None])
     assert logits.shape == (1, 8, 11)
 
 
@@ -226,10 +227,10 @@ def test_names_are_taken_once():
 def test_neurons_must_declare_their_cost():
     register_neuron("identity", lambda options: nn.Identity())
     with pytest.raises(TypeError, match="neuron='identity' makes Identity, which is no Neuron"):
-        SpikingDecoder(11, 8, neuron="identity")
+        published_decoder(11, 8, neuron="identity")
     register_neuron("nameless", lambda options: Neuron())
     with pytest.raises(NotImplementedError, match="Neuron must define update_cost"):
-        SpikingDecoder(11, 8, neuron="nameless").head.neuron.update_cost()
+        published_decoder(11, 8, neuron="nameless").head.neuron.update_cost()
 
 
 @pytest.mark.usefixtures("registered")
@@ -249,7 +250,7 @@ def test_a_surrogate_without_a_compiled_form_differentiates_by_the_reference():
 def test_readouts_that_are_no_sums_are_counted_behind(spiking):
     torch.manual_seed(0)
     options = {"heads": 1, "blocks": 1, "timesteps": 3, "readout": "any", "v_threshold": 0.3}
-    module = SpikingDecoder(11, 8, spiking_head=spiking, **options).eval()
+    module = published_decoder(11, 8, spiking_head=spiking, **options).eval()
     tokens = torch.arange(8)[None]
     row = measure(module, tokens).set_index("layer").loc["head.linear"]
     read = module.features(tokens).sum().item() if spiking else 0
@@ -269,7 +270,7 @@ def test_codes_that_are_added_must_be_of_one_width():
     register_encoding("narrow", Narrow)
     try:
         with pytest.raises(ValueError, match=r"encoding='narrow' is 3 wide .* 30"):
-            SpikingDecoder(5, encoding="narrow", combine_position=True, token_dim=30, heads=1)
+            published_decoder(5, encoding="narrow", combine_position=True, token_dim=30, heads=1)
     finally:
         del ENCODINGS["narrow"]
 
@@ -283,4 +284,4 @@ def test_codes_that_are_added_must_be_of_one_width():
 )
 def test_a_flag_is_true_or_false(flag):
     with pytest.raises(ValueError, match=f"{flag}='no' must be True or False"):
-        SpikingDecoder(5, **{flag: "no"})
+        published_decoder(5, **{flag: "no"})

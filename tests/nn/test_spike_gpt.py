@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from published import published_spike_gpt
 
-from snn_estimators.nn import SpikeGPT, TokenLIF
+from snn_estimators.nn import TokenLIF
 from snn_estimators.nn.spiking_linear import PreSpikingLinear
 
 VOCABULARY = 11
@@ -24,7 +25,7 @@ VARIANTS = [
 def build(**options):
     torch.manual_seed(0)
     sizes = {"ctx_len": 16, "n_layer": 2, "n_embd": 12}
-    return SpikeGPT(VOCABULARY, **{**sizes, **options}).double().eval()
+    return published_spike_gpt(VOCABULARY, **{**sizes, **options}).double().eval()
 
 
 def some_tokens(batch=3, length=20):

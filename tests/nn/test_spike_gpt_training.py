@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from published import published_spike_gpt
 from spikingjelly.activation_based import functional, neuron, surrogate
 from torch.nn import functional as F
 
-from snn_estimators.nn import SpikeGPT
 from snn_estimators.nn.rwkv import ChannelMixing, TimeMixing
 
 VOCABULARY = 17
@@ -61,8 +61,8 @@ def peer_logits(module, tokens):
 @pytest.mark.slow
 def test_steps_of_training_equal_the_peers():
     torch.manual_seed(0)
-    ours = SpikeGPT(VOCABULARY, n_layer=3, n_embd=20, initialization="firing")
-    theirs = SpikeGPT(VOCABULARY, n_layer=3, n_embd=20)
+    ours = published_spike_gpt(VOCABULARY, n_layer=3, n_embd=20, initialization="firing")
+    theirs = published_spike_gpt(VOCABULARY, n_layer=3, n_embd=20)
     theirs.load_state_dict(ours.state_dict())
     tokens = torch.randint(VOCABULARY, (4, 33))
     losses = []
