@@ -30,6 +30,7 @@ from snn_estimators import (
     SpikeDecoderClassifier,
     SpikeGPTClassifier,
     SpikeGPTLM,
+    SpikingDecoder,
     WordTokenizer,
     results_table,
 )
@@ -41,13 +42,26 @@ FOLDS = 3
 SHARED: dict[str, Any] = {"batch_size": 32, "device": "cpu", "random_state": 0}
 WORDS = {"tokenizer": WordTokenizer(min_frequency=2, lowercase=True)}
 SHAPES = ((1, 16), (1, 32), (1, 64), (2, 64), (2, 96))  # blocks and width
-SPIKEGPT = {"module__initialization": "rwkv", "module__dropout": 0.3}
-SPIKEDECODER = {
-    "module__max_len": 64,
-    "module__heads": 4,
-    "module__timesteps": 2,
-    "module__float_embedding": True,
-    "module__embedding_std": 0.3,
+SPIKEGPT = {"dropout": 0.3}
+SPIKEDECODER = {"max_len": 64, "heads": 4}
+BINARY_SPIKEGPT = {"spikes": "residual", "neuron": "lif"}
+BINARY_SPIKEDECODER = {
+    **SpikingDecoder.PUBLISHED,
+    "timesteps": 2,
+    "float_embedding": True,
+    "embedding_std": 0.3,
+}
+
+
+SPIKEGPTS: dict[str, dict[str, Any]] = {
+    "SpikeGPT, graded": {},
+    "SpikeGPT, binary": BINARY_SPIKEGPT,
+    "RWKV, the non-spiking twin": {"spikes": "none"},
+}
+SPIKEDECODERS: dict[str, dict[str, Any]] = {
+    "SpikeDecoder, graded": {},
+    "SpikeDecoder, binary": BINARY_SPIKEDECODER,
+    "Transformer, the non-spiking twin": {"spike_degree": 0},
 }
 
 
@@ -70,15 +84,20 @@ class PretrainedFirst(ClassifierMixin, BaseEstimator):
         return self.classifier_.predict(X)
 
 
-def spike_gpt(shape: tuple[int, int]) -> dict[str, Any]:
+def spike_gpt(shape: tuple[int, int], **options: Any) -> dict[str, Any]:
     """Return the parameters of a SpikeGPT."""
-    return {"module__n_layer": shape[0], "module__n_embd": shape[1], **SPIKEGPT}
+    return named({**SPIKEGPT, **options, "n_layer": shape[0], "n_embd": shape[1]})
 
 
-def decoder(shape: tuple[int, int]) -> dict[str, Any]:
+def decoder(shape: tuple[int, int], **options: Any) -> dict[str, Any]:
     """Return the parameters of a SpikeDecoder, a quarter of whose width is positions."""
     sizes = {"token_dim": shape[1] * 3 // 4, "position_dim": shape[1] // 4, "blocks": shape[0]}
-    return {f"module__{name}": size for name, size in sizes.items()} | SPIKEDECODER
+    return named({**SPIKEDECODER, **options, **sizes})
+
+
+def named(options: dict[str, Any]) -> dict[str, Any]:
+    """Return a module's options as parameters of its estimator."""
+    return {f"module__{name}": value for name, value in options.items()}
 
 
 def models(
@@ -95,14 +114,12 @@ def models(
     yield {"model": "TF-IDF of words and pairs + logistic regression"}, of_pairs
     for shape in shapes:
         size = {"blocks": shape[0], "width": shape[1]}
-        given = {**spike_gpt(shape), **recipe, "max_epochs": 2}
-        yield {"model": "SpikeGPT", **size}, SpikeGPTClassifier(**given)
-        rwkv = SpikeGPTClassifier(**given, module__spikes="none")
-        yield {"model": "RWKV, the non-spiking twin", **size}, rwkv
-        given = {**decoder(shape), **recipe, "max_epochs": 3}
-        yield {"model": "SpikeDecoder", **size}, SpikeDecoderClassifier(**given)
-        transformer = SpikeDecoderClassifier(**given, module__spike_degree=0)
-        yield {"model": "Transformer, the non-spiking twin", **size}, transformer
+        for name, options in SPIKEGPTS.items():
+            given = {**spike_gpt(shape, **options), **recipe, "max_epochs": 2}
+            yield {"model": name, **size}, SpikeGPTClassifier(**given)
+        for name, options in SPIKEDECODERS.items():
+            given = {**decoder(shape, **options), **recipe, "max_epochs": 3}
+            yield {"model": name, **size}, SpikeDecoderClassifier(**given)
     shape = shapes[:4][-1]
     size = {"blocks": shape[0], "width": shape[1]}
     pretrained = PretrainedFirst(

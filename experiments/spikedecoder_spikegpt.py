@@ -8,7 +8,7 @@ training nor the table sees; that is all the tuning that any kind gets here.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,9 +33,12 @@ class Kind(NamedTuple):
     shapes: tuple[Shape, ...]
 
 
+AS_PUBLISHED = {"dropout": 0.03, "initialization": "published"}  # of all that are built like it
+
+
 def spike_gpt(shape: Shape, spike_penalty: float = 0.0, **module: Any) -> LanguageModel:
     """Make a SpikeGPT or a twin of it."""
-    module = {"ctx_len": LENGTH, "n_layer": shape[0], "n_embd": shape[1], **module}
+    module = {"ctx_len": LENGTH, "n_layer": shape[0], "n_embd": shape[1], **AS_PUBLISHED, **module}
     named = {f"module__{name}": value for name, value in module.items()}
     return SpikeGPTLM(schedule="trapezoid", spike_penalty=spike_penalty, **named)
 
@@ -104,18 +107,19 @@ def tune(
     texts: Texts,
     steps: int,
     batch_size: int,
+    rates: Sequence[float] = RATES,
 ) -> dict[str, float]:
-    """Return the better rate of each kind: at its middle shape, on text of its own."""
+    """Return the best rate of each kind: at its middle shape, on text of its own."""
     own = divide(texts.train, len(texts.test))
 
     def perplexity(name: str, rate: float) -> float:
         model = kinds[name].make(kinds[name].shapes[:3][-1]).set_params(lr=rate)
         return train(model, 0, own, steps, batch_size, options.memory).perplexity(own.test)
 
-    pairs = [(name, rate) for name in kinds for rate in RATES]
+    pairs = [(name, rate) for name in kinds for rate in rates]
     found = Parallel(n_jobs=options.jobs or -1)(delayed(perplexity)(*pair) for pair in pairs)
     reached = dict(zip(pairs, found, strict=True))
-    return {name: min(RATES, key=lambda rate, of=name: reached[of, rate]) for name in kinds}
+    return {name: min(rates, key=lambda rate, of=name: reached[of, rate]) for name in kinds}
 
 
 COSTS = {

@@ -13,7 +13,7 @@ The map: a line a room, from the ground up. A room imports only from rooms below
 ``energy``          operations counted from spikes and priced; non-spiking twins
 ``convert``         published checkpoints as modules
 ``persistence``     checkpoints, named runs, the cache of finished fits; knows no estimator
-``estimators``      `SpikeDecoderLM`, `SpikeGPTLM`, `SpikeDecoderClassifier`, `SpikeGPTClassifier`
+``estimators``      `SpikeDecoderLM`, `SpikeGPTLM`, their classifiers, `NGramLM`
 ``distributed``     `DataParallel`: one model trained by several processes
 ``model_selection`` scorers, grids, tables, Pareto fronts, plots, reports
 ``sweep``           `Sweep`: plan, runner, workers and executors; resumes what is not finished
@@ -58,6 +58,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if TYPE_CHECKING:
     from snn_estimators.distributed import DataParallel
     from snn_estimators.estimators import (
+        NGramLM,
         SpikeDecoderClassifier,
         SpikeDecoderLM,
         SpikeGPTClassifier,
@@ -81,6 +82,7 @@ __all__ = [
     "BPETokenizer",
     "CharTokenizer",
     "DataParallel",
+    "NGramLM",
     "PretrainedTokenizer",
     "SpikeDecoderClassifier",
     "SpikeDecoderLM",

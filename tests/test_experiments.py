@@ -24,9 +24,10 @@ ROWS = {
     "spike_degree": 6,
     "context_ablation": 8,
     "context_costs": 5,
-    "beyond_bigrams": 7,
+    "beyond_bigrams": 8,
     "spikegpt_quality": 8,
     "spikedecoder_spikegpt": 9,
+    "recipes": 8,
 }
 OTHERS = {"movie_reviews", "gpu_check", "benchmark_lif", "benchmark_decoder", "benchmark_spikegpt"}
 OTHERS |= {"benchmark_sweep", "benchmark_data_parallel"}
@@ -61,7 +62,7 @@ def test_quick_run_leaves_a_table(name, run, tmp_path):
 @pytest.mark.slow
 def test_movie_reviews(shared, run, tmp_path):
     table = run("movie_reviews", "--data", shared / "data")
-    assert len(table) == 8
+    assert len(table) == 10
     assert table["accuracy"].between(0.3, 1).all()
     assert abs(table.set_index("model").loc["majority vote", "accuracy"] - 0.5) < 0.01
     for file in ("results.md", "run.json"):

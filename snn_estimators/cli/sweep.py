@@ -30,7 +30,7 @@ def sweep(
         list[str] | None,
         typer.Argument(help="Corpora (see `corpora`), text files, or folders of them."),
     ] = None,
-    timesteps: Annotated[str | None, _axis("1,2,4")] = None,
+    levels: Annotated[str | None, _axis("1,4,32")] = None,
     heads: Annotated[str | None, _axis("1,5")] = None,
     encoding: Annotated[str | None, _axis("learned,two-hot")] = None,
     grid: Annotated[
@@ -55,6 +55,9 @@ def sweep(
     cost: Annotated[
         options.Cost, typer.Option(help="What the Pareto front weighs against perplexity.")
     ] = options.Cost.total_with_memory,
+    baselines: Annotated[
+        bool, typer.Option(help="Add n-grams and the best candidate's twins to the table.")
+    ] = True,
     jobs: Annotated[int | None, typer.Option(help="Fits at a time; default: one a core.")] = None,
     engine: Annotated[
         str, typer.Option(help="loky, dask, dask://HOST:PORT, ray or ray://HOST:PORT.")
@@ -89,11 +92,11 @@ def sweep(
     """
     if fresh and resume:
         raise ValueError("--fresh starts from scratch, --resume does not: give one of the two")
-    axes = {"timesteps": timesteps, "heads": heads, "encoding": encoding}
+    axes = {"levels": levels, "heads": heads, "encoding": encoding}
     listed = [f"{name}={values}" for name, values in axes.items() if values is not None]
     if listed and model is not options.LanguageModelName.spikedecoder:
         raise ValueError(
-            "--timesteps, --heads and --encoding are SpikeDecoder's: "
+            "--levels, --heads and --encoding are SpikeDecoder's here: "
             f"with --model {model} use --grid NAME=V1,V2"
         )
     with _report_interrupts():
@@ -116,6 +119,7 @@ def sweep(
             budget=budget,
             halving=halving,
             cost=str(cost),
+            baselines=baselines,
             engine=engine,
             n_jobs=jobs,
             track=track,

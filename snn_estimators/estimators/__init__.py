@@ -4,12 +4,14 @@ from collections.abc import Mapping
 
 from snn_estimators.estimators.classifiers import SpikeDecoderClassifier, SpikeGPTClassifier
 from snn_estimators.estimators.language_model import LanguageModel
+from snn_estimators.estimators.ngram import NGramLM
 from snn_estimators.estimators.spike_decoder import SpikeDecoderLM
 from snn_estimators.estimators.spike_gpt import SpikeGPTLM
 
 __all__ = [
     "LANGUAGE_MODELS",
     "LanguageModel",
+    "NGramLM",
     "SpikeDecoderClassifier",
     "SpikeDecoderLM",
     "SpikeGPTClassifier",

@@ -73,6 +73,15 @@ class GradientGuard(Callback):
     def __init__(self, max_norm: float | None = 1.0) -> None:
         self.max_norm = max_norm
 
+    def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
+        """Keep the running statistics of norms, which a forward pass changes."""
+        if training:
+            self.buffers_ = [buffer.clone() for buffer in net.module_.buffers()]
+
+    def on_batch_end(self, net: Any, **kwargs: Any) -> None:
+        """Let them go."""
+        self.buffers_ = []
+
     def on_grad_computed(
         self, net: Any, named_parameters: Iterator[tuple[str, Tensor]], **kwargs: Any
     ) -> None:
@@ -80,6 +89,8 @@ class GradientGuard(Callback):
         limit = math.inf if self.max_norm is None else self.max_norm
         norm = nn.utils.clip_grad_norm_((p for _, p in named_parameters), limit)
         if not (math.isfinite(net._step_loss) and torch.isfinite(norm)):
+            for buffer, before in zip(net.module_.buffers(), self.buffers_, strict=True):
+                buffer.copy_(before)
             epoch = len(net.history)
             batch = len(net.history[-1]["batches"])
             clip = "set clip=1.0" if self.max_norm is None else f"clip below {self.max_norm:g}"

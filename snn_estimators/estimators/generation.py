@@ -14,7 +14,6 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from snn_estimators._validation import check_whole, is_number
-from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.text import Ids, check_documents
 
 __all__ = ["Generation", "Sampler", "stream_ids"]
@@ -148,8 +147,18 @@ def _step(module: Any, ids: Ids, state: Any) -> tuple[Floats, Any]:
     return last.double().cpu().numpy(), state
 
 
-class Generation(TrainedNet):
-    """The generating method of a language model."""
+class Generation:
+    """The generating method of a language model; a subclass has a `_stream`."""
+
+    def _stream(
+        self,
+        prompts: Sequence[Ids],
+        n_tokens: int,
+        sampler: Sampler,
+        seeds: Sequence[np.random.SeedSequence],
+    ) -> Iterator[Ids]:
+        """Yield the next token of each prompt, shape (n_prompts,), so many times."""
+        raise NotImplementedError
 
     def generate(
         self: Any,
@@ -211,8 +220,7 @@ class Generation(TrainedNet):
             raise ValueError("stream=True takes a single prompt: call generate once for each.")
         sampler = Sampler(temperature, top_k, top_p, self._forbidden_ids())
         seed = _seed_sequence(random_state)
-        self._set_training(False)
-        steps = stream_ids(self.module_, tokens, max_new_tokens, sampler, seed.spawn(len(tokens)))
+        steps = self._stream(tokens, max_new_tokens, sampler, seed.spawn(len(tokens)))
         if stream:
             ids = (int(drawn[0]) for drawn in steps)
             return ids if self.tokenizer is None else self.tokenizer_.decode_stream(ids)
@@ -224,7 +232,7 @@ class Generation(TrainedNet):
         is_table = by_ids and isinstance(tokens, np.ndarray)
         return drawn if is_table else results
 
-    def _prompt_ids(self, prompts: Any) -> tuple[Sequence[Ids], bool]:
+    def _prompt_ids(self: Any, prompts: Any) -> tuple[Sequence[Ids], bool]:
         """Return the ids of each prompt, and whether it was a single one."""
         if self.tokenizer is None:
             if not hasattr(prompts, "ndim"):
@@ -244,12 +252,12 @@ class Generation(TrainedNet):
                 raise ValueError(f"Prompt {index} is empty: give at least one token to continue.")
         return tokens, is_single
 
-    def _forbidden_ids(self) -> list[int]:
+    def _forbidden_ids(self: Any) -> list[int]:
         if self.tokenizer is None:
             return []
         special = (self.tokenizer_.unknown_id_, self.tokenizer_.padding_id_)
         # A vocabulary may be padded beyond the tokenizer's, as those of published weights are.
-        padded = range(self.tokenizer_.n_tokens_, self.module_.vocab_size)
+        padded = range(self.tokenizer_.n_tokens_, self.vocab_size_)
         return [*(i for i in special if i is not None), *padded]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from snn_estimators._validation import check_whole, is_number
 from snn_estimators._warnings import warn
-from snn_estimators.estimators.generation import Generation
+from snn_estimators.estimators.generation import Generation, Sampler, stream_ids
 from snn_estimators.estimators.lm_scoring import LanguageModelScoring
 from snn_estimators.estimators.pretrained_io import PretrainedIO
 from snn_estimators.estimators.text_net import TextNet
@@ -324,6 +324,16 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
                 "No document is long enough for a window: at least one must have two tokens, one "
                 f"to see and one to predict{hint}."
             )
+
+    def _stream(
+        self,
+        prompts: Sequence[Ids],
+        n_tokens: int,
+        sampler: Sampler,
+        seeds: Sequence[np.random.SeedSequence],
+    ) -> Iterator[Ids]:
+        self._set_training(False)
+        return stream_ids(self.module_, prompts, n_tokens, sampler, seeds)
 
     # skorch's hooks
 

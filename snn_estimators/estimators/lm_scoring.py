@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor
 
-from snn_estimators._warnings import warn
 from snn_estimators.energy import EnergyMeter, EnergyProfile, spike_rates, summarize
 from snn_estimators.energy.profiles import DEFAULT, resolve_profile
+from snn_estimators.estimators.text_density import Floats, TextDensity
 from snn_estimators.estimators.token_windows import TokenWindows
 from snn_estimators.estimators.training import TrainedNet
-from snn_estimators.text import IGNORED, BaseTokenizer, Ids
+from snn_estimators.text import IGNORED, Ids
 
-__all__ = ["LanguageModelScoring", "exp_or_inf"]
-
-Floats = npt.NDArray[np.float64]
+__all__ = ["LanguageModelScoring"]
 
 
 class Batch(NamedTuple):
@@ -34,93 +30,8 @@ class Batch(NamedTuple):
     logits: Tensor  # [batch, sequence, vocabulary]
 
 
-class LanguageModelScoring(TrainedNet):
-    """The scoring methods of a language model, all in passes over windows of equal length.
-
-    Each minds tokens that the tokenizer does not know: where more of them stand in X than its
-    `unknown_limits` allow, there is a warning first, and then a ValueError.
-    """
-
-    tokenizer: str | BaseTokenizer | None
-    tokenizer_: BaseTokenizer
-
-    # Scores
-
-    def score_samples(self, X: Any) -> Floats:
-        """Return the log-likelihood of each document.
-
-        Parameters
-        ----------
-        X : iterable of str, or token ids
-            As in `fit`.
-
-        Returns
-        -------
-        ndarray of shape (n_documents,)
-            In nats: the sum over all tokens of a document but its first, each given those before
-            it in its window. 0 for a document of fewer than two tokens.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator was not fitted.
-        ValueError
-            If X is hardly known to the tokenizer.
-        """
-        return self._log_likelihoods(self._tokens_to_score(self._check_fitted_X(X)))
-
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Return the mean log-likelihood of a predicted token, in nats; higher is better.
-
-        Parameters
-        ----------
-        X : iterable of str, or token ids
-        y : None
-            Ignored.
-        sample_weight : array-like of shape (n_documents,), optional
-            How much the tokens of each document count.
-
-        Returns
-        -------
-        float
-
-        Raises
-        ------
-        ValueError
-            If there is no token to predict, X is hardly known to the tokenizer, or the weights do
-            not fit.
-        """
-        tokens = self._tokens_to_score(self._check_fitted_X(X))
-        weights = _check_weights(sample_weight, len(tokens))
-        n_predicted = weights @ np.array([max(len(ids) - 1, 0) for ids in tokens])
-        if n_predicted <= 0:
-            raise ValueError(
-                "There is nothing to score: no document (of positive weight) has two tokens."
-            )
-        return float(weights @ self._log_likelihoods(tokens) / n_predicted)
-
-    def perplexity(self, X: Any) -> float:
-        """Return exp(-score(X)): 1 is certainty, the size of the vocabulary a uniform guess."""
-        return exp_or_inf(-self.score(X))
-
-    def bits_per_character(self, X: Any) -> float:
-        """Return the bits needed for X over its characters.
-
-        They compare across tokenizers only where `evaluate` returns an ``unknown_rate`` of (nearly)
-        0: an unknown token pays for none of the characters that it hides, so a tokenizer that
-        knows less of the text may look better than it is.
-
-        With ``tokenizer=None`` a token counts as a character. As in `score_samples`, a document's
-        first token is given.
-        """
-        documents = self._check_fitted_X(X)
-        n_characters = sum(map(len, documents))
-        if n_characters == 0:
-            raise ValueError("There is nothing to score: X holds no characters.")
-        tokens = self._tokens_to_score(documents)
-        if not any(len(ids) > 1 for ids in tokens):
-            raise ValueError("There is nothing to score: no document has two tokens.")
-        return float(-self._log_likelihoods(tokens).sum() / math.log(2) / n_characters)
+class LanguageModelScoring(TextDensity, TrainedNet):
+    """The scoring methods of a language model, all in passes over windows of equal length."""
 
     # Predictions
 
@@ -191,6 +102,8 @@ class LanguageModelScoring(TrainedNet):
                 Predicted tokens that were the most likely ones.
             ``unknown_rate`` : float
                 Share of the predicted tokens that are the tokenizer's unknown token.
+            ``spelling_bits`` : float
+                What it takes to spell them.
             ``energy`` : DataFrame
                 As in `energy`.
             ``spike_rate`` : float
@@ -224,43 +137,12 @@ class LanguageModelScoring(TrainedNet):
             "n_characters": sum(map(len, documents)),
             "n_correct": n_correct,
             "unknown_rate": self._unknown_rate([ids[1:] for ids in tokens]),
+            "spelling_bits": self._spelling_bits(documents),
             "energy": table,
             "spike_rate": float(summarize(table)["spike_rate"]),
         }
 
     # Passes
-
-    def _check_fitted_X(self, X: Any) -> Any:
-        self.check_is_fitted()
-        return self._check_X(X)
-
-    def _tokens_to_score(self, documents: Any) -> Sequence[Ids]:
-        """Return the ids of checked documents, unless they are mostly unknown tokens."""
-        tokens = self._tokenize(documents)
-        rate = self._unknown_rate(tokens)
-        if rate == 0:
-            return tokens
-        warn_above, raise_above = self.tokenizer_.unknown_limits
-        share = f"{rate:.1%} of the tokens of X are unknown to the model's tokenizer"
-        if rate > raise_above:
-            raise ValueError(
-                f"{share}, so a score would say nothing: fit the model on text with those "
-                "characters, or clean X (TextCleaner) as the training text was."
-            )
-        if rate > warn_above:
-            warn(
-                f"{share}: all count as one symbol, so the scores do not compare with those of a "
-                "model that knows them.",
-                UserWarning,
-            )
-        return tokens
-
-    def _unknown_rate(self, tokens: Sequence[Ids]) -> float:
-        unknown = None if self.tokenizer is None else self.tokenizer_.unknown_id_
-        n_tokens = sum(map(len, tokens))
-        if unknown is None or n_tokens == 0:
-            return 0.0
-        return sum(int((ids == unknown).sum()) for ids in tokens) / n_tokens
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
@@ -306,23 +188,3 @@ def _log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:
     counts = targets != IGNORED
     chosen = logits.log_softmax(-1).gather(-1, targets.where(counts, 0).unsqueeze(-1)).squeeze(-1)
     return chosen.double().where(counts, 0.0)
-
-
-def _check_weights(sample_weight: Any, n_documents: int) -> Floats:
-    if sample_weight is None:
-        return np.ones(n_documents)
-    weights = np.asarray(sample_weight, dtype=np.float64)
-    if weights.shape != (n_documents,) or not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError(
-            f"sample_weight must hold a finite number from 0 on for each of the {n_documents} "
-            f"documents, got shape {weights.shape}."
-        )
-    return weights
-
-
-def exp_or_inf(x: float) -> float:
-    """Return exp(x), infinity where `math.exp` would raise."""
-    try:
-        return math.exp(x)
-    except OverflowError:
-        return math.inf

@@ -144,7 +144,8 @@ class PretrainedIO(TrainedNet):
             parameters.setdefault("tokenizer", clone(tokenizer))
         history = read_history(folder / HISTORY)
         classes = read_classes(config, folder / CONFIG)
-        today = module_defaults(cls()).items()
+        kind: Any = cls
+        today = module_defaults(kind()).items()
         changed = {k: v for k, v in config["module_defaults"].items() if (k, v) not in today}
         parameters = changed | parameters
         try:

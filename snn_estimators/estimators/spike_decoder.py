@@ -30,7 +30,7 @@ class SpikeDecoderLM(LanguageModel):
     criterion : type, default=torch.nn.CrossEntropyLoss
     optimizer : type, default=torch.optim.AdamW
         Further parameters are set as ``optimizer__eps``, ...
-    lr : float, default=6e-3
+    lr : float, default=1e-2
         The peak of the learning rate.
     weight_decay : float, default=0.1
         Of the weights of linear layers and of learnable thresholds; biases, norms and embeddings
@@ -57,7 +57,7 @@ class SpikeDecoderLM(LanguageModel):
         Distance between the starts of training windows; ``module__max_len`` by default. Below that,
         windows overlap, also across the sides of a `train_split`, whose ``valid_loss`` is then too
         good.
-    spike_penalty : float, default=0.2
+    spike_penalty : float, default=0.3
         Price in nats of 100,000 weights read a token by the linear maps behind neurons, added to
         the loss in training: it makes spikes sparse. See `snn_estimators.nn.reads`; without
         neurons in front of linear maps it has no effect.
@@ -159,6 +159,8 @@ class SpikeDecoderLM(LanguageModel):
             "module__timesteps": 4,
             "module__attention_decay": "fixed",
             "module__attention_scale": 0.5,
+            "module__normalization": "layer",
+            "lr": 6e-3,
             "spike_penalty": 0.0,
         },
     }
@@ -170,7 +172,7 @@ class SpikeDecoderLM(LanguageModel):
         tokenizer: str | BaseTokenizer | None = "char",
         criterion: Any = CrossEntropyLoss,
         optimizer: Any = AdamW,
-        lr: float = 6e-3,
+        lr: float = 1e-2,
         weight_decay: float = 0.1,
         betas: tuple[float, float] = (0.9, 0.95),
         clip: float | None = 1.0,
@@ -182,7 +184,7 @@ class SpikeDecoderLM(LanguageModel):
         max_steps: int | None = None,
         steps_per_epoch: int | None = None,
         stride: int | None = None,
-        spike_penalty: float = 0.2,
+        spike_penalty: float = 0.3,
         batch_size: int = 16,
         train_split: Any = None,
         callbacks: Any = None,

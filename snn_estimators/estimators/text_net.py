@@ -19,7 +19,7 @@ from snn_estimators.persistence.fit_cache import CachedFit, FitCache, MemoryLike
 from snn_estimators.persistence.hashing import hash_arrays
 from snn_estimators.text import BaseTokenizer, Ids, check_documents, make_tokenizer
 
-__all__ = ["TextNet"]
+__all__ = ["TextNet", "check_known_ids", "largest_id"]
 
 
 class TextNet(TrainedNet):
@@ -100,7 +100,7 @@ class TextNet(TrainedNet):
         tokenizer = self._tokenizer_to_fit()
         if tokenizer is None:
             tokens = documents
-            n_tokens = 1 + _largest(tokens)
+            n_tokens = 1 + largest_id(tokens)
         else:
             tokens = tokenizer.fit(documents).transform(documents)
             n_tokens = tokenizer.n_tokens_
@@ -206,7 +206,7 @@ class TextNet(TrainedNet):
 
 def check_known_ids(documents: Sequence[Ids], vocab_size: int) -> Sequence[Ids]:
     """Return token ids as they are, or raise ValueError if one is beyond the vocabulary."""
-    largest = _largest(documents)
+    largest = largest_id(documents)
     if largest >= vocab_size:
         raise ValueError(
             f"X holds the token id {largest}, but the model knows ids 0 to {vocab_size - 1} only: "
@@ -215,5 +215,6 @@ def check_known_ids(documents: Sequence[Ids], vocab_size: int) -> Sequence[Ids]:
     return documents
 
 
-def _largest(documents: Sequence[Ids]) -> int:
+def largest_id(documents: Sequence[Ids]) -> int:
+    """Return the largest token id; -1 if there is none."""
     return max((int(ids.max()) for ids in documents if len(ids)), default=-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from snn_estimators._files import check_writable
 from snn_estimators.model_selection.baselines import baselines
+from snn_estimators.model_selection.effects import main_effects
 from snn_estimators.model_selection.grids import check_grid
 from snn_estimators.model_selection.plots import plot_effects, plot_pareto
 from snn_estimators.model_selection.provenance import describe_corpus, describe_run
@@ -20,6 +21,7 @@ __all__ = [
     "describe_corpus",
     "describe_run",
     "language_model_scores",
+    "main_effects",
     "pareto_front",
     "plot_effects",
     "plot_pareto",

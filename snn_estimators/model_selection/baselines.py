@@ -18,6 +18,7 @@ from snn_estimators.energy.profiles import DEFAULT, resolve_profile
 from snn_estimators.estimators import LanguageModel, SpikeDecoderLM, SpikeGPTLM
 from snn_estimators.model_selection.scoring import language_model_scores
 from snn_estimators.model_selection.tables import COST, COSTS
+from snn_estimators.persistence.cache_key import signature_defaults
 
 __all__ = ["TWINS", "baselines"]
 
@@ -159,6 +160,29 @@ def baselines(
     if sparse is not None:
         rows.append(_row("sparse, real", _shape_of(model), _scores(sparse.fit(X), X_test, profile)))
     return pd.DataFrame(rows)
+
+
+def largest_twin_within(
+    model: LanguageModel,
+    X: Any,
+    cost: str,
+    limit: float,
+    *,
+    shapes: Sequence[Shape] = SHAPES,
+    profile: EnergyProfile | str = DEFAULT,
+) -> LanguageModel | None:
+    """Return the largest twin of a model that costs no more than a limit; None if all do.
+
+    Neither is fitted; the vocabulary is that of the text `X`.
+    """
+    trial = clone(model)
+    trial._learn_tokens(trial._check_X(X, reset=True))
+    options = signature_defaults(model.module) | model.get_params_for("module")
+    length = options[model.WINDOW.removeprefix("module__")]
+    make, profile = _maker(model, None, {}), resolve_profile(profile)
+    ladder = [_twin(make, shape, trial._new_vocab_size, length, cost, profile) for shape in shapes]
+    cheap = [one for one in ladder if one.cost <= limit]
+    return max(cheap, key=lambda one: one.n_parameters).model if cheap else None
 
 
 def _scores(model: LanguageModel, X: Any, profile: EnergyProfile) -> dict[str, float]:

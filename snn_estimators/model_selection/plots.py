@@ -12,13 +12,9 @@ import numpy as np
 import pandas as pd
 
 from snn_estimators._describe import describe_value
+from snn_estimators.model_selection.effects import BASELINE, candidates, paired, varied_parameters
 from snn_estimators.model_selection.labels import LABELS
-from snn_estimators.model_selection.tables import (
-    QUALITY,
-    cost_column,
-    parameter_columns,
-    pareto_front,
-)
+from snn_estimators.model_selection.tables import QUALITY, cost_column, pareto_front
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, which workers need not spend
     from matplotlib.axes import Axes
@@ -70,17 +66,19 @@ def plot_pareto(table: pd.DataFrame, *, cost: str | None = None) -> Figure:
     column = cost_column(table, cost)
     if QUALITY not in table or column not in table or not _finite(table, column).any():
         return _empty("No candidate has both a perplexity and a cost.")
-    points = table[_finite(table, column)].sort_values([column, QUALITY])
+    points = candidates(table)
+    points = points[_finite(points, column)].sort_values([column, QUALITY])
     is_marked = points["pareto"].astype(bool)
     if column != cost_column(table):
         is_marked = pareto_front(points[[QUALITY, column]])
     front = points[is_marked]
-    listed = _varied(table)
+    listed = varied_parameters(table)
     key = _front_key(front, listed, len(points) - len(front))
     # A monospaced letter is 0.6 of its size wide, and an inch has 72 points.
     key_width = 0.4 + max(map(len, key.splitlines())) * 0.6 * _KEY_SIZE / 72
     figure = Figure(figsize=(5.4 + key_width, 4.4), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
+    _baselines(axes, table, column)
     for rows, colour, size, order in ((points, _OTHERS, 26, 2), (front, _FRONT, 42, 4)):
         _spread(axes, rows, column, colour, order)
         axes.scatter(rows[column], rows[QUALITY], s=size, color=colour, zorder=order, linewidth=0)
@@ -104,7 +102,7 @@ def plot_pareto(table: pd.DataFrame, *, cost: str | None = None) -> Figure:
 
 
 def plot_effects(table: pd.DataFrame) -> Figure:
-    """Draw each parameter's effect on perplexity and on energy as small multiples.
+    """Draw each parameter's main effect on perplexity and on energy as small multiples.
 
     Parameters
     ----------
@@ -115,8 +113,10 @@ def plot_effects(table: pd.DataFrame) -> Figure:
     -------
     Figure
         A panel for every parameter with at least two values, perplexity above energy. Faint points
-        are candidates; the marker is their mean and the bar their standard deviation, over all
-        values of the other parameters.
+        are differences of candidates that agree in all other parameters, from the mean of those;
+        the marker is their mean, see `main_effects`; the grey band is the deviation over folds. If
+        no two candidates agree so, the differences are those from the mean of all, and the panel
+        says that the others vary.
 
     Examples
     --------
@@ -127,12 +127,12 @@ def plot_effects(table: pd.DataFrame) -> Figure:
     from matplotlib.figure import Figure
 
     metrics = [name for name in (QUALITY, cost_column(table)) if name in table] or ["score"]
-    varied = _varied(table)
+    varied = varied_parameters(table)
     metrics = [name for name in metrics if name in table and table[name].notna().any()]
     if not varied or not metrics:
         return _empty("No parameter has two values to compare.")
     # Points then stand side by side in the order of the other parameters, not of their ranks.
-    table = table.sort_values(varied, key=lambda column: column.astype(str))
+    table = candidates(table).sort_values(varied, key=lambda column: column.astype(str))
     across = min(len(varied), _PANELS_IN_A_ROW)
     blocks = math.ceil(len(varied) / across)
     figure = Figure(
@@ -147,47 +147,49 @@ def plot_effects(table: pd.DataFrame) -> Figure:
             if place >= len(varied):
                 axes.remove()
                 continue
-            _effect(axes, table, varied[place], metric)
+            held = _effect(axes, table, varied[place], varied, metric)
             if column:
                 axes.sharey(grid[block * len(metrics) + row, 0])
             axes.tick_params(labelbottom=row == len(metrics) - 1)
             if row == len(metrics) - 1:
-                axes.set_xlabel(varied[place])
+                axes.set_xlabel(varied[place] if held else f"{varied[place]} (others vary)")
             if column == 0:
-                axes.set_ylabel(LABELS.get(metric, metric))
+                axes.set_ylabel(f"Δ {LABELS.get(metric, metric)}")
             else:
                 axes.tick_params(labelleft=False)
     figure.suptitle(
-        "Effect of each parameter" + (": mean and spread over the others" if across > 1 else ""),
+        "Effect of each parameter" + (", the others held" if across > 1 else ""),
         x=0.01, ha="left", fontsize=11, color=_INK,
     )  # fmt: skip
     return figure
 
 
-def _effect(axes: Axes, table: pd.DataFrame, parameter: str, metric: str) -> None:
-    """One panel: candidates as faint points, mean and deviation of each value."""
-    values = _ordered(table[parameter])
+def _effect(
+    axes: Axes, table: pd.DataFrame, parameter: str, varied: list[str], metric: str
+) -> bool:
+    """Draw one panel, and return whether the other parameters are held."""
+    colour = _COLOURS.get(metric, _COST_COLOUR)
+    differences = paired(table, parameter, varied, metric)
+    held = bool(differences)
+    if not held:
+        centred = table[metric].astype(float) - table[metric].astype(float).mean()
+        differences = list(zip(table[parameter], centred, strict=True))
+    found = pd.DataFrame(differences, columns=["value", "difference"])
+    values = _ordered(found["value"])
+    deviations = table.get(f"{metric}_std")
+    if deviations is not None and deviations.notna().any():
+        spread = float(np.sqrt((deviations**2).mean()))
+        axes.axhspan(-spread / 2, spread / 2, color=_GRID, zorder=0)
     for place, value in enumerate(values):
-        cells = table.loc[_equals(table[parameter], value), metric].to_numpy(dtype=float)
+        cells = found.loc[_equals(found["value"], value), "difference"].to_numpy(dtype=float)
         cells = cells[np.isfinite(cells)]
         if not len(cells):
             continue
         # Points side by side, not on top of one another; no random jitter: same table, same plot.
         shifts = np.linspace(-0.14, 0.14, len(cells)) if len(cells) > 1 else np.zeros(1)
-        axes.scatter(
-            place + shifts,
-            cells,
-            s=9,
-            color=_COLOURS.get(metric, _COST_COLOUR),
-            alpha=0.3,
-            linewidth=0,
-        )
-        axes.errorbar(
-            place, cells.mean(), yerr=cells.std(), fmt="o", markersize=6, capsize=3.5,
-            color=_COLOURS.get(metric, _COST_COLOUR), elinewidth=1.3, zorder=4,
-        )  # fmt: skip
+        axes.scatter(place + shifts, cells, s=9, color=colour, alpha=0.3, linewidth=0)
+        axes.plot(place, cells.mean(), "o", markersize=6, color=colour, zorder=4)
     _dress(axes)
-    _scale(axes.yaxis, table[metric])
     axes.xaxis.grid(False)
     labels = [describe_value(value, _LONGEST_TICK) for value in values]
     crowded = sum(map(len, labels)) > 22
@@ -196,6 +198,7 @@ def _effect(axes: Axes, table: pd.DataFrame, parameter: str, metric: str) -> Non
         rotation=30 if crowded else 0, ha="right" if crowded else "center",
     )  # fmt: skip
     axes.set_xlim(-0.5, len(values) - 0.5)
+    return held
 
 
 def _front_key(front: pd.DataFrame, listed: list[str], others: int) -> str:
@@ -213,6 +216,21 @@ def _front_key(front: pd.DataFrame, listed: list[str], others: int) -> str:
         lines.append(f"and {hidden} more, see the table")
     noun = "candidate" if others == 1 else "candidates"
     return "\n".join(["Pareto front", *lines, "", f"grey: {others} other {noun}"])
+
+
+def _baselines(axes: Axes, table: pd.DataFrame, cost: str) -> None:
+    """Draw a line through the twins, and one at the perplexity of each model without a cost."""
+    if BASELINE not in table:
+        return
+    rows = table[table[BASELINE].notna() & np.isfinite(table[QUALITY].astype(float))]
+    twins = rows[_finite(rows, cost)].sort_values(cost)
+    axes.plot(
+        twins[cost], twins[QUALITY], "s--", color=_INK, markersize=5, linewidth=1, zorder=3,
+        label="non-spiking twins",
+    )  # fmt: skip
+    for style, (_, row) in zip((":", "-.", "--"), rows.drop(twins.index).iterrows(), strict=False):
+        axes.axhline(row[QUALITY], linestyle=style, color=_OTHERS, linewidth=1, label=row[BASELINE])
+    axes.legend(fontsize=8, frameon=False)
 
 
 def _spread(axes: Axes, rows: pd.DataFrame, cost: str, colour: str, order: int) -> None:
@@ -258,11 +276,6 @@ def _empty(message: str) -> Figure:
 
 def _finite(table: pd.DataFrame, cost: str) -> np.ndarray:
     return np.isfinite(table[[QUALITY, cost]].to_numpy(dtype=float)).all(axis=1)
-
-
-def _varied(table: pd.DataFrame) -> list[str]:
-    """Parameters with at least two values."""
-    return [name for name in parameter_columns(table) if len(table[name].drop_duplicates()) > 1]
 
 
 def _ordered(column: pd.Series) -> list[Any]:

@@ -15,10 +15,11 @@ import pandas as pd
 
 from snn_estimators._describe import describe_json, describe_value
 from snn_estimators._files import check_writable, replace_file
+from snn_estimators.model_selection.effects import main_effects
 from snn_estimators.model_selection.labels import LABELS
 from snn_estimators.model_selection.plots import plot_effects, plot_pareto
 from snn_estimators.model_selection.provenance import describe_run
-from snn_estimators.model_selection.tables import parameter_columns
+from snn_estimators.model_selection.tables import QUALITY, parameter_columns
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,7 +78,7 @@ def write_tables(
     neat = present(table)
     contents: dict[str, bytes] = {
         "results.csv": table.to_csv(index=False).encode(),
-        "results.md": (neat.to_markdown(index=False, disable_numparse=True) + "\n").encode(),
+        "results.md": (_markdown(neat) + _effects_in_words(table)).encode(),
         "results.tex": _latex(neat).encode(),
         "pareto.png": _png(plot_pareto(table)),
         "effects.png": _png(plot_effects(table)),
@@ -132,6 +133,29 @@ def present(table: pd.DataFrame, *, brief: bool = False) -> pd.DataFrame:
             brief_spread = None if brief or spread is None else percent * spread
             cells[label] = _rounded(percent * table[name], brief_spread)
     return pd.DataFrame(cells, table.index)
+
+
+def _markdown(neat: pd.DataFrame) -> str:
+    return neat.to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def _effects_in_words(table: pd.DataFrame) -> str:
+    """Say which parameters matter more than the folds do; nothing if nothing can be compared."""
+    if QUALITY not in table:
+        return ""
+    effects = main_effects(table)
+    if effects["spread"].isna().all():
+        return ""
+    lines = []
+    for name, one in effects.groupby("parameter", sort=False):
+        values = ", ".join(
+            f"{describe_value(value)} {effect:+.2f}"
+            for value, effect in zip(one["value"], one["effect"], strict=True)
+        )
+        verdict = "" if one["larger_than_spread"].all() else ": no more than the spread over folds"
+        lines.append(f"* `{name}`: {values}{verdict}")
+    spread = f"(the spread over folds is {effects['spread'].iloc[0]:.2f})"
+    return "\n".join([f"\nMain effects on perplexity, the others held {spread}:\n", *lines, ""])
 
 
 def _rounded(mean: pd.Series, std: pd.Series | None) -> list[str]:

@@ -11,8 +11,8 @@ from sklearn.pipeline import Pipeline
 
 from snn_estimators.energy import EnergyProfile, summarize
 from snn_estimators.energy.profiles import DEFAULT
-from snn_estimators.estimators import LanguageModel
-from snn_estimators.estimators.lm_scoring import exp_or_inf
+from snn_estimators.estimators import LanguageModel, NGramLM
+from snn_estimators.estimators.text_density import exp_or_inf
 
 __all__ = ["SCORES", "language_model_scores"]
 
@@ -50,7 +50,8 @@ def language_model_scores(
     ----------
     estimator : language model, Pipeline or fitted search
         A fitted `SpikeDecoderLM` or another language model of this library, or a `Pipeline`
-        whose last step is one; the earlier steps transform `X` first.
+        whose last step is one; the earlier steps transform `X` first. Of an `NGramLM` all figures
+        of cost are NaN.
     X : iterable of documents, or token ids
         Held-out text, as the estimator's ``score`` takes it.
     y : None
@@ -65,9 +66,8 @@ def language_model_scores(
         ``neg_perplexity``
             Minus exp of the mean negative log-likelihood of a predicted token.
         ``neg_bits_per_character``
-            Minus the total bits over the number of raw characters. They compare across tokenizers
-            only where ``unknown_rate`` is (nearly) 0: an unknown token pays for none of the
-            characters that it hides.
+            Minus the total bits over the number of raw characters, which compare across
+            tokenizers: unknown tokens are spelt out (`snn_estimators.text.spelling_bits`).
         ``accuracy``
             Share of next tokens that were the most likely one, 0 to 1.
         ``unknown_rate``
@@ -111,6 +111,12 @@ def language_model_scores(
     ... )  # doctest: +SKIP
     """
     model = final_estimator(estimator)
+    if isinstance(model, NGramLM):
+        totals = model.evaluate(_transformed(estimator, X))
+        seen = quality(totals)
+        found = (-seen["perplexity"], -seen["bits_per_character"], seen["accuracy"])
+        without = dict.fromkeys(SCORES, math.nan)
+        return without | dict(zip(SCORES, (*found, totals["unknown_rate"]), strict=False))
     if not isinstance(model, LanguageModel):
         raise TypeError(
             "language_model_scores needs a language model such as SpikeDecoderLM, or a Pipeline "
@@ -163,10 +169,10 @@ def quality(totals: Mapping[str, Any]) -> dict[str, float]:
     >>> quality(totals | {"n_characters": 8, "n_correct": 1})
     {'perplexity': 4.0, 'bits_per_character': 1.0, 'accuracy': 0.25}
     """
-    nats = -float(totals["log_likelihood"])
+    nats, spelling = -float(totals["log_likelihood"]), totals.get("spelling_bits", 0.0)
     return {
         "perplexity": exp_or_inf(nats / totals["n_tokens"]),
-        "bits_per_character": nats / math.log(2) / totals["n_characters"],
+        "bits_per_character": (nats / math.log(2) + spelling) / totals["n_characters"],
         "accuracy": totals["n_correct"] / totals["n_tokens"],
     }
 

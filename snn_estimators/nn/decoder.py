@@ -71,7 +71,7 @@ class SpikingDecoder(nn.Module):
         Queries, keys and values also see what so many previous tokens emit (True is 1).
     mlp_token_shift : int, default=2
         So does the feed-forward, as RWKV's channel mixing sees one.
-    normalization : str, default="layer"
+    normalization : str, default="batch"
         A name in `NORMALIZATIONS`.
     readout : str, default="accumulate"
         How the timesteps become one: a name in `READOUTS`.
@@ -87,7 +87,7 @@ class SpikingDecoder(nn.Module):
         A name in `NEURONS`: "graded", counts in a single timestep; "lif", binary; "relu", the real
         numbers that are counted, without rounding; "quantized", the counts as activations that are
         multiplied.
-    levels, step, signed : int, float and bool, default=16, 0.25 and False
+    levels, step, signed : int, float and bool, default=32, 0.125 and False
         Of all but "lif"; see `snn_estimators.nn.Graded`. They have no memory, so `timesteps`
         beyond 1 repeat their work.
     learnable_threshold : bool, default=False
@@ -130,6 +130,7 @@ class SpikingDecoder(nn.Module):
         "timesteps": 4,
         "token_shift": 0,
         "mlp_token_shift": 0,
+        "normalization": "layer",
         "readout": "average",
         "neuron": "lif",
     }
@@ -139,8 +140,9 @@ class SpikingDecoder(nn.Module):
         "spike_degree": 0,
         "attention_decay": None,
         "spiking_head": None,
+        "normalization": "layer",
     }
-    """Options that make a decoder its non-spiking twin."""
+    """Options that make a decoder its non-spiking twin: a Transformer."""
 
     def __init__(
         self,
@@ -164,15 +166,15 @@ class SpikingDecoder(nn.Module):
         attention_decay: str | None = None,
         token_shift: int = 2,
         mlp_token_shift: int = 2,
-        normalization: str = "layer",
+        normalization: str = "batch",
         readout: str = "accumulate",
         spiking_residuals: int = 0,
         first_block_spiking_residual: bool = False,
         spiking_head: bool | None = None,
         float_readout: bool = False,
         neuron: str = "graded",
-        levels: int = 16,
-        step: float = 0.25,
+        levels: int = 32,
+        step: float = 0.125,
         signed: bool = False,
         learnable_threshold: bool = False,
         spike_degree: int | str = 4,

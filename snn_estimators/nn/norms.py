@@ -33,18 +33,26 @@ class BatchNorm(nn.BatchNorm1d):
     """Batch normalisation over all timesteps, sequences and positions.
 
     In training the positions of a batch share their statistics, later ones included; in evaluation
-    the running statistics make each token independent of all others.
+    the running statistics make each token independent of all others. A single position has no
+    variance, so it is normalised by the running statistics in training, too.
     """
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """Normalise x, shape [time, batch, sequence, features]."""
         # Rows could not be selected without waiting for the device either.
         if not self.training or valid is None or bool(valid.all()):
-            return super().forward(x.reshape(-1, x.shape[-1])).view(x.shape)
+            return self._normalize(x.reshape(-1, x.shape[-1])).view(x.shape)
         keep = valid.expand(x.shape[:-1])
         out = torch.zeros_like(x)
-        out[keep] = super().forward(x[keep])
+        out[keep] = self._normalize(x[keep])
         return out
+
+    def _normalize(self, rows: Tensor) -> Tensor:
+        if len(rows) > 1:
+            return super().forward(rows)
+        return nn.functional.batch_norm(
+            rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
 
 
 class PowerNorm(nn.Module):

@@ -117,7 +117,7 @@ class SpikeGPT(nn.Module):
     model_type : {"RWKV", "RWKV-ffnPre"}, default="RWKV"
         With "RWKV-ffnPre" a channel mixing takes the place of the first block's time mixing.
     n_layer, n_embd : int, default=1 and 160
-    dropout : float, default=0.03
+    dropout : float, default=0.0
         Behind each block.
     spikes : {"linear", "residual", "everywhere", "none"}, default="linear"
         Where neurons are. "linear": in front of every linear map; tokens and the residual stream
@@ -129,11 +129,11 @@ class SpikeGPT(nn.Module):
         others start from rest at each token: "graded", "relu" and "quantized" have no memory.
     levels, step, signed : int, float and bool, default=16, 0.25 and False
         Of the latter three; see `snn_estimators.nn.Graded`.
-    initialization : {"published", "rwkv", "firing"}, default="published"
-        "published": what the published training script does, embedding N(0, 1) and PyTorch's
-        defaults, with which no neuron fires before the first step. "rwkv": RWKV's own, orthogonal
-        or zero matrices, which that script was meant to use. "firing": as "published", with output
-        maps so strong that neurons fire from the start.
+    initialization : {"rwkv", "published", "firing"}, default="rwkv"
+        "rwkv": RWKV's own, orthogonal or zero matrices. "published": what the published training
+        script does, embedding N(0, 1) and PyTorch's defaults, with which no neuron fires before
+        the first step; it was meant to use RWKV's. "firing": as "published", with output maps so
+        strong that neurons fire from the start.
     detach_reset : bool, default=False
     tau, v_threshold, v_reset, surrogate, surrogate_alpha
         Of all neurons; see `snn_estimators.nn.LIF`.
@@ -164,8 +164,10 @@ class SpikeGPT(nn.Module):
     PUBLISHED: ClassVar[Mapping[str, Any]] = {
         "n_layer": 4,
         "n_embd": 128,
+        "dropout": 0.03,
         "spikes": "residual",
         "neuron": "lif",
+        "initialization": "published",
     }
     """Options of the published SpikeGPT that are not the defaults; it is larger."""
 
@@ -180,13 +182,13 @@ class SpikeGPT(nn.Module):
         model_type: str = "RWKV",
         n_layer: int = 1,
         n_embd: int = 160,
-        dropout: float = 0.03,
+        dropout: float = 0.0,
         spikes: str = "linear",
         neuron: str = "graded",
         levels: int = 16,
         step: float = 0.25,
         signed: bool = False,
-        initialization: str = "published",
+        initialization: str = "rwkv",
         detach_reset: bool = False,
         tau: float = 2.0,
         v_threshold: float = 1.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,15 @@ class Row:
     """Under full names."""
     iteration: int = 0
     resources: int | None = None
+    baseline: str | None = None
+    """The name of what is no candidate."""
+    model: Any = None
+    """What is fitted for a baseline; n-grams are counted instead."""
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it has fits that take their time."""
+        return self.baseline is None or self.model is not None
 
 
 @dataclass
@@ -57,6 +66,12 @@ class Leaderboard:
         """Add the result of a fit."""
         self.results[fit.row][fit.seed, fit.fold] = result
 
+    def note_all(self, number: int, results: Iterable[FitResult]) -> None:
+        """Add the results of all folds of a row on which seeds have no effect."""
+        for fold, result in enumerate(results):
+            for seed in self.seeds:
+                self.results[number][seed, fold] = result
+
     def is_done(self, number: int) -> bool:
         """Whether all fits of a row have ended."""
         return len(self.results[number]) == len(self.seeds) * self.folds
@@ -70,20 +85,35 @@ class Leaderboard:
     @property
     def n_done(self) -> int:
         """Number of fits that have ended."""
-        return sum(map(len, self.results))
+        return sum(len(self.results[n]) for n, row in enumerate(self.rows) if row.is_fitted)
+
+    @property
+    def n_fits(self) -> int:
+        """Number of fits of all rows."""
+        return sum(row.is_fitted for row in self.rows) * len(self.seeds) * self.folds
 
     @property
     def n_rows_done(self) -> int:
-        """Number of rows all of whose fits have ended."""
-        return sum(map(self.is_done, range(len(self.rows))))
+        """Number of candidates all of whose fits have ended."""
+        return sum(self.is_done(n) and self._is_candidate(n) for n in range(len(self.rows)))
 
-    @property
-    def best_row(self) -> int | None:
-        """The best row of the first corpus's last rung; None if there is none."""
-        done = [n for n, row in enumerate(self.rows) if self.is_done(n)]
-        done = [n for n in done if self.rows[n].corpus == self.rows[0].corpus]
+    def best_row(self, corpus: str) -> int | None:
+        """Return the best candidate's row of a corpus's last rung; None if there is none."""
+        done = [n for n in range(len(self.rows)) if self.is_done(n) and self._is_candidate(n)]
+        done = [n for n in done if self.rows[n].corpus == corpus]
         last = max((self.rows[n].iteration for n in done), default=0)
         return next(iter(self.best([n for n in done if self.rows[n].iteration == last], 1)), None)
+
+    def scores(self, number: int) -> dict[str, float]:
+        """Return a row's mean scores, under their natural signs."""
+        means = {name: self._scores(number, name).mean() for name in SCORES}
+        return {
+            name.removeprefix("neg_"): -mean if name.startswith("neg_") else mean
+            for name, mean in means.items()
+        }
+
+    def _is_candidate(self, number: int) -> bool:
+        return self.rows[number].baseline is None
 
     def best(self, numbers: Sequence[int], count: int) -> list[int]:
         """Return the `count` rows of lowest perplexity, in the order given; no failed ones."""
@@ -108,6 +138,7 @@ class Leaderboard:
         records = [
             {
                 "corpus": row.corpus,
+                **({"baseline": row.baseline or "none"} if self._has_baselines else {}),
                 **{short[name]: to_cell(value) for name, value in row.parameters.items()},
                 **({"n_resources": row.resources} if self.halving else {}),
                 "seed": seed,
@@ -122,6 +153,10 @@ class Leaderboard:
         return pd.DataFrame(records)
 
     # Tables
+
+    @property
+    def _has_baselines(self) -> bool:
+        return any(row.baseline is not None for row in self.rows)
 
     def _tabulate(self, numbers: Sequence[int]) -> pd.DataFrame:
         """Rank the rows of each corpus separately: scores of two texts do not compare."""
@@ -145,7 +180,10 @@ class Leaderboard:
     def _tabulate_corpus(self, numbers: Sequence[int]) -> pd.DataFrame:
         rows = [self.rows[number] for number in numbers]
         results: dict[str, Any] = {
-            "params": [{_ROW: n} | row.parameters for n, row in zip(numbers, rows, strict=True)]
+            "params": [
+                {_ROW: n} | ({"baseline": row.baseline} if row.baseline else {}) | row.parameters
+                for n, row in zip(numbers, rows, strict=True)
+            ]
         }
         for name in (*SCORES, "fit_time"):
             scores = np.array([self._scores(number, name) for number in numbers])
@@ -164,6 +202,9 @@ class Leaderboard:
             table = table.join(self._compared(numbers, order))
         table["pareto"] = pareto
         table["failure"] = [self._failure(number) for number in order]
+        if "baseline" in parameters:
+            table.insert(1, "baseline", table.pop("baseline"))
+            parameters.insert(0, parameters.pop(parameters.index("baseline")))
         table.attrs["parameters"] = parameters
         return table
 
@@ -171,10 +212,11 @@ class Leaderboard:
         """Compare the rows of each rung with the best of that rung."""
         parts = []
         for iteration in sorted({self.rows[number].iteration for number in numbers}):
-            rung = [number for number in numbers if self.rows[number].iteration == iteration]
+            of_rung = (number for number in numbers if self.rows[number].iteration == iteration)
+            rung = [number for number in of_rung if self._is_candidate(number)]
             losses = [-self._scores(number, _LOSS) for number in rung]
             parts.append(compare_with_best(losses).set_axis(rung))
-        return pd.concat(parts).loc[order].reset_index(drop=True)
+        return pd.concat(parts).reindex(order).reset_index(drop=True)
 
     def _scores(self, number: int, name: str) -> np.ndarray:
         """Return a score of each of a row's fits, in the order of seeds and folds."""

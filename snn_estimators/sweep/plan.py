@@ -57,7 +57,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         self.candidates = list_candidates(self.estimator, self.grid)
-        self._keys: dict[tuple[int, int, int], tuple[str, str]] = {}
+        self._keys: dict[tuple[int | str, int, int], tuple[str, str]] = {}
         self._seed = f"{final_stem(self.estimator)}random_state"
         self._check_seeds()
         self.rungs = self._plan_rungs()
@@ -81,17 +81,33 @@ class Plan:
         resources = self.rungs[rung].resources if self.halving else None
         return Row(corpus, candidate, self.candidates[candidate].parameters, rung, resources)
 
+    def baseline_row(self, corpus: str, name: str, model: Any = None) -> Row:
+        """Return a row of a model that is no candidate, trained as long as the last of those."""
+        rung = len(self.rungs) - 1
+        resources = self.rungs[rung].resources if self.halving else None
+        return Row(corpus, -1, {}, rung, resources, baseline=name, model=model)
+
+    def folds_of(self, corpus: str) -> Iterator[tuple[list[str], list[str]]]:
+        """Yield the windows that each fold is trained and scored on."""
+        windows, cv = self._windows(self.texts[corpus])
+        for train, test in cv.split(windows):
+            yield [windows[i] for i in train], [windows[i] for i in test]
+
     def fits(self, number: int, row: Row) -> list[Fit]:
         """Return the fits of a row."""
         fits = []
         for seed in self.seeds:
-            model = clone(self.estimator).set_params(**clone(row.parameters, safe=False))
+            if row.baseline is None:
+                model = clone(self.estimator).set_params(**clone(row.parameters, safe=False))
+            else:
+                model = clone(row.model)
             if self._seed not in row.parameters:
                 set_final(model, random_state=seed)
             if row.resources is not None:
                 steps = {"max_steps": None} if self.resource == "max_epochs" else {}
                 set_final(model, **{str(self.resource): row.resources}, **steps)
-            of_model = row.candidate, seed, row.iteration
+            place = row.candidate if row.baseline is None else f"{row.corpus}: {row.baseline}"
+            of_model = place, seed, row.iteration
             if of_model not in self._keys:
                 self._keys[of_model] = score_key(model), code_key(model)
             text = self.descriptions[row.corpus]["sha256"]
@@ -104,9 +120,8 @@ class Plan:
 
     def keys(self) -> Iterator[tuple[str, str | None]]:
         """Yield the keys of every possible fit: that of its scores, and that of its model."""
-        for corpus, text in self.texts.items():
-            windows, cv = self._windows(text)
-            training = [[windows[i] for i in train] for train, _ in cv.split(windows)]
+        for corpus in self.texts:
+            training = [train for train, _ in self.folds_of(corpus)]
             for rung, candidate in product(range(len(self.rungs)), range(len(self.candidates))):
                 for fit in self.fits(0, self.row(corpus, candidate, rung)):
                     yield fit.key, self._key_of_model(fit, training[fit.fold])
@@ -121,6 +136,8 @@ class Plan:
         names = short_names(row.parameters)
         values = [describe_value(value, 40) for value in row.parameters.values()]
         words = [row.corpus, *map("{}={}".format, names, values)]
+        if row.baseline is not None:
+            words.append(row.baseline)
         if row.resources is not None:
             words.append(f"{self.resource}={row.resources}")
         return re.sub(r"[^\w.,=+-]+", "_", ",".join(words))

@@ -18,6 +18,7 @@ from snn_estimators._torch import resolve_device
 from snn_estimators._torch_settings import changed_switch, torch_settings
 from snn_estimators._warnings import warn
 from snn_estimators.model_selection.scoring import final_estimator
+from snn_estimators.sweep.baselines import N_GRAMS, n_gram_results, twins
 from snn_estimators.sweep.budget import Budget
 from snn_estimators.sweep.executors import open_executor
 from snn_estimators.sweep.executors.base import (
@@ -61,6 +62,8 @@ class Runner:
         runs have done was taken over.
     resume_hint : str
         How to resume the sweep if the engine fails.
+    baselines : bool
+        Whether n-grams and twins of the best candidate follow the last rung.
 
     Attributes
     ----------
@@ -80,6 +83,7 @@ class Runner:
         track: str | None,
         folder: Path | None,
         resume_hint: str,
+        baselines: bool,
     ) -> None:
         self.plan = plan
         self.leaderboard = leaderboard
@@ -89,6 +93,7 @@ class Runner:
         self.track = track
         self.folder = folder
         self.resume_hint = resume_hint
+        self.baselines = baselines
         self.taken_over = 0
         self.complete = False
         self._tracker: MlflowTracker | None = None
@@ -128,7 +133,29 @@ class Runner:
                     ]
                     for corpus, part in numbers.items()
                 }
-        self.complete = True
+            if self.baselines:
+                left = self._recall(self._baseline_fits())
+                self.report(None)
+                if left:
+                    self._work(left, engine, *started())
+        self.complete = not self.budget.spent
+
+    def _baseline_fits(self) -> Iterator[Fit]:
+        """Count n-grams, and yield the fits of the best candidate's twins."""
+        for corpus in self.plan.texts:
+            for name, order in N_GRAMS.items():
+                number = self.leaderboard.add_row(self.plan.baseline_row(corpus, name))
+                results = n_gram_results(self.plan, corpus, order)
+                self.leaderboard.note_all(number, results)
+            best = self.leaderboard.best_row(corpus)
+            if best is None:
+                continue
+            model = self.plan.estimator_of(self.leaderboard.rows[best])
+            scores, cost = self.leaderboard.scores(best), self.leaderboard.cost
+            found = twins(self.plan, corpus, model, scores, cost)
+            for name, twin in found.items():
+                row = self.plan.baseline_row(corpus, name, twin)
+                yield from self.plan.fits(self.leaderboard.add_row(row), row)
 
     def _recall(self, fits: Iterable[Fit]) -> list[Fit]:
         """Take over what earlier runs have done, and return the fits that are left."""
@@ -273,7 +300,8 @@ class Runner:
 
     def _so_far(self) -> str:
         kept = "kept" if self.score_cache.folder is not None else "lost, as there is no memory"
-        return f"{self.leaderboard.n_done} of {self.plan.n_fits} fits are done and {kept}"
+        n_fits = max(self.plan.n_fits, self.leaderboard.n_fits)
+        return f"{self.leaderboard.n_done} of {n_fits} fits are done and {kept}"
 
 
 def _parameters(fit: Fit) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from snn_estimators._describe import changed_parameters
 from snn_estimators._files import check_writable
-from snn_estimators._validation import check_choices, check_whole, is_whole
+from snn_estimators._validation import check_choices, check_flags, check_whole, is_whole
 from snn_estimators._warnings import warn
 from snn_estimators.estimators import LANGUAGE_MODELS, language_model_class
 from snn_estimators.model_selection.grids import Grid
@@ -97,6 +97,10 @@ class Sweep:
         What grows from rung to rung; by default `max_steps` if the estimator sets it.
     cost : {"synaptic", "total", "total_with_memory", "weight_reads"}, default="total_with_memory"
         What the Pareto front weighs against perplexity; see `results_table`.
+    baselines : bool, default=True
+        Whether the table also has what the candidates have to beat, on the same folds, named in a
+        column ``baseline``: bigrams and trigrams (`NGramLM`), the best candidate's non-spiking
+        twin, and the largest twin that costs no more.
     engine : str, default="loky"
         "loky" for processes of this machine (on several GPUs, one each), "dask" or "ray" for a
         local cluster, "dask://HOST:PORT" or "ray://HOST:PORT" for a running one. Each process
@@ -145,6 +149,7 @@ class Sweep:
     halving: int | None = None
     resource: str | None = None
     cost: str = COST
+    baselines: bool = True
     engine: str = "loky"
     n_jobs: int | None = None
     track: str | None = None
@@ -205,7 +210,7 @@ class Sweep:
         plan, leaderboard = ready.plan, ready.leaderboard
         try:
             runner = self._run_fits(ready)
-            best = leaderboard.best_row
+            best = leaderboard.best_row(next(iter(plan.texts)))
             result = SweepResult(
                 table=leaderboard.table(),
                 fits=leaderboard.fits(),
@@ -249,6 +254,7 @@ class Sweep:
         def report(fit: Fit | None) -> None:
             if fit is None:  # fits of earlier runs and rungs say nothing about the time left
                 bar.n = bar.initial = leaderboard.n_done
+                bar.total = max(plan.n_fits, leaderboard.n_fits)
                 bar.start_t = bar.last_print_t = time.time()
                 bar.refresh()
             else:
@@ -260,8 +266,9 @@ class Sweep:
             if self.fresh:
                 score_cache.forget(plan.keys())
             runner = Runner(
-                plan, leaderboard, score_cache, budget, report, self.track, folder, self._again
-            )
+                plan, leaderboard, score_cache, budget, report, self.track, folder, self._again,
+                self.baselines,
+            )  # fmt: skip
             runner.run(self.engine, self.n_jobs)
         return runner
 
@@ -305,6 +312,7 @@ class Sweep:
             )
         hint = "give the number of characters to use, or None for all"
         check_choices({"cost": COSTS}, cost=self.cost)
+        check_flags(baselines=self.baselines)
         check_whole("limit", self.limit, 1, optional=True, hint=hint)
         check_whole("length", self.length, 1)
         check_whole("folds", self.folds, 2)
@@ -323,6 +331,7 @@ class Sweep:
                 "seeds": plan.seeds,
                 "halving": self.halving,
                 "cost": self.cost,
+                "baselines": self.baselines,
                 "engine": self.engine,
             },
             seed=plan.seeds[0],
@@ -331,7 +340,8 @@ class Sweep:
         )
 
     def _how_to_resume(self, leaderboard: Leaderboard, plan: Plan) -> str:
-        message = f"interrupted with {leaderboard.n_done} of {plan.n_fits} fits done"
+        n_fits = max(plan.n_fits, leaderboard.n_fits)
+        message = f"interrupted with {leaderboard.n_done} of {n_fits} fits done"
         if self.output is not None:
             message += f", see {Path(self.output, 'results.csv')}"
         if self.memory_folder is None:

@@ -7,6 +7,7 @@ from snn_estimators.text.char import CharTokenizer
 from snn_estimators.text.cleaner import TextCleaner
 from snn_estimators.text.corpora import available_corpora, load_corpus
 from snn_estimators.text.pretrained import PretrainedTokenizer
+from snn_estimators.text.spelling import spelling_bits
 from snn_estimators.text.windows import IGNORED, PADDING, WindowKFold, split_windows
 from snn_estimators.text.word import WordTokenizer
 
@@ -25,6 +26,7 @@ __all__ = [
     "check_documents",
     "load_corpus",
     "make_tokenizer",
+    "spelling_bits",
     "split_windows",
     "tokenizer_from_dict",
 ]

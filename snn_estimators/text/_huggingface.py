@@ -85,6 +85,10 @@ class BackendTokenizer(BaseTokenizer):
 
         return encode
 
+    def _texts(self, document: str) -> list[str]:
+        encoding = self.backend_.encode(document, add_special_tokens=False)
+        return [document[start:end] for start, end in encoding.offsets]
+
     def _pieces(self, ids: Iterable[int]) -> Iterator[str]:
         if self._bytes is None:
             decode = partial(self.backend_.decode, skip_special_tokens=False)

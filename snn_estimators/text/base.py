@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -84,6 +84,13 @@ class BaseTokenizer(TextTransformer):
     def _encoder(self) -> Callable[[str, int], Ids]:
         """Return the function from a document and its index (for errors) to its ids."""
         raise NotImplementedError
+
+    def _texts(self, document: str) -> Sequence[str]:
+        """Return the text behind each token of a document; only where tokens may be unknown."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has unknown tokens, but no method _texts that splits a "
+            "document into the texts of its tokens: write it, so that they can be charged for."
+        )
 
     # scikit-learn's contract
 

@@ -112,6 +112,9 @@ class CharTokenizer(BaseTokenizer):
     def _encoder(self) -> Callable[[str, int], Ids]:
         return _encoder(self.vocabulary_, self.unknown_id_)
 
+    def _texts(self, document: str) -> str:
+        return document
+
     def _check_vocabulary(self, vocabulary: Any, *special_ids: Any) -> None:
         super()._check_vocabulary(vocabulary, *special_ids)
         if any(len(token) != 1 for token in vocabulary):

@@ -142,6 +142,9 @@ class WordTokenizer(BaseTokenizer):
 
         return split
 
+    def _texts(self, document: str) -> list[str]:
+        return self._splitter()(document)
+
     def _encoder(self) -> Callable[[str, int], Ids]:
         split = self._splitter()
         index_of = {word: i for i, word in enumerate(self.vocabulary_)}

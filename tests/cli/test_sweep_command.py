@@ -13,8 +13,8 @@ import pytest
 from warm_process import all_running, run_module, running
 
 TINY_SWEEP = [
-    "--timesteps=1,2", "--heads=1", "--encoding=learned", "--set=blocks=1", "--steps=2",
-    "--length=16", "--jobs=1",
+    "--levels=1,2", "--heads=1", "--encoding=learned", "--set=blocks=1", "--steps=2",
+    "--length=16", "--jobs=1", "--no-baselines",
 ]  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def test_a_sweep_from_another_process(tale, tmp_path):
     table = pd.read_csv(tmp_path / "out" / "results.csv")
     assert len(table) == 4
     assert table["perplexity"].notna().all()
-    assert {"timesteps", "heads", "encoding", "lr", "pareto"} <= set(table.columns)
+    assert {"levels", "heads", "encoding", "lr", "pareto"} <= set(table.columns)
     written = (tmp_path / "out" / "run.json").read_text()
     assert json.loads(written)["corpus"]["name"] == "tale.txt"
     assert str(tmp_path) not in written
@@ -61,7 +61,7 @@ def test_a_sweep_from_another_process(tale, tmp_path):
         (["--set", "heads=5"], "'module__heads' is fixed and has values to try"),
         (["--set", "module__heads=5"], "'module__heads' is fixed and has values to try"),
         (["--grid", "max_steps=5,6"], "'max_steps' is fixed and has values to try"),
-        (["--model", "spikegpt"], "--timesteps, --heads and --encoding are SpikeDecoder's"),
+        (["--model", "spikegpt"], "--levels, --heads and --encoding are SpikeDecoder's here"),
         (["--engine", "spark"], "no engine 'spark'"),
         (["--engine", "dask://127.0.0.1:9"], "does not answer"),
         (["--budget", "much"], "budget must be a number of fits"),
@@ -100,17 +100,15 @@ def asked(monkeypatch):
 
 
 def test_what_is_set_is_no_longer_compared(run, tale, asked):
-    run(
-        "sweep", tale, "--set=timesteps=8", "--set=module__encoding=two-hot", "--set=random_state=7"
-    )
-    run("sweep", tale, "--heads=1,2", "--grid=module__timesteps=3", "--grid=random_state=1,2")
+    run("sweep", tale, "--set=levels=8", "--set=module__encoding=two-hot", "--set=random_state=7")
+    run("sweep", tale, "--heads=1,2", "--grid=module__levels=3", "--grid=random_state=1,2")
     (fixed, parameters), (listed, _) = asked
     assert fixed == {"module__heads": [1, 5]}
-    assert parameters["module__timesteps"] == 8
+    assert parameters["module__levels"] == 8
     assert parameters["module__encoding"] == "two-hot"
     assert parameters["random_state"] == 7
     assert listed == {
-        "module__timesteps": [3],
+        "module__levels": [3],
         "module__heads": [1, 2],
         "module__encoding": ["learned", "two-hot"],
         "random_state": [1, 2],
@@ -217,11 +215,11 @@ def test_spikegpt_is_swept_with_seeds_and_halving(run, tale, tmp_path):
     code, _, errors = run(
         "sweep", tale, tale.parent / "song.txt", "--model=spikegpt", "--set=n_layer=1",
         "--set=n_embd=8", "--steps=2", "--length=16", "--jobs=1", "--seeds=2", "--halving=2",
-        "--output", tmp_path / "out",
+        "--no-baselines", "--output", tmp_path / "out",
     )  # fmt: skip
     assert code == 0, errors
     table = pd.read_csv(tmp_path / "out" / "results.csv")
-    assert set(table["spikes"]) == {"residual", "everywhere", "none"}
+    assert set(table["levels"]) == {1, 4, 16}
     assert set(table["corpus"]) == {"tale.txt", "song.txt"}
     assert table["n_resources"].value_counts().to_dict() == {1: 6, 2: 4}
     assert "Δ perplexity" in (tmp_path / "out" / "results.md").read_text()

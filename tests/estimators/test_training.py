@@ -142,12 +142,14 @@ def test_a_new_rate_reaches_partial_fit(texts):
 
 
 def test_losses_are_means_over_tokens(texts):
-    model = tiny_model(lr=1e-12, max_epochs=1, batch_size=3, spike_penalty=0.0).fit(texts)
+    settings = {"lr": 1e-12, "spike_penalty": 0.0, "module__normalization": "layer"}
+    model = tiny_model(max_epochs=1, batch_size=3, **settings).fit(texts)
     assert model.history[-1, "train_loss"] == pytest.approx(-model.score(texts), abs=1e-6)
 
 
 def test_validation_is_weighted_by_tokens_too(texts):
-    model = tiny_model(train_split=ValidSplit(2), lr=1e-12, max_epochs=2).fit(texts)
+    settings = {"lr": 1e-12, "module__normalization": "layer"}
+    model = tiny_model(train_split=ValidSplit(2), max_epochs=2, **settings).fit(texts)
     losses = model.history[:, "valid_loss"]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
     assert model.history[0, "valid_loss_best"] is True

@@ -67,6 +67,15 @@ def test_batch_norm_is_over_time_batch_and_sequence():
     torch.testing.assert_close(found.std(0, correction=0).mean().item(), 1.0, atol=1e-4, rtol=0)
 
 
+def test_a_single_position_is_normalized_by_the_running_statistics():
+    norm = NORMALIZATIONS["batch"](2)
+    norm.running_mean.fill_(1.0)
+    norm.running_var.fill_(4.0)
+    found = norm.train()(torch.full((1, 1, 1, 2), 3.0))
+    torch.testing.assert_close(found, torch.ones(1, 1, 1, 2))
+    assert norm.running_mean.tolist() == [1.0, 1.0]
+
+
 class TestPowerNorm:
     def test_warm_up_uses_the_batch_and_later_steps_the_past(self):
         norm, x = PowerNorm(6, warmup=2).double(), some_input()

@@ -31,7 +31,7 @@ def make(tiny):
     """Make a sweep of tiny models over a tale, in this process."""
 
     def make(grid, corpora=TALE, **options):
-        options = {"estimator": tiny, "length": 16, "n_jobs": 1} | options
+        options = {"estimator": tiny, "length": 16, "n_jobs": 1, "baselines": False} | options
         return Sweep(grid, corpora, **options)
 
     return make

@@ -123,7 +123,7 @@ def test_fits_are_kept_although_the_workers_own_thread_draws_random_numbers(loca
 
     model = sweep_model(**TINY, callbacks=[("patient", Patient())])
     options = {"estimator": model, "length": 16, "output": tmp_path / "out"}
-    Sweep({"heads": [1]}, TALE, engine=address(local), **options).run()
+    Sweep({"heads": [1]}, TALE, baselines=False, engine=address(local), **options).run()
     assert len(list((tmp_path / "out").rglob("*.safetensors"))) == 2
 
 
@@ -148,7 +148,8 @@ class Assassin(Callback):
 
 def run(**options):
     model = sweep_model(**{tiny}, callbacks=[("assassin", Assassin())])
-    sweep = Sweep({{"heads": [1, 2]}}, {tale}, estimator=model, length=16, **options)
+    options |= dict(estimator=model, length=16, baselines=False)
+    sweep = Sweep({{"heads": [1, 2]}}, {tale}, **options)
     return sweep.run().table.drop(columns=["fit_time", "fit_time_std"])
 
 
@@ -196,7 +197,7 @@ def test_a_sweep_without_workers_ends_and_can_go_on(bare, tmp_path, monkeypatch)
     options = {"estimator": model, "length": 16}
 
     def run(**where):
-        table = Sweep({"heads": [1, 2]}, TALE, **options, **where).run().table
+        table = Sweep({"heads": [1, 2]}, TALE, baselines=False, **options, **where).run().table
         return timeless(table)
 
     with monkeypatch.context() as patch:

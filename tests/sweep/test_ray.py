@@ -56,7 +56,7 @@ def test_a_process_killed_in_mid_sweep_changes_nothing(cluster, tmp_path):
     model = sweep_model(**TINY, callbacks=[("assassin", Assassin(str(mark)))])
 
     def run(**where):
-        sweep = Sweep({"heads": [1, 2]}, TALE, estimator=model, length=16, **where)
+        sweep = Sweep({"heads": [1, 2]}, TALE, baselines=False, estimator=model, length=16, **where)
         return timeless(sweep.run().table)
 
     table = run(engine="ray", output=tmp_path / "out")

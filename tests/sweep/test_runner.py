@@ -177,7 +177,7 @@ def make(monkeypatch):
         monkeypatch.setattr(runner, "open_executor", open_executor)
         monkeypatch.setattr(runner, "fit_and_score", fit_and_score)
         options = {"estimator": sweep_model(**TINY), "length": 16, "n_jobs": 2} | options
-        return Sweep({"heads": [1, 2]} if grid is None else grid, TALE, **options)
+        return Sweep({"heads": [1, 2]} if grid is None else grid, TALE, baselines=False, **options)
 
     return make
 

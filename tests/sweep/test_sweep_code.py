@@ -44,7 +44,9 @@ def test_processes_of_an_earlier_sweep_do_not_train_with_its_code(module, tmp_pa
     def perplexities(factor: float, n_jobs: int):
         model = sweep_model(**TINY, criterion=module(factor).Loss)
         grid, output = {"heads": [1]}, tmp_path / "out"
-        sweep = Sweep(grid, TALE, estimator=model, length=16, n_jobs=n_jobs, output=output)
+        sweep = Sweep(
+            grid, TALE, baselines=False, estimator=model, length=16, n_jobs=n_jobs, output=output
+        )
         return sweep.run()
 
     first = perplexities(1.0, 2)

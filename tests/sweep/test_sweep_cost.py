@@ -19,7 +19,14 @@ from snn_estimators.sweep import Sweep, sweep_model
 def test_a_sweeps_front_is_over_the_cost_that_is_named(cost: str, column: str, tmp_path) -> None:
     grid = {"timesteps": [1, 2], "mlp_ratio": [1, 2]}
     sweep = Sweep(
-        grid, TALE, estimator=sweep_model(**TINY), length=16, n_jobs=1, cost=cost, output=tmp_path
+        grid,
+        TALE,
+        baselines=False,
+        estimator=sweep_model(**TINY),
+        length=16,
+        n_jobs=1,
+        cost=cost,
+        output=tmp_path,
     )
     result = sweep.run()
     expected = pareto_front(result.table[["perplexity", column]])

@@ -124,7 +124,7 @@ def test_an_interrupted_fit_ends_the_sweep_and_says_how_to_resume(
 
 def run_in_two_processes(output, go):
     Sweep(
-        {"heads": [1, 2, 5]}, TALE, length=16, n_jobs=2, output=output,
+        {"heads": [1, 2, 5]}, TALE, baselines=False, length=16, n_jobs=2, output=output,
         estimator=sweep_model(**LONG, callbacks=[("waiter", Waiter(go))]),
     ).run()  # fmt: skip
 
@@ -133,7 +133,7 @@ def run_in_two_processes(output, go):
 def whole():
     """Return the table of that sweep if nobody stops it."""
     options = {"estimator": sweep_model(**LONG), "length": 16, "n_jobs": 1}
-    return Sweep({"heads": [1, 2, 5]}, TALE, **options).run().table
+    return Sweep({"heads": [1, 2, 5]}, TALE, baselines=False, **options).run().table
 
 
 @pytest.mark.slow

@@ -125,7 +125,9 @@ def test_a_changed_switch_costs_a_warning_and_keeps_nothing(tmp_path):
 
 
 def plan():
-    return Sweep({"heads": [1]}, TALE, estimator=sweep_model(**TINY), length=16)._plan()
+    return Sweep(
+        {"heads": [1]}, TALE, baselines=False, estimator=sweep_model(**TINY), length=16
+    )._plan()
 
 
 def failure(**context):
@@ -151,7 +153,9 @@ def test_a_switch_that_is_changed_in_a_worker_alone_costs_the_row():
 
 
 def run(**options):
-    return Sweep({"heads": [1]}, TALE, estimator=sweep_model(**TINY), length=16, **options).run()
+    return Sweep(
+        {"heads": [1]}, TALE, baselines=False, estimator=sweep_model(**TINY), length=16, **options
+    ).run()
 
 
 @pytest.mark.slow

@@ -21,7 +21,13 @@ def run(output, callback=None, max_steps=2, max_epochs=2, **options):
     model = sweep_model(**TINY, callbacks=callbacks).set_params(**limits)
     options = {"n_jobs": 1} | options
     return Sweep(
-        {"heads": [1, 2]}, TALE, estimator=model, length=16, output=output, **options
+        {"heads": [1, 2]},
+        TALE,
+        baselines=False,
+        estimator=model,
+        length=16,
+        output=output,
+        **options,
     ).run()
 
 
@@ -162,7 +168,7 @@ def test_fits_without_callbacks_are_not_tracked(at, kind, tmp_path):
     client = at("file")
     model = sweep_model(**TINY).set_params(callbacks="disable")
     options = {"estimator": model, "length": 16, "n_jobs": 1, "output": tmp_path}
-    swept = Sweep({"heads": [1]}, TALE, track=kind, **options).run()
+    swept = Sweep({"heads": [1]}, TALE, baselines=False, track=kind, **options).run()
     assert swept.fits["failure"].isna().all()
     assert not runs_of(client)
     assert not (tmp_path / "tensorboard").exists()

@@ -1,0 +1,53 @@
+"""Set the default recipes beside the strongest opponents: same text, same tokens, same tuning.
+
+`SpikeGPTLM()` and `SpikeDecoderLM()` as they come; with a finer step; without rounding; without
+spikes, at the size of each, as RWKV learns best, and at a size that reads as many weights. No model
+has dropout, all have the initialisation that suits them, and the best of three learning rates.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from _experiment import parse_arguments
+from _language_models import LENGTH, compare
+from spikedecoder_spikegpt import Kind, Shape, entries, kinds_to_compare, tune
+
+from snn_estimators import SpikeDecoderLM, SpikeGPTLM
+from snn_estimators.estimators import LanguageModel
+
+RATES = (3e-3, 6e-3, 1e-2)
+
+
+def spike_gpt(shape: Shape, **module: Any) -> LanguageModel:
+    """Make a SpikeGPT by the default recipe, or a twin of it."""
+    module = {"ctx_len": LENGTH, "n_layer": shape[0], "n_embd": shape[1], **module}
+    return SpikeGPTLM(**{f"module__{name}": value for name, value in module.items()})
+
+
+def decoder(shape: Shape, **module: Any) -> LanguageModel:
+    """Make a SpikeDecoder by the default recipe, or a twin of it; positions take 3/8."""
+    position_dim = shape[1] * 3 // 8
+    sizes = {"blocks": shape[0], "position_dim": position_dim, "max_len": LENGTH, "heads": 4}
+    module = {**sizes, "token_dim": shape[1] - position_dim, **module}
+    return SpikeDecoderLM(**{f"module__{name}": value for name, value in module.items()})
+
+
+FINE, COARSE = {"step": 0.125, "levels": 32}, {"step": 0.25, "levels": 16}
+REAL = {"spike_degree": 0, "attention_decay": None, "normalization": "layer"}
+KINDS = {
+    "SpikeGPTLM()": Kind(spike_gpt, ((1, 160),)),
+    "SpikeGPTLM(), half the step": Kind(partial(spike_gpt, **FINE), ((1, 160),)),
+    "SpikeGPTLM(), not rounded": Kind(partial(spike_gpt, neuron="relu"), ((1, 160),)),
+    "RWKV": Kind(partial(spike_gpt, spikes="none"), ((4, 80), (2, 40), (1, 160))),
+    "SpikeDecoderLM()": Kind(decoder, ((2, 80),)),
+    "SpikeDecoderLM(), twice the step": Kind(partial(decoder, **COARSE), ((2, 80),)),
+    "SpikeDecoderLM(), not rounded": Kind(partial(decoder, neuron="relu"), ((2, 80),)),
+    "Transformer": Kind(partial(decoder, **REAL), ((2, 28), (2, 80))),
+}
+
+if __name__ == "__main__":
+    given = parse_arguments(__file__, __doc__)
+    compared = kinds_to_compare(KINDS, given.quick)
+    compare(given, entries(compared), tune=partial(tune, compared, given, rates=RATES))
