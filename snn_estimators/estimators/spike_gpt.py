@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import warnings
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
@@ -21,10 +23,14 @@ from snn_estimators.convert import from_spikegpt
 from snn_estimators.estimators.language_model import LanguageModel, module_parameters
 from snn_estimators.estimators.pretrained_io import build
 from snn_estimators.nn import SpikeGPT
+from snn_estimators.nn.calibration import calibrate
 from snn_estimators.persistence.fit_cache import MemoryLike
 from snn_estimators.text import IGNORED, BaseTokenizer
 
 __all__ = ["SpikeGPTLM"]
+
+
+_CALIBRATED_ON = 64  # windows
 
 
 class SpikeGPTLM(LanguageModel):
@@ -233,6 +239,72 @@ stride, spike_penalty, batch_size, train_split, callbacks, device, random_state,
             estimator.tokenizer_ = tokenizer
         estimator.n_iter_, estimator.n_steps_, estimator.interrupted_ = 0, 0, False
         return estimator
+
+    @classmethod
+    def from_twin(
+        cls, twin: SpikeGPTLM, X: Any, *, levels: int = 4, step: float = 1.0, **overrides: Any
+    ) -> Self:
+        """Make a spiking model of a fitted RWKV, without training.
+
+        Parameters
+        ----------
+        twin : SpikeGPTLM
+            Fitted, with ``module__spikes="none"``. It stays as it is.
+        X : iterable of documents, or token ids
+            Text that gains and weights are calibrated on, see `snn_estimators.nn.calibration`; the
+            first windows of it, up to 64.
+        levels, step : int and float
+            Of the signed graded neurons in front of every linear map.
+        **overrides
+            Further parameters that differ from the twin's, such as ``spike_penalty``.
+
+        Returns
+        -------
+        SpikeGPTLM
+            Fitted; `partial_fit` trains it on.
+
+        Raises
+        ------
+        NotFittedError
+            If the twin was not fitted.
+        ValueError
+            If it spikes, or no document of X is as long as a window.
+
+        Examples
+        --------
+        >>> from snn_estimators import SpikeGPTLM
+        >>> text = ["abcabcabcabcabcabc"] * 16
+        >>> twin = SpikeGPTLM(
+        ...     module__ctx_len=8, module__n_embd=16, module__spikes="none", max_epochs=9,
+        ...     random_state=0,
+        ... ).fit(text)
+        >>> SpikeGPTLM.from_twin(twin, text, levels=8).perplexity(text) < 2
+        True
+        """
+        twin.check_is_fitted()
+        spikes = twin.get_params_for("module").get("spikes", "linear")
+        if spikes != "none":
+            raise ValueError(
+                f"The twin has module__spikes={spikes!r}: give a fitted RWKV, which has 'none'."
+            )
+        tokens = twin._tokenize(twin._check_X(X))
+        length = twin.module_.ctx_len
+        windows = [ids[i : i + length] for ids in tokens for i in range(0, len(ids), length)]
+        whole = [ids for ids in windows if len(ids) == length][:_CALIBRATED_ON]
+        if not whole:
+            raise ValueError(
+                f"No document of X has {length} tokens, as long as a window: give more."
+            )
+        neurons = {"spikes": "linear", "neuron": "graded", "signed": True}
+        changed = module_parameters({**neurons, "levels": levels, "step": step})
+        model = clone(twin).set_params(**{**changed, "name": None, "resume": False, **overrides})
+        build(model, twin.vocab_size_)
+        model.module_.load_state_dict(twin.module_.state_dict(), strict=False)
+        calibrate(model.module_, torch.from_numpy(np.stack(whole)).to(model.device_))
+        if twin.tokenizer is not None:
+            model.tokenizer_ = copy.deepcopy(twin.tokenizer_)
+        model.n_iter_, model.n_steps_, model.interrupted_ = 0, 0, False
+        return model
 
     def _check_recipe(self) -> None:
         super()._check_recipe()

@@ -23,7 +23,7 @@ DEFAULT_GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
 """What a sweep of each language model compares."""
 
 _SMALL: Mapping[str, Any] = {"max_steps": 250, "batch_size": 16}
-_ONE_BLOCK = {"spikedecoder": "module__blocks", "spikegpt": "module__n_layer"}
+_BLOCKS = {"spikedecoder": "module__blocks", "spikegpt": "module__n_layer"}
 
 
 def sweep_model(
@@ -70,7 +70,8 @@ def sweep_model(
     tokenizer = CharTokenizer("spikedecoder") if clean else "char"
     base: dict[str, Any] = {"tokenizer": tokenizer, "random_state": 0}
     if preset is None:
-        made = kind(**base, **_SMALL, **{_ONE_BLOCK[model]: 1})
+        base |= {**_SMALL, _BLOCKS[model]: 1}
+        made = kind(**base)
     else:
         made = kind.from_preset(preset, **base)
     return set_parameters(made, {kind.WINDOW: length, **parameters})
