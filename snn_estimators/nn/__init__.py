@@ -15,7 +15,7 @@ from snn_estimators.nn.encodings import (
     register_encoding,
     register_position_encoding,
 )
-from snn_estimators.nn.graded import Graded, Quantized, Relu
+from snn_estimators.nn.graded import Graded, PowerOfTwo, Quantized, Relu
 from snn_estimators.nn.head import READOUTS, Readout, register_readout
 from snn_estimators.nn.neurons import (
     LIF,
@@ -27,6 +27,7 @@ from snn_estimators.nn.neurons import (
     register_neuron,
 )
 from snn_estimators.nn.norms import NORMALIZATIONS, register_normalization
+from snn_estimators.nn.spike_driven import spike_driven
 from snn_estimators.nn.spike_gpt import SpikeGPT, SpikeGPTState
 from snn_estimators.ops import SURROGATES, register_surrogate
 
@@ -45,6 +46,7 @@ __all__ = [
     "JointCode",
     "Neuron",
     "NeuronOptions",
+    "PowerOfTwo",
     "Quantized",
     "Readout",
     "Relu",
@@ -59,4 +61,5 @@ __all__ = [
     "register_position_encoding",
     "register_readout",
     "register_surrogate",
+    "spike_driven",
 ]

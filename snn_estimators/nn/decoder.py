@@ -84,9 +84,9 @@ class SpikingDecoder(nn.Module):
     float_readout : bool, default=False
         Read over the timesteps before the head's neurons instead of behind them.
     neuron : str, default="graded"
-        A name in `NEURONS`: "graded", counts in a single timestep; "lif", binary; "relu", the real
-        numbers that are counted, without rounding; "quantized", the counts as activations that are
-        multiplied.
+        A name in `NEURONS`: "graded", counts in a single timestep; "power-of-two", counts of 1, 2,
+        4, ...; "lif", binary; "relu", the real numbers that are counted, without rounding;
+        "quantized", the counts as activations that are multiplied.
     levels, step, signed : int, float and bool, default=32, 0.125 and False
         Of all but "lif"; see `snn_estimators.nn.Graded`. They have no memory, so `timesteps`
         beyond 1 repeat their work.

@@ -15,6 +15,7 @@ neural network", ECCV 2024), elastic bi-spiking (Xing et al., "SpikeLM", ICML 20
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,15 +29,15 @@ class _Round(torch.autograd.Function):
     """Round and clip to 0..D; the gradient passes straight through from 0 to D + 1/2."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, levels: int) -> Tensor:
+    def forward(ctx: Any, z: Tensor, levels: int, rounded: Callable[[Tensor], Tensor]) -> Tensor:
         ctx.save_for_backward(z)
         ctx.levels = levels
-        return z.round().clamp_(0, levels)
+        return rounded(z).clamp_(0, levels)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (z,) = ctx.saved_tensors
-        return grad * ((z >= 0) & (z <= ctx.levels + 0.5)), None
+        return grad * ((z >= 0) & (z <= ctx.levels + 0.5)), None, None
 
 
 class Graded(Neuron):
@@ -82,7 +83,7 @@ class Graded(Neuron):
         return emitted * x.sign() if self.signed else emitted
 
     def _whole(self, z: Tensor) -> Tensor:
-        return _Round.apply(z, int(self.levels or 0))
+        return _Round.apply(z, int(self.levels or 0), torch.round)
 
     def update_cost(self) -> UpdateCost:
         """Count a comparison; the energy model adds those with further levels."""
@@ -91,6 +92,37 @@ class Graded(Neuron):
     def extra_repr(self) -> str:
         """Show what distinguishes one neuron from another."""
         return f"levels={self.levels}, step={self.unit:g}, signed={self.signed}"
+
+
+class PowerOfTwo(Graded):
+    """Counts of 1, 2, 4, ... alone: a shifted weight is added once for each event.
+
+    A current is rounded to the nearest of them, so counts of k from 1.5 k/2 to 1.5 k. The energy
+    model adds once for each unit of a count unless the profile has ``graded="shift-add"``.
+
+    Parameters
+    ----------
+    levels, step, signed
+        See `Graded`; the greatest count is the largest power of two up to `levels`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> PowerOfTwo(levels=4, step=0.5)(torch.tensor([0.4, 0.8, 1.3, 1.6, 9.0])).tolist()
+    [0.0, 0.5, 1.0, 1.0, 2.0]
+    """
+
+    def __init__(self, levels: int = 16, step: float = 0.25, signed: bool = False) -> None:
+        super().__init__(levels, step, signed)
+        self.levels = 1 << (int(levels).bit_length() - 1)
+
+    def _whole(self, z: Tensor) -> Tensor:
+        return _Round.apply(z, int(self.levels or 0), _nearest_power)
+
+
+def _nearest_power(z: Tensor) -> Tensor:
+    exponent = (z.clamp_min(0.5) / 1.5).log2().floor() + 1
+    return torch.where(z >= 0.5, exponent.clamp_min(0).exp2(), 0.0)
 
 
 class Quantized(Graded):
@@ -137,4 +169,11 @@ def _registered(neuron: type[Graded]) -> Any:
     return factory
 
 
-NEURONS.update(graded=_registered(Graded), quantized=_registered(Quantized), relu=_registered(Relu))
+NEURONS.update(
+    {
+        "graded": _registered(Graded),
+        "power-of-two": _registered(PowerOfTwo),
+        "quantized": _registered(Quantized),
+        "relu": _registered(Relu),
+    }
+)

@@ -126,7 +126,7 @@ class SpikeGPT(nn.Module):
         and tokens stay real: the RWKV twin.
     neuron : str, default="graded"
         Neurons in front of linear maps, a name in `NEURONS`. "lif" integrates along the tokens;
-        others start from rest at each token: "graded", "relu" and "quantized" have no memory.
+        others start from rest at each token, and those of `SpikingDecoder` have no memory.
     levels, step, signed : int, float and bool, default=16, 0.25 and False
         Of the latter three; see `snn_estimators.nn.Graded`.
     initialization : {"rwkv", "published", "firing"}, default="rwkv"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from itertools import product
 
@@ -10,8 +11,8 @@ import torch
 from published import published_decoder, published_spike_gpt
 from torch import Tensor, nn
 
-from snn_estimators.energy import measure
-from snn_estimators.nn import Graded, Quantized, Relu, SpikeGPT, SpikingDecoder
+from snn_estimators.energy import PROFILES, measure
+from snn_estimators.nn import Graded, PowerOfTwo, Quantized, Relu, SpikeGPT, SpikingDecoder
 from snn_estimators.nn.attention import LinearCore
 from snn_estimators.nn.reads import ReadsPenalty
 
@@ -74,6 +75,39 @@ class TestGraded:
     def test_bad_options_are_named(self, options: dict[str, object], named: str) -> None:
         with pytest.raises(ValueError, match=named):
             Graded(**options)
+
+
+class TestPowerOfTwo:
+    # At a step of one a current of x is a count of x, before it is rounded to 1, 2, 4 or 8.
+    @pytest.mark.parametrize(
+        ("x", "count"),
+        [(0.49, 0), (0.51, 1), (1.49, 1), (1.51, 2), (2.99, 2), (3.01, 4), (6.1, 8), (99.0, 8)],
+    )
+    def test_counts(self, x: float, count: int) -> None:
+        assert PowerOfTwo(levels=8, step=1.0)(torch.tensor(x)).item() == count
+        assert PowerOfTwo(levels=8, step=1.0, signed=True)(torch.tensor(-x)).item() == -count
+
+    def test_the_greatest_count_is_what_the_energy_model_asks_for(self) -> None:
+        neuron = PowerOfTwo(levels=12, step=0.5)
+        assert neuron.levels == 8
+        assert neuron(torch.tensor([100.0])).item() == 8 * 0.5
+
+    def test_the_gradient_passes_where_that_of_graded_does(self) -> None:
+        x = (3 * torch.randn(200)).requires_grad_()
+        gradients = [
+            torch.autograd.grad(neuron(levels=4, step=0.5)(x).sum(), x)[0]
+            for neuron in (Graded, PowerOfTwo)
+        ]
+        assert torch.equal(*gradients)
+
+    def test_an_event_is_one_shifted_addition(self) -> None:
+        module = SpikeGPT(12, n_embd=16, neuron="power-of-two").eval()
+        profile = replace(PROFILES["45nm-sram"], graded="shift-add")
+        table = measure(module, [TOKENS], profile=profile).set_index("layer")
+        head = table.loc["head.linear"]
+        additions = head["energy_pj"] / (profile.pj_per_ac + profile.pj_per_shift)
+        assert additions == pytest.approx(head["weight_reads"])
+        assert head["weight_reads"] > 0
 
 
 TOKENS = torch.arange(12).reshape(2, 6)
