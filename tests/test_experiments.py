@@ -28,6 +28,7 @@ ROWS = {
     "spikegpt_quality": 8,
     "spikedecoder_spikegpt": 9,
     "recipes": 8,
+    "conversion": 3,
 }
 OTHERS = {"movie_reviews", "gpu_check", "benchmark_lif", "benchmark_decoder", "benchmark_spikegpt"}
 OTHERS |= {"benchmark_sweep", "benchmark_data_parallel"}
