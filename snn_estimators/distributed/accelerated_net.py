@@ -224,7 +224,7 @@ class _Accelerated(AccelerateMixin):
         return split
 
     def _agree(self, what: str, value: str) -> None:
-        """Refuse to train if processes were not given the same."""
+        """Raise ValueError if processes were not given the same."""
         if self._processes.any_differ(value):
             raise ValueError(
                 f"The processes of the training have different {what}: each must be given the "
@@ -312,7 +312,7 @@ class _Accelerated(AccelerateMixin):
             yield
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
-        """Tell the callbacks what happens; what ends the training ends it everywhere."""
+        """Notify the callbacks of an event; what ends the training ends it everywhere."""
         ends_step = method_name == "on_batch_end" and cb_kwargs["training"]
         if not (ends_step or method_name == "on_epoch_end"):
             super().notify(method_name, **cb_kwargs)

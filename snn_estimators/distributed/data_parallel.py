@@ -195,7 +195,7 @@ class DataParallel(BaseEstimator):
 
 
 def _check_accelerator(accelerator: Any) -> None:
-    """Refuse what would train something else than was asked for."""
+    """Raise an error for what would train something else than was asked for."""
     kind = accelerator.distributed_type.value
     if kind not in _KINDS:
         raise ValueError(

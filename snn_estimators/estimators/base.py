@@ -53,7 +53,7 @@ class _BeforeFit:
 
 
 def _is_nested(name: str) -> bool:
-    """Tell a component's parameter, such as module__heads."""
+    """Return whether a name is that of a component's parameter, such as module__heads."""
     return "__" in name and not name.startswith("_")
 
 

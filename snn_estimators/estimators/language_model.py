@@ -257,7 +257,7 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
             return self._train(self.get_dataset(tokens), method, checkpointer, **fit_params)
 
     def check(self, X: Any) -> None:
-        """Refuse what cannot be fitted, without fitting: a second's work before hours of it.
+        """Raise the errors of `fit` without fitting: a second's work before hours of it.
 
         The estimator stays as it is, fitted or not, and so do the global random generators.
 
@@ -298,7 +298,7 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
             )
 
     def _check_saving(self) -> None:
-        """Refuse names that are none, and parameters that mean nothing without a name."""
+        """Raise an error for a name that is none, or parameters that need one."""
         super()._check_saving()
         check_whole("keep_checkpoints", self.keep_checkpoints, 1)
         if self.name is None and self.resume:

@@ -290,7 +290,7 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
 
     @contextmanager
     def _starting_from(self, start: _Start) -> Iterator[None]:
-        """Tell `initialize_module` what it needs, and keep nothing of it."""
+        """Set what `initialize_module` needs, while the context lasts."""
         self._start = start
         try:
             yield

@@ -70,7 +70,7 @@ class TextNet(TrainedNet):
         self._check_saving()
 
     def _check_saving(self) -> None:
-        """Refuse a memory that cannot be used, and parameters that mean nothing without one."""
+        """Raise an error for a memory that cannot be used, or parameters that need one."""
         every = self.save_every_n_steps
         check_whole("save_every_n_steps", every, 1, optional=True)
         memory = FitCache.of(self.memory)

@@ -294,12 +294,12 @@ class TrainedNet(SklearnNet):
         self._set_generators(now)
 
     def _stopped_early(self) -> bool:
-        """Tell skorch's early stopping, which raises KeyboardInterrupt, from a person's Ctrl-C."""
+        """Distinguish skorch's early stopping, a KeyboardInterrupt, from a person's Ctrl-C."""
         stoppers = (cb for _, cb in self.callbacks_ if isinstance(cb, EarlyStopping))
         return any(cb.misses_ >= cb.patience for cb in stoppers)
 
     def _check_recipe(self) -> None:
-        """Refuse values that would fail deep inside, or train nothing without a word."""
+        """Raise an error for values that would fail deep inside, or train nothing."""
         for name in ("max_epochs", "batch_size", "max_steps", "warmup_steps", "warmup_tokens"):
             value = getattr(self, name)
             least = 0 if name.startswith("warmup") else 1
