@@ -48,6 +48,7 @@ _FITTED = {"n_iter_": int, "n_steps_": int, "interrupted_": bool, "n_features_in
 _CONFIG = {
     "module": str,
     "vocab_size": int,
+    "n_parameters": int,
     "weights_sha256": str,
     "has_tokenizer": bool,
     "parameters": dict,
@@ -99,6 +100,7 @@ def _config_of(estimator: Any) -> dict[str, Any]:
         "estimator": type(estimator).__name__,
         "module": type(plain(estimator.module_)).__name__,
         "vocab_size": int(estimator.module_.vocab_size),
+        "n_parameters": sum(weights.numel() for weights in estimator.module_.parameters()),
         "has_tokenizer": estimator.tokenizer is not None,
         "parameters": parameters,
         # So that a model stays what it is if one of them changes.
@@ -137,7 +139,6 @@ def read_classes(config: Mapping[str, Any], path: Path) -> npt.NDArray[Any] | No
 
 
 def _model_card(estimator: Any, config: Mapping[str, Any], name: str, argument: str) -> str:
-    n_parameters = sum(p.numel() for p in estimator.module_.parameters())
     losses = [row["train_loss"] for row in estimator.history if "train_loss" in row]
     is_classifier = "classes" in config
     unit = "document" if is_classifier else "token"
@@ -158,8 +159,8 @@ tags: [spiking-neural-network, {kind}]
 
 # {name}
 
-A `{config["estimator"]}` (module `{config["module"]}`): {n_parameters:,} parameters, a vocabulary
-of {config["vocab_size"]} tokens, trained for {fitted.get("n_steps_", 0)} steps in
+A `{config["estimator"]}` (module `{config["module"]}`): {config["n_parameters"]:,} parameters, a
+vocabulary of {config["vocab_size"]} tokens, trained for {fitted.get("n_steps_", 0)} steps in
 {fitted.get("n_iter_", 0)} epochs.{cut} Training loss of the last epoch: {loss}.
 
 ```python
