@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from snn_estimators.distributed.checkpointing import GroupRole
 from snn_estimators.distributed.process_group import ProcessGroup
+from snn_estimators.estimators.token_windows import n_counted
 from snn_estimators.estimators.training import Split
 from snn_estimators.persistence.checkpointing import Checkpointer, Role
 from snn_estimators.persistence.description import describe_parameters
@@ -297,9 +298,10 @@ class _Accelerated(AccelerateMixin):
 
     def _weight(self, targets: Tensor) -> float:
         """Return what a mean over targets is divided by."""
-        counted = targets[targets != IGNORED]
         weights = getattr(self.criterion_, "weight", None)
-        return float(len(counted) if weights is None else weights.cpu()[counted].sum())
+        if weights is None or targets.is_floating_point():
+            return n_counted(targets)
+        return float(weights.cpu()[targets[targets != IGNORED]].sum())
 
     @contextmanager
     def _own_random_numbers(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from snn_estimators.text import IGNORED
+from snn_estimators.estimators.token_windows import n_counted
 
 __all__ = ["GradientGuard", "Progress", "StepSchedule", "TokenLoss"]
 
@@ -37,7 +37,7 @@ class TokenLoss(Callback):
     ) -> None:
         """Add a batch's loss, weighted by the number of tokens it predicted."""
         name = "train_loss" if training else "valid_loss"
-        n_tokens = int((batch[1] != IGNORED).sum())
+        n_tokens = n_counted(batch[1])
         total, count = self.sums_.get(name, (0.0, 0))
         loss = net.history[-1, "batches", -1, name]
         self.sums_[name] = total + loss * n_tokens, count + n_tokens
@@ -45,7 +45,7 @@ class TokenLoss(Callback):
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Record the means, and whether they are the best so far (for skorch's Checkpoint)."""
         for name, (total, count) in self.sums_.items():
-            loss = total / max(count, 1)
+            loss = total / count if count else 0.0
             is_best = loss < self.best_.get(name, math.inf)
             self.best_[name] = min(loss, self.best_.get(name, math.inf))
             net.history.record(name, loss)
@@ -58,7 +58,7 @@ class TokenLoss(Callback):
             self.on_epoch_end(net)
 
     def _start_epoch(self) -> None:
-        self.sums_: dict[str, tuple[float, int]] = {}
+        self.sums_: dict[str, tuple[float, float]] = {}
 
 
 class GradientGuard(Callback):

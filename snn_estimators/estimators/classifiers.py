@@ -39,8 +39,14 @@ class SpikeDecoderClassifier(TextClassifier):
         ``tokenizer__min_frequency``, ... "auto" is the pretrained model's, or "word" without one.
         With words, a ``tokenizer__min_frequency`` of 2 teaches the model what an unknown one is
         like. With None, X holds token ids.
+    class_weight : None, "balanced" or dict, default=None
+        How much the documents of a class count in the loss, as in scikit-learn: "balanced" by one
+        over the class's frequency, a dictionary by the numbers under its labels, 1 by default.
+    spike_penalty : float, default=0.0
+        Price in nats of 100,000 weights read a token, as in `SpikeDecoderLM`.
     criterion : type, default=torch.nn.CrossEntropyLoss
-        Of logits [batch, n_classes] and class indices [batch].
+        Of logits [batch, n_classes] and class indices [batch]; with weights of documents it needs
+        a parameter `reduction`, as PyTorch's have.
     optimizer : type, default=torch.optim.AdamW
     lr : float, default=1e-2
         The peak of the learning rate.
@@ -108,6 +114,8 @@ n_features_in_
         pretrained: Any = None,
         decision: str = "mean",
         tokenizer: str | BaseTokenizer | None = "auto",
+        class_weight: Any = None,
+        spike_penalty: float = 0.0,
         criterion: Any = CrossEntropyLoss,
         optimizer: Any = AdamW,
         lr: float = 1e-2,
@@ -134,6 +142,8 @@ n_features_in_
             pretrained=pretrained,
             decision=decision,
             tokenizer=tokenizer,
+            class_weight=class_weight,
+            spike_penalty=spike_penalty,
             criterion=criterion,
             optimizer=optimizer,
             lr=lr,
@@ -166,9 +176,9 @@ class SpikeGPTClassifier(TextClassifier):
         Its parameters are set as ``module__n_layer``, ``module__n_embd``, ``module__dropout``, ...
     pretrained : None, SpikeGPTLM, str or path, default=None
         What to start from; see `SpikeDecoderClassifier`.
-    decision, tokenizer, criterion, optimizer, lr, lr_final, weight_decay, betas, clip, schedule, \
-warmup_steps, max_epochs, max_steps, batch_size, train_split, callbacks, device, random_state, \
-verbose, save_every_n_steps, memory
+    decision, tokenizer, class_weight, spike_penalty, criterion, optimizer, lr, lr_final, \
+weight_decay, betas, clip, schedule, warmup_steps, max_epochs, max_steps, batch_size, train_split, \
+callbacks, device, random_state, verbose, save_every_n_steps, memory
         As in `SpikeDecoderClassifier`, and so are the attributes.
     **kwargs
         Parameters of components and further ones of `skorch.NeuralNet`.
@@ -209,6 +219,8 @@ verbose, save_every_n_steps, memory
         pretrained: Any = None,
         decision: str = "mean",
         tokenizer: str | BaseTokenizer | None = "auto",
+        class_weight: Any = None,
+        spike_penalty: float = 0.0,
         criterion: Any = CrossEntropyLoss,
         optimizer: Any = AdamW,
         lr: float = 1e-2,
@@ -235,6 +247,8 @@ verbose, save_every_n_steps, memory
             pretrained=pretrained,
             decision=decision,
             tokenizer=tokenizer,
+            class_weight=class_weight,
+            spike_penalty=spike_penalty,
             criterion=criterion,
             optimizer=optimizer,
             lr=lr,

@@ -21,6 +21,7 @@ __all__ = [
     "LabelledDocuments",
     "Labels",
     "SimilarLengths",
+    "check_classes_left",
     "check_labels",
     "collate_labelled",
     "labelled_part",
@@ -37,6 +38,8 @@ class Labels(NamedTuple):
     """Every class once, sorted, as the user wrote it."""
     codes: Ids
     """Index of each document's class."""
+    weights: npt.NDArray[np.float64] | None = None
+    """How much each document counts in the loss."""
 
 
 def check_labels(y: Any, n_documents: int, owner: str, classes: Any = None) -> Labels:
@@ -107,8 +110,10 @@ class LabelledDocuments(Dataset):
     def __len__(self) -> int:
         return len(self.documents)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return torch.from_numpy(self.documents[index]), int(self.labels.codes[index])
+    def __getitem__(self, index: int) -> tuple[Tensor, int, float | None]:
+        _, codes, weights = self.labels
+        weight = None if weights is None else float(weights[index])
+        return torch.from_numpy(self.documents[index]), int(codes[index]), weight
 
 
 def labelled_part(dataset: Dataset) -> tuple[Ids, Ids]:
@@ -122,13 +127,38 @@ def labelled_part(dataset: Dataset) -> tuple[Ids, Ids]:
     raise TypeError(f"Expected labelled documents, got a {type(dataset).__name__}.")
 
 
-def collate_labelled(batch: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-    """Pad documents on the right, to shape [batch, longest document], and stack their codes."""
-    width = max(len(ids) for ids, _ in batch)
+def check_classes_left(dataset: LabelledDocuments, train: Dataset) -> None:
+    """Raise ValueError if a train split leaves a class without a document to train on."""
+    codes, kept = dataset.labels.codes, labelled_part(train)[1]
+    lost = np.setdiff1d(codes, kept)
+    if not len(lost):
+        return
+    name, n_documents = dataset.labels.classes.tolist()[lost[0]], int((codes == lost[0]).sum())
+    remedy = "leave it out, or label another one so"
+    if n_documents > 1:
+        remedy = "choose a stratified one, such as ValidSplit(5, stratified=True)"
+    raise ValueError(
+        f"train_split leaves no document of the class {name!r} to train on, of {n_documents} in "
+        f"all: {remedy}."
+    )
+
+
+def collate_labelled(
+    batch: Sequence[tuple[Tensor, int, float | None]],
+) -> tuple[Tensor, Tensor]:
+    """Pad documents on the right, to shape [batch, longest document], and stack their codes.
+
+    If they have weights, the targets are of shape [batch, 2]: codes and weights.
+    """
+    width = max(len(ids) for ids, _, _ in batch)
     tokens = torch.full((len(batch), width), PADDING)
-    for row, (ids, _) in zip(tokens, batch, strict=True):
+    for row, (ids, _, _) in zip(tokens, batch, strict=True):
         row[: len(ids)] = ids
-    return tokens, torch.tensor([code for _, code in batch])
+    codes = torch.tensor([code for _, code, _ in batch])
+    weights = [weight for _, _, weight in batch if weight is not None]
+    if not weights:
+        return tokens, codes
+    return tokens, torch.stack([codes.double(), torch.tensor(weights).double()], dim=1)
 
 
 class SimilarLengths(Sampler[list[int]]):

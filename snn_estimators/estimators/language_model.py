@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
-import torch
 from sklearn.base import clone
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from snn_estimators._validation import check_whole, is_number
+from snn_estimators._validation import check_whole
 from snn_estimators._warnings import warn
 from snn_estimators.estimators.generation import Generation, Sampler, stream_ids
 from snn_estimators.estimators.lm_scoring import LanguageModelScoring
@@ -25,7 +23,6 @@ from snn_estimators.estimators.token_windows import (
     equal_length_batches,
     window_lengths,
 )
-from snn_estimators.nn.reads import ReadsPenalty
 from snn_estimators.persistence.cache_key import fit_key, why_not_cacheable
 from snn_estimators.persistence.checkpointing import Checkpointer
 from snn_estimators.persistence.hashing import hash_documents
@@ -292,10 +289,6 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         super()._check_parameters(fit_params)
         for name in ("steps_per_epoch", "stride"):
             check_whole(name, getattr(self, name), 1, optional=True)
-        if not is_number(self.spike_penalty) or not 0 <= self.spike_penalty < math.inf:
-            raise ValueError(
-                f"spike_penalty must be a finite number from 0 on, got {self.spike_penalty!r}."
-            )
 
     def _check_saving(self) -> None:
         """Raise an error for a name that is none, or parameters that need one."""
@@ -361,21 +354,9 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
             )
         return self.iterator_train(dataset, batch_size=size, **parameters)
 
-    def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
-        """Run the module; with a `spike_penalty`, watch in training what its maps read."""
-        if not (self.spike_penalty and torch.is_grad_enabled()):
-            return super().infer(x, **fit_params)
-        with ReadsPenalty(self.module_) as penalty:
-            logits = super().infer(x, **fit_params)
-        self._reads = penalty.reads
-        return logits
-
     def get_loss(
         self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
     ) -> Tensor:
         """Return the mean loss of the batch's tokens, with the penalty in training; skorch's."""
         loss = self.criterion_(y_pred.flatten(0, 1), y_true.to(y_pred.device).flatten())
-        reads = self.__dict__.pop("_reads", None)  # with the graph that it belongs to
-        if training and reads is not None:
-            loss = loss + self.spike_penalty / 100_000 * reads
-        return loss
+        return loss + self._penalty(training)

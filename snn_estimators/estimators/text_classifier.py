@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from snn_estimators.estimators.classifier_scoring import ClassifierScoring
+from snn_estimators.estimators.document_weights import document_weights, weighted_mean
 from snn_estimators.estimators.fine_tuning import (
     adopt_backbone,
     adopt_tokenizer,
@@ -25,6 +27,7 @@ from snn_estimators.estimators.labelled_documents import (
     LabelledDocuments,
     Labels,
     SimilarLengths,
+    check_classes_left,
     check_labels,
     collate_labelled,
     labelled_part,
@@ -81,6 +84,8 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
         pretrained: Any,
         decision: str,
         tokenizer: str | BaseTokenizer | None,
+        class_weight: Any,
+        spike_penalty: float,
         weight_decay: float,
         betas: tuple[float, float],
         clip: float | None,
@@ -96,6 +101,8 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
         self.pretrained = pretrained
         self.decision = decision
         self.tokenizer = tokenizer
+        self.class_weight = class_weight
+        self.spike_penalty = spike_penalty
         self.weight_decay = weight_decay
         self.betas = betas
         self.clip = clip
@@ -155,7 +162,7 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
 
     # Fitting
 
-    def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> Self:
         """Learn the tokenizer (unless it is pretrained) and the classes of documents.
 
         Parameters
@@ -165,6 +172,8 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
             integer array of shape (n_documents, n_tokens), or a list of 1-D arrays.
         y : array-like of shape (n_documents,)
             Labels: strings, whole numbers or truth values.
+        sample_weight : array-like of shape (n_documents,), optional
+            How much each document counts in the loss, beside the weight of its class.
         **fit_params
             For `train_split` alone, such as its ``groups``.
 
@@ -176,6 +185,7 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
         ------
         TypeError, ValueError
             If X is not such a collection, y does not label it or names fewer than two classes, a
+            weight is no finite number from 0 on, or one of a class that is not there, a
             `train_split` leaves a class nothing to train on, or a parameter makes no sense or
             contradicts the pretrained model.
         NotFittedError
@@ -190,10 +200,12 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
             If a class has one document alone.
         """
         if self.warm_start and self.initialized_:
-            return self._fit_further(X, y, "fit", fit_params)
-        return self._fit_from_scratch(X, y, None, "fit", fit_params)
+            return self._fit_further(X, y, sample_weight, "fit", fit_params)
+        return self._fit_from_scratch(X, y, sample_weight, None, "fit", fit_params)
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, **fit_params: Any) -> Self:
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None, **fit_params: Any
+    ) -> Self:
         """Train for another `max_epochs` (or `max_steps`), from where the last training stopped.
 
         On an unfitted estimator the same as `fit`, except that `classes` may name more classes
@@ -205,6 +217,8 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
         y : array-like of shape (n_documents,)
         classes : array-like of shape (n_classes,), optional
             All classes that there will be; those of the first `y` by default.
+        sample_weight : array-like of shape (n_documents,), optional
+            See `fit`. ``class_weight="balanced"`` counts the classes of this call's y.
         **fit_params
             See `fit`.
 
@@ -213,18 +227,24 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
         self
         """
         if not self.initialized_:
-            return self._fit_from_scratch(X, y, classes, "partial_fit", fit_params)
+            return self._fit_from_scratch(X, y, sample_weight, classes, "partial_fit", fit_params)
         if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(
                 f"classes={list(classes)} are not those of the first call, "
                 f"{self.classes_.tolist()}: leave them out."
             )
-        return self._fit_further(X, y, "partial_fit", fit_params)
+        return self._fit_further(X, y, sample_weight, "partial_fit", fit_params)
 
     def _fit_from_scratch(
-        self, X: Any, y: Any, classes: Any, method: str, fit_params: dict[str, Any]
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        classes: Any,
+        method: str,
+        fit_params: dict[str, Any],
     ) -> Self:
-        given = self._validate(X, y, fit_params, classes)
+        given = self._validate(X, y, fit_params, classes, sample_weight)
         if method == "fit":  # otherwise more may come
             warn_of_singles(given.labels)
         with self._open_checkpointer(given, fit_params) as checkpointer:
@@ -242,26 +262,39 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
         return self
 
     def _validate(
-        self, X: Any, y: Any, fit_params: Mapping[str, Any], classes: Any = None
+        self,
+        X: Any,
+        y: Any,
+        fit_params: Mapping[str, Any],
+        classes: Any = None,
+        sample_weight: Any = None,
     ) -> _Given:
         """Check parameters and data, and return the data."""
         self._check_parameters(fit_params)
         documents = self._check_X(X, reset=True)
-        labels = check_labels(y, len(documents), type(self).__name__, classes)
+        labels = self._labels(y, len(documents), classes, sample_weight)
         return _Given(documents, labels, resolve_pretrained(self.pretrained, self.language_model))
+
+    def _labels(self, y: Any, n_documents: int, classes: Any, sample_weight: Any) -> Labels:
+        labels = check_labels(y, n_documents, type(self).__name__, classes)
+        weights = document_weights(labels, self.class_weight, sample_weight)
+        return labels._replace(weights=weights)
 
     def _data_key(self, data: _Given) -> dict[str, Any]:
         return {
             "X": hash_documents(data.documents),
             "y": hash_documents(data.labels.codes),
             "classes": canonical(data.labels.classes.tolist()),
+            "weights": canonical(data.labels.weights),
             "pretrained": identity_of_pretrained(data.pretrained),
         }
 
-    def _fit_further(self, X: Any, y: Any, method: str, fit_params: dict[str, Any]) -> Self:
+    def _fit_further(
+        self, X: Any, y: Any, sample_weight: Any, method: str, fit_params: dict[str, Any]
+    ) -> Self:
         self._check_parameters(fit_params)
         documents = self._check_X(X)
-        labels = check_labels(y, len(documents), type(self).__name__, self.classes_)
+        labels = self._labels(y, len(documents), self.classes_, sample_weight)
         dataset = LabelledDocuments(self._tokenize(documents), labels)
         states = getattr(self, "_states_after_training", None)
         with (
@@ -366,17 +399,7 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
             return X
         _, codes = labelled_part(X)
         split = super().get_split_datasets(X, codes, **fit_params)
-        _, kept = labelled_part(split.train)
-        lost = np.setdiff1d(codes, kept)
-        if len(lost):
-            name, n_documents = X.labels.classes.tolist()[lost[0]], int((codes == lost[0]).sum())
-            remedy = "leave it out, or label another one so"
-            if n_documents > 1:
-                remedy = "choose a stratified one, such as ValidSplit(5, stratified=True)"
-            raise ValueError(
-                f"train_split leaves no document of the class {name!r} to train on, of "
-                f"{n_documents} in all: {remedy}."
-            )
+        check_classes_left(X, split.train)
         return split
 
     def get_iterator(self, dataset: Dataset, training: bool = False) -> DataLoader:
@@ -395,5 +418,8 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
     def get_loss(
         self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
     ) -> Tensor:
-        """Return the mean loss of the batch's documents; a skorch hook."""
-        return self.criterion_(y_pred, y_true.to(y_pred.device))
+        """Return the mean loss of the batch's documents, by their weights; a skorch hook."""
+        targets, loss = y_true.to(y_pred.device), self.criterion_
+        if targets.dim() == 2:
+            loss = partial(weighted_mean, self.criterion_)
+        return loss(y_pred, targets) + self._penalty(training)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from snn_estimators._validation import check_whole
+from snn_estimators._validation import check_whole, is_number
 from snn_estimators._warnings import warn
 from snn_estimators.estimators.token_windows import check_token_ids
 from snn_estimators.estimators.training import TrainedNet
+from snn_estimators.nn.reads import ReadsPenalty
 from snn_estimators.persistence.cache_key import fit_key, why_not_cacheable
 from snn_estimators.persistence.checkpointing import Checkpointer, Role
 from snn_estimators.persistence.fit_cache import CachedFit, FitCache, MemoryLike
@@ -32,6 +35,7 @@ class TextNet(TrainedNet):
     module_: Any
     memory: MemoryLike
     save_every_n_steps: int | None
+    spike_penalty: float
     _new_vocab_size: int  # of the module that `initialize` is about to build
 
     def __sklearn_tags__(self) -> Any:
@@ -55,6 +59,10 @@ class TextNet(TrainedNet):
 
     def _check_parameters(self, fit_params: Mapping[str, Any]) -> None:
         self._check_recipe()
+        if not is_number(self.spike_penalty) or not 0 <= self.spike_penalty < math.inf:
+            raise ValueError(
+                f"spike_penalty must be a finite number from 0 on, got {self.spike_penalty!r}."
+            )
         size = self.get_params_for("module").get("vocab_size", 1)
         check_whole("module__vocab_size", size, 1, hint="leave it out to have it found")
         if not isinstance(self.tokenizer, str | BaseTokenizer | None):
@@ -195,8 +203,21 @@ class TextNet(TrainedNet):
         return self.initialized_instance(self.module, parameters)
 
     def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
-        """Run the module; `fit_params` belong to the split, not to the module."""
-        return self._module_to_call()(x.to(self.device_))
+        """Run the module; with a `spike_penalty`, watch in training what its maps read.
+
+        `fit_params` belong to the split, not to the module.
+        """
+        if not (self.spike_penalty and torch.is_grad_enabled()):
+            return self._module_to_call()(x.to(self.device_))
+        with ReadsPenalty(self.module_) as penalty:
+            output = self._module_to_call()(x.to(self.device_))
+        self._reads = penalty.reads
+        return output
+
+    def _penalty(self, training: bool) -> Tensor | float:
+        """Return what the reads of the last `infer` add to the loss."""
+        reads = self.__dict__.pop("_reads", None)  # with the graph that it belongs to
+        return self.spike_penalty / 100_000 * reads if training and reads is not None else 0.0
 
     def _module_to_call(self) -> nn.Module:
         """Return the module, or what is wrapped around it for a step of training."""

@@ -25,6 +25,7 @@ __all__ = [
     "check_token_ids",
     "collate",
     "equal_length_batches",
+    "n_counted",
     "window_lengths",
 ]
 
@@ -127,6 +128,13 @@ def collate(windows: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         inputs[row, : len(its_inputs)] = its_inputs
         targets[row, : len(its_targets)] = its_targets
     return inputs, targets
+
+
+def n_counted(targets: Tensor) -> float:
+    """Return what a mean loss over targets is a mean of: tokens, or documents by their weights."""
+    if targets.is_floating_point():  # codes and weights of documents
+        return float(targets[:, 1].sum())
+    return int((targets != IGNORED).sum())
 
 
 def check_token_ids(estimator: Any, X: Any, *, reset: bool) -> Ids | list[Ids]:

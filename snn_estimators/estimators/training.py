@@ -28,10 +28,10 @@ from snn_estimators.estimators.net_state import (
     training_state,
     unsaved_attributes,
 )
+from snn_estimators.estimators.token_windows import n_counted
 from snn_estimators.persistence.checkpointing import Checkpointer, Position
 from snn_estimators.persistence.hashing import hash_arrays
 from snn_estimators.persistence.training_state import BatchOrderError
-from snn_estimators.text import IGNORED
 
 __all__ = ["Split", "TrainedNet"]
 
@@ -203,7 +203,7 @@ class TrainedNet(SklearnNet):
             return
         self._position.steps += 1
         self._position.batches += 1
-        self._position.n_tokens = int((batch[1] != IGNORED).sum())
+        self._position.n_tokens = int(n_counted(batch[1]))
         self._last_batch = batch
         self.n_steps_ += 1
         self.n_iter_ = len(self.history)
@@ -213,13 +213,13 @@ class TrainedNet(SklearnNet):
 
     def _validation_loss(self) -> float:
         """Return the mean loss of the validation side's tokens; training's generators stay."""
-        total, n_tokens = 0.0, 0
+        total, n_tokens = 0.0, 0.0
         with self._private_generators(0):
             for batch in self.get_iterator(self._valid, training=False):
-                count = int((batch[1] != IGNORED).sum())
+                count = n_counted(batch[1])
                 total += float(self.validation_step(batch)["loss"]) * count
                 n_tokens += count
-        return total / max(n_tokens, 1)
+        return total / n_tokens if n_tokens else 0.0
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Split:
         """Split into training and validation data, once a fit; a skorch hook."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from snn_estimators.nn.attention import SelfAttention
+from snn_estimators.nn.classifier import SequenceClassifier
 from snn_estimators.nn.feed_forward import SpikingFeedForward
 from snn_estimators.nn.head import Head
 from snn_estimators.nn.neurons import Neuron
@@ -33,8 +34,8 @@ class ReadsPenalty:
     A map from inputs :math:`x` to :math:`F` outputs counts :math:`F \sum_i \min(|x_i|, 1)`, all
     timesteps together, in the mean over tokens: the weights of an input are read when it is not
     zero, and its size leads the gradient there. A head that adds its timesteps up counts by the
-    spikes in front of the sum, as the energy model does. Without neurons in front of any map the
-    count is 0.
+    spikes in front of the sum, as the energy model does. A classifier's decision, once a document,
+    does not count. Without neurons in front of any map the count is 0.
 
     Parameters
     ----------
@@ -54,7 +55,11 @@ class ReadsPenalty:
     reads: Tensor  # moves to the maps' device with the first that is added
 
     def __init__(self, module: nn.Module) -> None:
-        self.maps = list(maps_behind_neurons(module))
+        decision: Any = None
+        if isinstance(module, SequenceClassifier):
+            backbone: Any = module.backbone
+            decision = backbone.head.linear
+        self.maps = [one for one in maps_behind_neurons(module) if one is not decision]
         heads = (part for part in module.modules() if isinstance(part, Head))
         self._heads = {
             head.linear: head for head in heads if head.readout.additive and not head.read_first

@@ -65,7 +65,7 @@ def test_parts_of_a_dataset():
     ],
 )
 def test_labels_are_sorted_and_kept(y):
-    classes, codes = check_labels(y, 3, "Me")
+    classes, codes, _ = check_labels(y, 3, "Me")
     assert codes.tolist() == [1, 0, 1]
     assert classes[codes].tolist() == list(y)
 

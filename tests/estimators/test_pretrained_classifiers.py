@@ -28,7 +28,7 @@ def weights_of(model):
 def test_pretrained_weights_are_the_start(language_model):
     model = tiny_classifier(pretrained=language_model, lr=1e-9, max_epochs=1).fit(X, Y)
     own = weights_of(model)
-    for name, weight in language_model.module_.state_dict().items():
+    for name, weight in language_model.module_.named_parameters():
         if not name.startswith("head.linear"):
             torch.testing.assert_close(own[f"backbone.{name}"], weight)
     assert model.tokenizer_.vocabulary_ == language_model.tokenizer_.vocabulary_
