@@ -28,7 +28,7 @@ from snn_estimators.sweep import prepare_text
 LENGTH, WINDOWS, STEPS, SEEDS, BATCH = 128, 64, 500, 3, 16
 INT8 = "energy_with_memory_in_int8_nj"
 QUANTIZED = "as_quantized_activations_in_int8_nj"
-SHARED = {"tokenizer": CharTokenizer("spikedecoder"), "device": "cpu"}
+SHARED = {"tokenizer": CharTokenizer("spikedecoder")}
 
 
 class Texts(NamedTuple):

@@ -29,6 +29,7 @@ ROWS = {
     "spikedecoder_spikegpt": 9,
     "recipes": 8,
     "conversion": 3,
+    "scaling": 4,
 }
 OTHERS = {"movie_reviews", "gpu_check", "benchmark_lif", "benchmark_decoder", "benchmark_spikegpt"}
 OTHERS |= {"benchmark_sweep", "benchmark_data_parallel"}
