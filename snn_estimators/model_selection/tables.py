@@ -48,7 +48,7 @@ _SEARCH_COLUMN = re.compile(r"(?:(mean|std)_)?(test|train)_(.+)")
 
 
 def results_table(search: Any, *, cost: str = COST) -> pd.DataFrame:
-    """Tabulate a search: one row a candidate, best perplexity first.
+    """Tabulate a search: one row a candidate, the best first.
 
     Parameters
     ----------
@@ -65,7 +65,8 @@ def results_table(search: Any, *, cost: str = COST) -> pd.DataFrame:
     DataFrame
         Columns, in this order:
 
-        * ``rank``: 1 is the best perplexity; candidates whose fit failed come last;
+        * ``rank``: 1 is the best by the search's `refit`, else the lowest perplexity; candidates
+          whose fit failed come last;
         * one column a parameter, under its short name (``module__timesteps`` is ``timesteps``);
           NaN where a candidate of a list of grids does not set it, "none" where it sets None;
         * ``iteration``, ``n_resources`` of halving searches;
@@ -117,7 +118,7 @@ def results_table(search: Any, *, cost: str = COST) -> pd.DataFrame:
     }
     table = pd.concat([parameters, pd.DataFrame(halving | metrics, parameters.index)], axis=1)
     table["pareto"] = _pareto_column(table, cost)
-    table = _ranked(table, cv_results)
+    table = _ranked(table, cv_results, getattr(search, "refit", None))
     table.attrs["cost"] = cost
     table.attrs["parameters"] = list(parameters.columns)
     return table
@@ -288,9 +289,12 @@ def _pareto_column(table: pd.DataFrame, cost: str) -> np.ndarray:
     return marked
 
 
-def _ranked(table: pd.DataFrame, cv_results: Mapping[str, Any]) -> pd.DataFrame:
+def _ranked(table: pd.DataFrame, cv_results: Mapping[str, Any], refit: Any) -> pd.DataFrame:
     """Best first; a halving search's last iteration, which saw most data, before the others."""
-    if QUALITY in table:
+    metric = refit.removeprefix("neg_") if isinstance(refit, str) else QUALITY
+    if metric in table:
+        loss = -table[metric] if metric == refit else table[metric]
+    elif QUALITY in table:
         loss = table[QUALITY]
     elif "score" in table:
         loss = -table["score"]

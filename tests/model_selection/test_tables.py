@@ -68,6 +68,29 @@ def test_equal_perplexities_share_a_rank():
     assert list(results_table(failed)["rank"]) == [1, 1, 3, 4, 4]
 
 
+@pytest.mark.parametrize(
+    ("refit", "first"), [("neg_perplexity", 1), ("neg_bits_per_character", 5), ("accuracy", 3)]
+)
+def test_a_search_ranks_by_its_own_refit(refit, first):
+    """Perplexities of other vocabularies do not compare, bits a character do."""
+
+    class Searched:
+        def __init__(self):
+            self.refit = refit
+            self.cv_results_ = {
+                "params": [{"heads": heads} for heads in (1, 3, 5)],
+                **{f"std_test_{name}": np.zeros(3) for name in means},
+                **{f"mean_test_{name}": np.array(values) for name, values in means.items()},
+            }
+
+    means = {
+        "neg_perplexity": [-4.0, -5.0, -6.0],
+        "neg_bits_per_character": [-3.0, -2.5, -2.0],
+        "accuracy": [0.2, 0.5, 0.4],
+    }
+    assert results_table(Searched()).loc[0, "heads"] == first
+
+
 @pytest.mark.slow
 def test_randomized_search(data, pipeline, scoring):
     search = RandomizedSearchCV(
