@@ -57,6 +57,7 @@ def sweep(
         folds=folds,
         n_jobs=options.jobs,
         output=options.output,
+        baselines=not options.quick,
         progress=True,
         command=["python", *sys.argv],
     ).run()

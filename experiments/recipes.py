@@ -8,11 +8,13 @@ has dropout, all have the initialisation that suits them, and the best of three 
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from _experiment import parse_arguments
 from _language_models import LENGTH, compare
-from spikedecoder_spikegpt import Kind, Shape, entries, kinds_to_compare, tune
+from spikedecoder_spikegpt import COSTS, Kind, Shape, entries, kinds_to_compare, tune
 
 from snn_estimators import SpikeDecoderLM, SpikeGPTLM
 from snn_estimators.estimators import LanguageModel
@@ -47,7 +49,23 @@ KINDS = {
     "Transformer": Kind(partial(decoder, **REAL), ((2, 28), (2, 80))),
 }
 
+
+def headline(table: pd.DataFrame) -> str:
+    """Tabulate all rows in short, as the README shows them."""
+    names = ("model", "blocks x width", "perplexity", "weights read", "operations")
+    header = (*names, "with memory", "in 8 bits")
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    for _, row in table.iterrows():
+        reads, *costs = (row[column] for column in ("weight_reads_per_token", *list(COSTS)[:3]))
+        cells = [f"`{row['model']}`" if "(" in row["model"] else row["model"]]
+        cells += [f"{row['blocks']} x {row['width']}", f"{row['perplexity']:.2f}"]
+        cells += [f"{reads:,.0f}", *(f"{cost:,.0f}" for cost in costs)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 if __name__ == "__main__":
     given = parse_arguments(__file__, __doc__)
     compared = kinds_to_compare(KINDS, given.quick)
-    compare(given, entries(compared), tune=partial(tune, compared, given, rates=RATES))
+    written = compare(given, entries(compared), tune=partial(tune, compared, given, rates=RATES))
+    Path(given.output, "headline.md").write_text(headline(written), encoding="utf-8")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -130,37 +129,6 @@ COSTS = {
 }
 
 
-# What the README shows: the largest and a smaller one of those that matter.
-HEADLINE: tuple[tuple[str, Shape], ...] = (
-    ("RWKV", (4, 80)),
-    ("RWKV", (2, 40)),
-    ("Transformer", (2, 80)),
-    ("SpikeGPT, graded without rounding", (1, 160)),
-    ("SpikeGPT, graded", (1, 160)),
-    ("SpikeDecoder, graded", (2, 80)),
-    ("SpikeDecoder, binary", (2, 80)),
-    ("SpikeGPT as published", (4, 80)),
-    ("SpikeGPT, binary", (4, 80)),
-)
-
-
-def headline(table: pd.DataFrame) -> str:
-    """Tabulate some rows in short, for people."""
-    rows = table.set_index(["model", "blocks", "width"])
-    names = ("model", "blocks x width", "perplexity", "weights read", "operations")
-    header = (*names, "with memory", "in 8 bits")
-    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
-    for name, (blocks, width) in HEADLINE:
-        if (name, blocks, width) not in rows.index:
-            continue
-        row = rows.loc[(name, blocks, width)]
-        costs = [row[column] for column in list(COSTS)[:3]]
-        cells = [name, f"{blocks} x {width}", f"{row['perplexity']:.2f}"]
-        cells += [f"{row['weight_reads_per_token']:,.0f}", *(f"{cost:,.0f}" for cost in costs)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 def plot_fronts(table: pd.DataFrame) -> Figure:
     """Draw perplexity against four costs: a line a kind over its sizes, those that spike dashed."""
     figure = Figure(figsize=(13, 7.5), dpi=120, layout="constrained")
@@ -183,4 +151,3 @@ if __name__ == "__main__":
     compared = kinds_to_compare(KINDS, given.quick)
     written = compare(given, entries(compared), tune=partial(tune, compared, given))
     plot_fronts(written).savefig(f"{given.output}/fronts.png")
-    Path(given.output, "headline.md").write_text(headline(written), encoding="utf-8")

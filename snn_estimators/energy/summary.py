@@ -40,7 +40,7 @@ def summarize(table: pd.DataFrame) -> pd.Series:
     >>> import torch
     >>> from snn_estimators.energy import measure
     >>> from snn_estimators.nn import SpikingDecoder
-    >>> twin = SpikingDecoder(vocab_size=30, max_len=16, blocks=1, spike_degree=0)
+    >>> twin = SpikingDecoder(vocab_size=30, max_len=16, **SpikingDecoder.TWIN)
     >>> total = summarize(measure(twin, [torch.arange(16)[None]]))
     >>> [round(total[name], 9) for name in ("relative", "relative_total", "relative_with_memory")]
     [1.0, 1.0, 1.0]

@@ -209,8 +209,9 @@ class TextNet(TrainedNet):
         """
         if not (self.spike_penalty and torch.is_grad_enabled()):
             return self._module_to_call()(x.to(self.device_))
-        with ReadsPenalty(self.module_) as penalty:
-            output = self._module_to_call()(x.to(self.device_))
+        x = x.to(self.device_)
+        with ReadsPenalty(self.module_, x >= 0) as penalty:
+            output = self._module_to_call()(x)
         self._reads = penalty.reads
         return output
 

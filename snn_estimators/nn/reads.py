@@ -40,6 +40,8 @@ class ReadsPenalty:
     Parameters
     ----------
     module : nn.Module
+    valid : BoolTensor, shape [batch, sequence], optional
+        Which positions are tokens; without it, all are. Padding does not count.
 
     Examples
     --------
@@ -54,7 +56,8 @@ class ReadsPenalty:
 
     reads: Tensor  # moves to the maps' device with the first that is added
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, valid: Tensor | None = None) -> None:
+        self.valid = valid
         decision: Any = None
         if isinstance(module, SequenceClassifier):
             backbone: Any = module.backbone
@@ -94,5 +97,9 @@ class ReadsPenalty:
         self._count(head.linear, emitted[head.readout.steps])
 
     def _count(self, linear: nn.Linear, x: Tensor) -> None:
-        n_tokens = x.shape[-3] * x.shape[-2]
-        self.reads = self.reads + linear.out_features * x.abs().clamp_max(1).sum() / n_tokens
+        counted = x.abs().clamp_max(1).sum(-1)
+        valid = self.valid
+        if valid is None or valid.shape != x.shape[-3:-1]:
+            valid = torch.ones(x.shape[-3:-1], dtype=torch.bool, device=x.device)
+        mean = (counted * valid).sum() / valid.sum().clamp_min(1)
+        self.reads = self.reads + linear.out_features * mean

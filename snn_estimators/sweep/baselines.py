@@ -23,7 +23,7 @@ N_GRAMS: Mapping[str, int] = {"bigram": 2, "trigram": 3}
 
 def n_gram_results(plan: Plan, corpus: str, order: int) -> Iterator[FitResult]:
     """Count and score n-grams on each fold, with the estimator's tokenizer."""
-    tokenizer = final_estimator(plan.estimator).tokenizer
+    tokenizer = final_estimator(plan.estimator)._tokenizer_to_fit()
     model = _with_final(plan.estimator, NGramLM(order=order, tokenizer=tokenizer))
     for train, test in plan.folds_of(corpus):
         try:

@@ -129,7 +129,7 @@ class Sweep:
     --------
     >>> sweep = Sweep(
     ...     {"timesteps": [1, 2], "heads": [1]}, {"cats": ["the cat sat on the mat. " * 20]},
-    ...     estimator=sweep_model(length=16, max_steps=1), length=16, n_jobs=1,
+    ...     estimator=sweep_model(length=16, max_steps=1), length=16, n_jobs=1, baselines=False,
     ... )
     >>> sweep.run().table[["timesteps", "heads"]].sort_values("timesteps").to_numpy().tolist()
     [[1, 1], [2, 1]]

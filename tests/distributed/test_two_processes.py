@@ -13,8 +13,8 @@ import pytest
 import two_processes
 from fit_outcomes import assert_equal
 from sklearn.base import clone
-from tiny_language_model import TEXTS, tiny_model
-from two_processes import KINDS, model_of
+from tiny_language_model import TEXTS
+from two_processes import KINDS, model_of, tiny_model
 from warm_process import run_module, running
 
 from snn_estimators import SpikeDecoderLM

@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, Freezer
 from skorch.dataset import ValidSplit
-from tiny_language_model import TEXTS, tiny_model
+from tiny_language_model import TEXTS
+from tiny_language_model import tiny_model as any_tiny_model
 
 from snn_estimators import (
     DataParallel,
@@ -31,6 +33,8 @@ from snn_estimators import (
     SpikeGPTLM,
 )
 
+# Batch norm would count within each process.
+tiny_model = partial(any_tiny_model, module__normalization="layer")
 RANK = int(os.environ.get("RANK", 0))
 MANY_TEXTS = [f"{text}{'!' * i}" for text in TEXTS for i in range(3)]
 LABELS = ["dog" if text.endswith("!") else "cat" for text in MANY_TEXTS]

@@ -236,6 +236,15 @@ class TestReadsPenalty:
             pass
         assert not any(part._forward_hooks for part in module.modules())
 
+    def test_padding_does_not_count(self) -> None:
+        module, tokens = self.module(), torch.arange(6)[None]
+        with ReadsPenalty(module) as alone:
+            module(tokens)
+        padded = torch.nn.functional.pad(tokens, (0, 3), value=-1)
+        with ReadsPenalty(module, padded >= 0) as penalty:
+            module(padded)
+        torch.testing.assert_close(penalty.reads, alone.reads)
+
     @pytest.mark.parametrize("spikes", ["none", "residual"])
     def test_without_neurons_in_front_of_maps_there_is_nothing_to_count(self, spikes) -> None:
         module = self.module(spikes=spikes)
