@@ -45,6 +45,8 @@ def sweep(
     """Cross-validate a grid as the command line asks, print the table and write it."""
     options = parse_arguments(file, description)
     if options.quick:
+        grids = [grid] if isinstance(grid, Mapping) else grid
+        grid = [{name: ends(values) for name, values in one.items()} for one in grids]
         characters = 10 * (length + 1)
         parameters |= {"max_steps": 2, "steps_per_epoch": 2, "batch_size": 2}
         parameters |= {"blocks": 1, "timesteps": 1}
@@ -62,6 +64,11 @@ def sweep(
         command=["python", *sys.argv],
     ).run()
     print(result.table.to_string(index=False, float_format="{:.4g}".format))
+
+
+def ends(values: Sequence[Any]) -> list[Any]:
+    """Return the first and the last of some values."""
+    return [values[0], values[-1]] if len(values) > 1 else list(values)
 
 
 def write_results(

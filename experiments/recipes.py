@@ -1,6 +1,6 @@
 """Set the default recipes beside the strongest opponents: same text, same tokens, same tuning.
 
-`SpikeGPTLM()` and `SpikeDecoderLM()` as they come; with a finer step; without rounding; without
+`SpikeGPTLM()` and `SpikeDecoderLM()` as they come; with a coarser step; without rounding; without
 spikes, at the size of each, as RWKV learns best, and at a size that reads as many weights. No model
 has dropout, all have the initialisation that suits them, and the best of three learning rates.
 """
@@ -36,11 +36,11 @@ def decoder(shape: Shape, **module: Any) -> LanguageModel:
     return SpikeDecoderLM(**{f"module__{name}": value for name, value in module.items()})
 
 
-FINE, COARSE = {"step": 0.125, "levels": 32}, {"step": 0.25, "levels": 16}
+COARSE = {"step": 0.25, "levels": 16}
 REAL = {"spike_degree": 0, "attention_decay": None, "normalization": "layer"}
 KINDS = {
     "SpikeGPTLM()": Kind(spike_gpt, ((1, 160),)),
-    "SpikeGPTLM(), half the step": Kind(partial(spike_gpt, **FINE), ((1, 160),)),
+    "SpikeGPTLM(), twice the step": Kind(partial(spike_gpt, **COARSE), ((1, 160),)),
     "SpikeGPTLM(), not rounded": Kind(partial(spike_gpt, neuron="relu"), ((1, 160),)),
     "RWKV": Kind(partial(spike_gpt, spikes="none"), ((4, 80), (2, 40), (1, 160))),
     "SpikeDecoderLM()": Kind(decoder, ((2, 80),)),

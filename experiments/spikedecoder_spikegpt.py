@@ -110,6 +110,7 @@ def tune(
 ) -> dict[str, float]:
     """Return the best rate of each kind: at its middle shape, on text of its own."""
     own = divide(texts.train, len(texts.test))
+    rates = rates[:1] if options.quick else rates
 
     def perplexity(name: str, rate: float) -> float:
         model = kinds[name].make(kinds[name].shapes[:3][-1]).set_params(lr=rate)

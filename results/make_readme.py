@@ -14,10 +14,12 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent
 PICTURES = {  # of each folder, in the order of the sections; folders without pictures may follow
-    "sweep": ("pareto",),
+    "sweep": ("effects", "pareto"),
+    "recipes": ("pareto",),
     "spikedecoder_spikegpt": ("fronts", "pareto"),
     "beyond_bigrams": ("pareto",),
     "context_costs": ("pareto",),
+    "conversion": (),
     "context_ablation": ("pareto",),
     "spikegpt_quality": ("pareto",),
     "movie_reviews": (),

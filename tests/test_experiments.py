@@ -19,10 +19,10 @@ EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 RESULTS = EXPERIMENTS.with_name("results")
 SCRIPTS = {path.stem: path for path in EXPERIMENTS.glob("[!_]*.py")}
 ROWS = {
-    "timesteps_heads_encoding": 24,
-    "embeddings": 15,
-    "spike_degree": 6,
-    "context_ablation": 8,
+    "timesteps_heads_encoding": 8,
+    "embeddings": 7,
+    "spike_degree": 2,
+    "context_ablation": 7,
     "context_costs": 5,
     "beyond_bigrams": 8,
     "spikegpt_quality": 8,

@@ -30,7 +30,7 @@ def sweep(
         list[str] | None,
         typer.Argument(help="Corpora (see `corpora`), text files, or folders of them."),
     ] = None,
-    levels: Annotated[str | None, _axis("1,4,32")] = None,
+    levels: Annotated[str | None, _axis("8,16,32")] = None,
     heads: Annotated[str | None, _axis("1,5")] = None,
     encoding: Annotated[str | None, _axis("learned,two-hot")] = None,
     grid: Annotated[

@@ -127,7 +127,7 @@ class SpikeGPT(nn.Module):
     neuron : str, default="graded"
         Neurons in front of linear maps, a name in `NEURONS`. "lif" integrates along the tokens;
         others start from rest at each token, and those of `SpikingDecoder` have no memory.
-    levels, step, signed : int, float and bool, default=16, 0.25 and False
+    levels, step, signed : int, float and bool, default=32, 0.125 and False
         Of the latter three; see `snn_estimators.nn.Graded`.
     initialization : {"rwkv", "published", "firing"}, default="rwkv"
         "rwkv": RWKV's own, orthogonal or zero matrices. "published": what the published training
@@ -185,8 +185,8 @@ class SpikeGPT(nn.Module):
         dropout: float = 0.0,
         spikes: str = "linear",
         neuron: str = "graded",
-        levels: int = 16,
-        step: float = 0.25,
+        levels: int = 32,
+        step: float = 0.125,
         signed: bool = False,
         initialization: str = "rwkv",
         detach_reset: bool = False,

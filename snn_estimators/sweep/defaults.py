@@ -14,15 +14,15 @@ __all__ = ["DEFAULT_GRIDS", "prepare_text", "sweep_model"]
 
 DEFAULT_GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "spikedecoder": {
-        "levels": [1, 4, 32],
+        "levels": [8, 16, 32],
         "heads": [1, 5],
         "encoding": ["learned", "two-hot"],
     },
-    "spikegpt": {"n_embd": [40, 80], "levels": [1, 4, 16]},
+    "spikegpt": {"n_embd": [40, 80], "levels": [8, 16, 32]},
 }
 """What a sweep of each language model compares."""
 
-_SMALL: Mapping[str, Any] = {"max_steps": 250, "batch_size": 16}
+_SMALL: Mapping[str, Any] = {"max_steps": 150, "batch_size": 16}
 _BLOCKS = {"spikedecoder": "module__blocks", "spikegpt": "module__n_layer"}
 
 
@@ -36,7 +36,7 @@ def sweep_model(
 ) -> LanguageModel:
     """Make the small language model that sweeps compare by default.
 
-    The default recipe in one block, for 250 steps: a fit takes seconds, and is long enough to learn
+    The default recipe in one block, for 150 steps: a fit takes seconds, and is long enough to learn
     more than trigrams.
 
     Parameters

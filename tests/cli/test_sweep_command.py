@@ -219,7 +219,7 @@ def test_spikegpt_is_swept_with_seeds_and_halving(run, tale, tmp_path):
     )  # fmt: skip
     assert code == 0, errors
     table = pd.read_csv(tmp_path / "out" / "results.csv")
-    assert set(table["levels"]) == {1, 4, 16}
+    assert set(table["levels"]) == {8, 16, 32}
     assert set(table["corpus"]) == {"tale.txt", "song.txt"}
     assert table["n_resources"].value_counts().to_dict() == {1: 6, 2: 4}
     assert "Δ perplexity" in (tmp_path / "out" / "results.md").read_text()
