@@ -31,7 +31,7 @@ def test_python_blocks_run_one_after_another(tmp_path, monkeypatch):
 
 
 def test_the_headline_is_that_of_the_results():
-    assert (ROOT / "results" / "spikedecoder_spikegpt" / "headline.md").read_text() in README
+    assert (ROOT / "results" / "recipes" / "headline.md").read_text() in README
 
 
 def test_linked_files_and_headings_exist():

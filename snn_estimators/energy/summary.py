@@ -42,7 +42,8 @@ def summarize(table: pd.DataFrame) -> pd.Series:
     >>> from snn_estimators.nn import SpikingDecoder
     >>> twin = SpikingDecoder(vocab_size=30, max_len=16, **SpikingDecoder.TWIN)
     >>> total = summarize(measure(twin, [torch.arange(16)[None]]))
-    >>> [round(total[name], 9) for name in ("relative", "relative_total", "relative_with_memory")]
+    >>> names = ("relative", "relative_total", "relative_with_memory")
+    >>> [round(float(total[name]), 9) for name in names]
     [1.0, 1.0, 1.0]
     """
     sums = table.drop(columns=["layer", "kind", "spike_rate", "length"]).sum(skipna=False)

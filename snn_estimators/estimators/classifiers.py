@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch.nn import CrossEntropyLoss
@@ -25,7 +26,8 @@ class SpikeDecoderClassifier(TextClassifier):
     ----------
     module : type or Module, default=SpikingDecoder
         Its parameters are set as ``module__blocks``, ``module__timesteps``, ...; the size of the
-        vocabulary is found in `fit`. Its map to the next token gives way to one to the classes.
+        vocabulary is found in `fit`. Its map to the next token gives way to one to the classes. By
+        default it has layer norm: batches of similar documents have statistics of their own.
     pretrained : None, SpikeDecoderLM, str or path, default=None
         What to start from: a fitted language model, or the name or path of a saved one. Its
         tokenizer is taken as it is, its module is copied and fine-tuned; it stays as it was
@@ -106,6 +108,7 @@ n_features_in_
     """
 
     language_model: ClassVar[type[LanguageModel]] = SpikeDecoderLM
+    MODULE_DEFAULTS: ClassVar[Mapping[str, Any]] = {"normalization": "layer"}
 
     def __init__(
         self,

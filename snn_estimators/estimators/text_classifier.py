@@ -35,7 +35,7 @@ from snn_estimators.estimators.labelled_documents import (
 )
 from snn_estimators.estimators.language_model import LanguageModel
 from snn_estimators.estimators.pretrained_io import PretrainedIO
-from snn_estimators.estimators.text_net import check_known_ids
+from snn_estimators.estimators.text_net import check_known_ids, options_of
 from snn_estimators.estimators.token_windows import equal_length_batches
 from snn_estimators.estimators.training import Split
 from snn_estimators.nn.classifier import DECISIONS, SequenceClassifier
@@ -384,9 +384,10 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
         else:
             own = self.get_params_for("module")
             backbone = adopt_backbone(pretrained, self.module, own)
-            self._built_with = {**pretrained.get_params_for("module"), **own}
+            self._built_with = {**options_of(pretrained), **own}
             self._was_ready = isinstance(pretrained.module, nn.Module)
-        self.module_ = SequenceClassifier(backbone, n_classes, self.decision)
+        tuned = pretrained is not None
+        self.module_ = SequenceClassifier(backbone, n_classes, self.decision, tuned)
         return self
 
     def get_dataset(self, X: Any, y: Any = None) -> Dataset:

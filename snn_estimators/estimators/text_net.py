@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from sklearn.base import clone
@@ -16,19 +16,22 @@ from snn_estimators._warnings import warn
 from snn_estimators.estimators.token_windows import check_token_ids
 from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.nn.reads import ReadsPenalty
-from snn_estimators.persistence.cache_key import fit_key, why_not_cacheable
+from snn_estimators.persistence.cache_key import fit_key, module_defaults, why_not_cacheable
 from snn_estimators.persistence.checkpointing import Checkpointer, Role
 from snn_estimators.persistence.fit_cache import CachedFit, FitCache, MemoryLike
 from snn_estimators.persistence.hashing import hash_arrays
 from snn_estimators.text import BaseTokenizer, Ids, check_documents, make_tokenizer
 
-__all__ = ["TextNet", "check_known_ids", "largest_id"]
+__all__ = ["TextNet", "check_known_ids", "largest_id", "options_of"]
 
 
 class TextNet(TrainedNet):
     """A net over documents: it fits a tokenizer, and the module has the tokenizer's size."""
 
     _components = (*TrainedNet._components, "tokenizer")
+
+    MODULE_DEFAULTS: ClassVar[Mapping[str, Any]] = {}
+    """Defaults of the module, if it is of this package, that differ from its own."""
 
     tokenizer: str | BaseTokenizer | None
     tokenizer_: BaseTokenizer
@@ -193,7 +196,7 @@ class TextNet(TrainedNet):
         return self
 
     def _build_module(self) -> nn.Module:
-        parameters = self.get_params_for("module")
+        parameters = options_of(self)
         takes_size = "vocab_size" in inspect.signature(self._component_type("module")).parameters
         if takes_size and not isinstance(self.module, nn.Module):
             size = vars(self).get("_new_vocab_size", parameters.get("vocab_size"))
@@ -224,6 +227,12 @@ class TextNet(TrainedNet):
         """Return the module, or what is wrapped around it for a step of training."""
         module: nn.Module = self.module_
         return module
+
+
+def options_of(net: TextNet) -> dict[str, Any]:
+    """Return the options that a net's module is built with, defaults included if it is of ours."""
+    defaults = {k.removeprefix("module__"): v for k, v in module_defaults(net).items()}
+    return {**defaults, **net.get_params_for("module")}
 
 
 def check_known_ids(documents: Sequence[Ids], vocab_size: int) -> Sequence[Ids]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ class SequenceClassifier(nn.Module):
     n_classes : int
     decision : {"mean", "last"}, default="mean"
         What the map reads: the mean of the features over all tokens, or those at the last token.
+    keep_statistics : bool, default=False
+        Leave the running statistics of batch norm as they are, and train with them: for backbones
+        that are trained already.
 
     Raises
     ------
@@ -48,12 +51,18 @@ class SequenceClassifier(nn.Module):
     torch.Size([2, 3])
     """
 
-    def __init__(self, backbone: Any, n_classes: int, decision: str = "mean") -> None:
+    def __init__(
+        self,
+        backbone: Any,
+        n_classes: int,
+        decision: str = "mean",
+        keep_statistics: bool = False,
+    ) -> None:
         super().__init__()
         check_choices({"decision": DECISIONS}, decision=decision)
         if n_classes < 2:
             raise ValueError(f"n_classes={n_classes!r} must be at least 2.")
-        self.decision = decision
+        self.decision, self.keep_statistics = decision, keep_statistics
         self.backbone = backbone
         before = backbone.head.linear.weight
         self.backbone.head.linear = nn.Linear(
@@ -69,6 +78,15 @@ class SequenceClassifier(nn.Module):
     def n_classes(self) -> int:
         """Number of classes."""
         return self.backbone.head.linear.out_features
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode."""
+        super().train(mode)
+        if self.keep_statistics:
+            for part in self.modules():
+                if isinstance(part, nn.BatchNorm1d):
+                    part.eval()
+        return self
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Give the logits of the classes.

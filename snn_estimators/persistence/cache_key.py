@@ -185,7 +185,8 @@ def module_defaults(estimator: Any) -> dict[str, Any]:
     module = estimator.module
     if not (inspect.isclass(module) and _is_in_our_libraries(module)):
         return {}
-    return {f"module__{name}": value for name, value in signature_defaults(module).items()}
+    defaults = signature_defaults(module) | getattr(estimator, "MODULE_DEFAULTS", {})
+    return {f"module__{name}": value for name, value in defaults.items()}
 
 
 def signature_defaults(factory: Any) -> dict[str, Any]:

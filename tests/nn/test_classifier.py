@@ -122,3 +122,14 @@ def test_options_without_meaning():
         SequenceClassifier(make_decoder(), 2, "best")
     with pytest.raises(ValueError, match="n_classes=1"):
         SequenceClassifier(make_decoder(), 1)
+
+
+def test_statistics_of_a_trained_backbone_are_kept():
+    for kept in (False, True):
+        backbone = SpikingDecoder(11, 8, heads=1, blocks=1)
+        module = SequenceClassifier(backbone, 2, keep_statistics=kept).train()
+        before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        module(torch.arange(8)[None])
+        same = [before[name].equal(buffer) for name, buffer in module.named_buffers()]
+        assert before
+        assert all(same) if kept else not all(same)
