@@ -28,6 +28,15 @@ def maps_behind_neurons(module: nn.Module) -> Iterator[nn.Linear]:
                 yield from (one for one in inside if isinstance(one, nn.Linear))
 
 
+def maps_of_tokens(module: nn.Module) -> list[nn.Linear]:
+    """Return the maps behind neurons that see each token: not a classifier's decision."""
+    decision: Any = None
+    if isinstance(module, SequenceClassifier):
+        backbone: Any = module.backbone
+        decision = backbone.head.linear
+    return [one for one in maps_behind_neurons(module) if one is not decision]
+
+
 class ReadsPenalty:
     r"""Add up a differentiable count of the weights read a token, while the context lasts.
 
@@ -58,11 +67,7 @@ class ReadsPenalty:
 
     def __init__(self, module: nn.Module, valid: Tensor | None = None) -> None:
         self.valid = valid
-        decision: Any = None
-        if isinstance(module, SequenceClassifier):
-            backbone: Any = module.backbone
-            decision = backbone.head.linear
-        self.maps = [one for one in maps_behind_neurons(module) if one is not decision]
+        self.maps = maps_of_tokens(module)
         heads = (part for part in module.modules() if isinstance(part, Head))
         self._heads = {
             head.linear: head for head in heads if head.readout.additive and not head.read_first

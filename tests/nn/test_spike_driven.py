@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from snn_estimators.energy import measure
-from snn_estimators.nn import SpikeGPT, SpikingDecoder, spike_driven
+from snn_estimators.nn import (
+    NEURONS,
+    Neuron,
+    SpikeGPT,
+    SpikingDecoder,
+    UpdateCost,
+    register_neuron,
+    spike_driven,
+)
+from snn_estimators.nn.classifier import SequenceClassifier
 
 TOKENS = torch.randint(12, (2, 8), generator=torch.Generator().manual_seed(0))
 MODULES = {
@@ -15,7 +24,13 @@ MODULES = {
     "everywhere": lambda: SpikeGPT(12, n_layer=2, n_embd=20, spikes="everywhere"),
     "SpikeDecoder": lambda: SpikingDecoder(12, 8, heads=2),
     "coarse": lambda: SpikingDecoder(12, 8, heads=2, levels=2, step=1.0, token_shift=0),
-    "concatenate": lambda: SpikingDecoder(12, 8, heads=2, timesteps=2, readout="concatenate"),
+    "powers": lambda: SpikeGPT(12, n_layer=2, n_embd=20, neuron="power-of-two"),
+    **{
+        readout: lambda readout=readout: SpikingDecoder(
+            12, 8, heads=2, levels=3, timesteps=2, readout=readout
+        )
+        for readout in ("average", "accumulate", "concatenate", "final")
+    },
 }
 
 
@@ -54,9 +69,53 @@ def test_it_makes_the_additions_that_the_energy_model_counts(module):
 
 
 def test_binary_and_real_neurons_have_nothing_to_spread():
-    for neuron in ("lif", "relu"):
+    for neuron in ("lif", "relu", "quantized"):
         with (
-            pytest.raises(ValueError, match="No neurons of the module emit counts"),
+            pytest.raises(ValueError, match="No neurons of the module emit counts as spikes"),
             spike_driven(SpikeGPT(12, n_embd=16, neuron=neuron)),
         ):
             pass
+
+
+@torch.no_grad()
+def test_a_classifier_decides_as_it_did_and_its_decision_is_not_spread():
+    classifier = SequenceClassifier(SpikingDecoder(12, 4, heads=2), n_classes=3).double().eval()
+    with spike_driven(classifier) as additions:
+        found = classifier(TOKENS)
+    torch.testing.assert_close(found, classifier(TOKENS), rtol=1e-9, atol=1e-9)
+    assert additions["backbone.blocks.0.attention.query.linear"] > 0
+    assert "backbone.head.linear" not in additions
+
+
+@torch.no_grad()
+def test_padding_is_run_and_counted():
+    module = SpikeGPT(12, n_layer=1, n_embd=20).eval()
+    with spike_driven(module) as of_tokens:
+        module(TOKENS)
+    with spike_driven(module) as with_padding:
+        logits = module(torch.nn.functional.pad(TOKENS, (0, 3), value=-1))
+    torch.testing.assert_close(logits[:, :8], module(TOKENS), rtol=1e-4, atol=1e-4)
+    assert with_padding.total() > of_tokens.total()
+
+
+class Sevenfold(Neuron):
+    levels, unit, signed = 3, 0.5, True
+
+    def forward(self, x):
+        return (x / 0.5).round().clamp(-3, 3) * 0.5
+
+    def update_cost(self):
+        return UpdateCost(accumulates=1)
+
+
+@torch.no_grad()
+def test_a_registered_neuron_that_declares_levels_is_spread_too():
+    register_neuron("sevenfold", lambda options: Sevenfold())
+    try:
+        module = SpikeGPT(12, n_embd=20, neuron="sevenfold").double().eval()
+    finally:
+        del NEURONS["sevenfold"]
+    with spike_driven(module) as additions:
+        found = module(TOKENS)
+    torch.testing.assert_close(found, module(TOKENS), rtol=1e-9, atol=1e-9)
+    assert additions["head.linear"] > 0
