@@ -152,12 +152,12 @@ class SelfAttention(nn.Module):
         token_shift: int = 0,
     ) -> None:
         super().__init__()
-        self.input_neuron = input_neuron()
+        self.input_neuron = input_neuron(width)
         self.query = SpikingLinear(width, width, norm, neuron, token_shift)
         self.key = SpikingLinear(width, width, norm, neuron, token_shift)
         self.value = SpikingLinear(width, width, norm, neuron, token_shift)
         self.core = core
-        self.neuron = neuron()
+        self.neuron = neuron(width)
         self.output = SpikingLinear(width, width, norm, output_neuron)
         self.token_shift = token_shift
 

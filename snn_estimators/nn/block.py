@@ -7,7 +7,6 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from snn_estimators.nn.attention import AttentionState, SelfAttention
-from snn_estimators.nn.neurons import NeuronFactory
 
 
 class BlockState(NamedTuple):
@@ -29,15 +28,15 @@ class Block(nn.Module):
         self,
         attention: SelfAttention,
         feed_forward: nn.Module,
-        input_neuron: NeuronFactory = nn.Identity,
-        attended_neuron: NeuronFactory = nn.Identity,
-        middle_neuron: NeuronFactory = nn.Identity,
+        input_neuron: nn.Module,
+        attended_neuron: nn.Module,
+        middle_neuron: nn.Module,
     ) -> None:
         super().__init__()
-        self.input_neuron = input_neuron()
+        self.input_neuron = input_neuron
         self.attention = attention
-        self.attended_neuron = attended_neuron()
-        self.middle_neuron = middle_neuron()
+        self.attended_neuron = attended_neuron
+        self.middle_neuron = middle_neuron
         self.feed_forward = feed_forward
 
     def forward(

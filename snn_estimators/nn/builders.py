@@ -227,11 +227,11 @@ def build_blocks(
         Block(
             self_attention(),
             feed_forward(),
-            input_neuron=neuron_if(spikes.attention and spiking_residuals == 2),
+            input_neuron=neuron_if(spikes.attention and spiking_residuals == 2)(width),
             attended_neuron=neuron_if(
                 spikes.attention and first_block_spiking_residual and index == 0
-            ),
-            middle_neuron=neuron_if(spikes.feed_forward and spiking_residuals > 0),
+            )(width),
+            middle_neuron=neuron_if(spikes.feed_forward and spiking_residuals > 0)(width),
         )
         for index in range(blocks)
     )

@@ -90,8 +90,11 @@ class SpikingDecoder(nn.Module):
     levels, step, signed : int, float and bool, default=32, 0.125 and False
         Of all but "lif"; see `snn_estimators.nn.Graded`. They have no memory, so `timesteps`
         beyond 1 repeat their work.
-    learnable_threshold : bool, default=False
-        Train one threshold a layer of neurons.
+    learnable_gain, learnable_threshold, learnable_step : bool, default=True, False and False
+        What of neurons is trained beside the weights: thresholds of all, gain and step of graded
+        ones.
+    per_channel : bool, default=False
+        Give each neuron a gain and a trained threshold of its own instead of the layer's.
     spike_degree : {0, 1, 2, 3, 4, "attention_only"}, default=4
         What spikes: nothing (softmax attention and GELU: the ANN twin); the input; attention too;
         the feed-forward too; the head too. "attention_only" is the twin with spiking attention.
@@ -176,7 +179,10 @@ class SpikingDecoder(nn.Module):
         levels: int = 32,
         step: float = 0.125,
         signed: bool = False,
+        learnable_gain: bool = True,
         learnable_threshold: bool = False,
+        learnable_step: bool = False,
+        per_channel: bool = False,
         spike_degree: int | str = 4,
         temporal_coding: str = "repeat",
         attention_dropout: float = 0.0,
@@ -204,10 +210,13 @@ class SpikingDecoder(nn.Module):
             detach_reset=detach_reset,
             surrogate=surrogate,
             surrogate_alpha=surrogate_alpha,
-            learnable_threshold=learnable_threshold,
             levels=levels,
             step=step,
             signed=signed,
+            learnable_gain=learnable_gain,
+            learnable_threshold=learnable_threshold,
+            learnable_step=learnable_step,
+            per_channel=per_channel,
         )
         make_neuron = partial(build_neuron, neuron, neuron_options)
         self.vocab_size, self.max_len = vocab_size, max_len

@@ -28,12 +28,12 @@ class SpikingFeedForward(nn.Module):
         token_shift: int = 0,
     ) -> None:
         super().__init__()
-        self.input_neuron = nn.Identity() if spikes_out else neuron()
+        self.input_neuron = nn.Identity() if spikes_out else neuron(width)
         self.token_shift = token_shift
         self.expand = SpikingLinear(width, hidden, norm, neuron, token_shift)
         self.contract = SpikingLinear(hidden, width, norm, nn.Identity)
         self.dropout = nn.Dropout(dropout)
-        self.output_neuron = neuron() if spikes_out else nn.Identity()
+        self.output_neuron = neuron(width) if spikes_out else nn.Identity()
 
     def forward(
         self, x: Tensor, past: Tensor | None = None, valid: Tensor | None = None

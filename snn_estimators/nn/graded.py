@@ -1,13 +1,13 @@
-r"""Neurons that emit counts: graded spikes, the same without rounding, and quantised activations.
+"""Neurons that emit counts: graded spikes, the same without rounding, and quantised activations.
 
-With a trained gain :math:`g`, a step :math:`u` and :math:`D` levels a graded neuron emits
-:math:`c\,u` with
+They emit whole multiples of a step, by the formula of `snn_estimators.ops.graded`, at once and
+without memory: one event that carries a count, or as many binary spikes one after another. The step
+folds into the weights behind, so hardware adds a row of weights as often as the count says and
+multiplies nothing; gain and threshold are part of a comparison.
 
-.. math:: c = \mathrm{clip}\bigl(\mathrm{round}((g x - 1/2)/u + 1/2),\; 0,\; D\bigr),
-
-at once and without memory: one event that carries a count, or as many binary spikes one after
-another. The step folds into the weights behind, so hardware adds a row of weights `c` times and
-multiplies nothing. Signed neurons do so with the size of :math:`g x`, and give its sign.
+One step serves a whole layer, as attention adds up counts of all channels. Nothing is lost by that:
+in front of a linear map a step of each channel's own is a gain, a threshold and a column of weights
+of its own.
 
 Kin: the integers of I-LIF (Luo et al., "Integer-valued training and spike-driven inference spiking
 neural network", ECCV 2024), elastic bi-spiking (Xing et al., "SpikeLM", ICML 2024), Loihi 2.
@@ -15,29 +15,15 @@ neural network", ECCV 2024), elastic bi-spiking (Xing et al., "SpikeLM", ICML 20
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import math
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from snn_estimators._validation import check_flags, check_sizes, is_number
 from snn_estimators.nn.neurons import NEURONS, Neuron, NeuronOptions, UpdateCost
-
-
-class _Round(torch.autograd.Function):
-    """Round and clip to 0..D; the gradient passes straight through from 0 to D + 1/2."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, levels: int, rounded: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.save_for_backward(z)
-        ctx.levels = levels
-        return rounded(z).clamp_(0, levels)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (z,) = ctx.saved_tensors
-        return grad * ((z >= 0) & (z <= ctx.levels + 0.5)), None, None
+from snn_estimators.ops import GradedParameters, graded
 
 
 class Graded(Neuron):
@@ -51,6 +37,11 @@ class Graded(Neuron):
         What a count of one is worth.
     signed : bool, default=False
         Emit negative counts, too.
+    learnable_gain, learnable_threshold, learnable_step : bool, default=True, False and False
+        Train the factor on the currents, from 1; the current at which a count of one begins, from
+        1/2; the step, by its logarithm.
+    features : int, optional
+        Give each of so many neurons a gain and a threshold of its own instead of the layer's.
 
     Raises
     ------
@@ -65,25 +56,55 @@ class Graded(Neuron):
     """
 
     stateful = False
+    ROUNDING: ClassVar[str] = "nearest"
 
-    def __init__(self, levels: int = 16, step: float = 0.25, signed: bool = False) -> None:
+    def __init__(
+        self,
+        levels: int = 16,
+        step: float = 0.25,
+        signed: bool = False,
+        learnable_gain: bool = True,
+        learnable_threshold: bool = False,
+        learnable_step: bool = False,
+        features: int | None = None,
+    ) -> None:
         super().__init__()
-        check_sizes(levels=levels)
-        check_flags(signed=signed)
+        check_sizes(levels=levels, **({} if features is None else {"features": features}))
+        check_flags(
+            signed=signed,
+            learnable_gain=learnable_gain,
+            learnable_threshold=learnable_threshold,
+            learnable_step=learnable_step,
+        )
         if not is_number(step) or not 0 < step < float("inf"):
             raise ValueError(f"step={step!r} must be a positive number: what one count is worth.")
-        self.levels, self.unit, self.signed = int(levels), float(step), signed
-        self.gain = nn.Parameter(torch.ones(()))
+        self.levels, self.ceiling, self.signed = int(levels), int(levels), signed
+        self.step = float(step)
+        shape = () if features is None else (features,)
+        gain = torch.ones(shape)
+        if learnable_gain:
+            self.gain = nn.Parameter(gain)
+        else:
+            self.register_buffer("gain", gain)
+        self.threshold: float | nn.Parameter = 0.5
+        if learnable_threshold:
+            self.threshold = nn.Parameter(torch.full(shape, 0.5))
+        self.log_step: nn.Parameter | None = None
+        if learnable_step:
+            self.log_step = nn.Parameter(torch.tensor(math.log(step)))
+
+    @property
+    def unit(self) -> float:  # type: ignore[override]
+        """What a count of one is worth."""
+        return self.step if self.log_step is None else float(self.log_step.detach().exp())
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn currents into counts times the step, of the same shape."""
-        x = x * self.gain
-        z = (x.abs() if self.signed else x).sub(0.5).div(self.unit).add(0.5)
-        emitted = self._whole(z) * self.unit
-        return emitted * x.sign() if self.signed else emitted
-
-    def _whole(self, z: Tensor) -> Tensor:
-        return _Round.apply(z, int(self.levels or 0), torch.round)
+        step = self.step if self.log_step is None else self.log_step.exp()
+        parameters = GradedParameters(
+            self.ceiling, step, self.gain, self.threshold, self.signed, self.ROUNDING
+        )
+        return graded(x, parameters)
 
     def update_cost(self) -> UpdateCost:
         """Count a comparison; the energy model adds those with further levels."""
@@ -102,7 +123,7 @@ class PowerOfTwo(Graded):
 
     Parameters
     ----------
-    levels, step, signed
+    levels, **options
         See `Graded`; the greatest count is the largest power of two up to `levels`.
 
     Examples
@@ -112,17 +133,11 @@ class PowerOfTwo(Graded):
     [0.0, 0.5, 1.0, 1.0, 2.0]
     """
 
-    def __init__(self, levels: int = 16, step: float = 0.25, signed: bool = False) -> None:
-        super().__init__(levels, step, signed)
-        self.levels = 1 << (int(levels).bit_length() - 1)
+    ROUNDING = "power-of-two"
 
-    def _whole(self, z: Tensor) -> Tensor:
-        return _Round.apply(z, int(self.levels or 0), _nearest_power)
-
-
-def _nearest_power(z: Tensor) -> Tensor:
-    exponent = (z.clamp_min(0.5) / 1.5).log2().floor() + 1
-    return torch.where(z >= 0.5, exponent.clamp_min(0).exp2(), 0.0)
+    def __init__(self, levels: int = 16, step: float = 0.25, **options: Any) -> None:
+        super().__init__(levels, step, **options)
+        self.levels = self.ceiling = 1 << (int(levels).bit_length() - 1)
 
 
 class Quantized(Graded):
@@ -132,7 +147,7 @@ class Quantized(Graded):
 
     Parameters
     ----------
-    levels, step, signed
+    **options
         See `Graded`.
     """
 
@@ -144,7 +159,7 @@ class Relu(Graded):
 
     Parameters
     ----------
-    levels, step, signed
+    levels, step, **options
         See `Graded`; real numbers from 0 to `levels` times `step`.
 
     Examples
@@ -154,17 +169,24 @@ class Relu(Graded):
     [0.0, 0.25, 0.75, 2.0]
     """
 
-    def __init__(self, levels: int = 16, step: float = 0.25, signed: bool = False) -> None:
-        super().__init__(levels, step, signed)
-        self.ceiling, self.levels = levels, None
+    ROUNDING = "none"
 
-    def _whole(self, z: Tensor) -> Tensor:
-        return z.clamp(0, self.ceiling)
+    def __init__(self, levels: int = 16, step: float = 0.25, **options: Any) -> None:
+        super().__init__(levels, step, **options)
+        self.levels = None
 
 
 def _registered(neuron: type[Graded]) -> Any:
     def factory(options: NeuronOptions) -> Neuron:
-        return neuron(options.levels, options.step, options.signed)
+        return neuron(
+            options.levels,
+            options.step,
+            signed=options.signed,
+            learnable_gain=options.learnable_gain,
+            learnable_threshold=options.learnable_threshold,
+            learnable_step=options.learnable_step,
+            features=options.features if options.per_channel else None,
+        )
 
     return factory
 

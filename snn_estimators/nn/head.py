@@ -97,8 +97,8 @@ class Head(nn.Module):
     ) -> None:
         super().__init__()
         self.readout, self.read_first = readout, read_first
-        self.neuron = neuron()
         features = readout.read(torch.zeros(timesteps, width)).shape[-1]
+        self.neuron = neuron(features if read_first else width)
         self.linear = nn.Linear(features, vocab_size)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -18,8 +18,8 @@ from snn_estimators._validation import check_flags, check_numbers, check_optiona
 from snn_estimators.ops import LIFOutput, LIFParameters, lif
 from snn_estimators.ops.surrogate import resolve_surrogate
 
-NeuronFactory = Callable[[], nn.Module]
-"""Makes a layer of neurons; ``nn.Identity`` leaves real numbers."""
+NeuronFactory = Callable[[int], nn.Module]
+"""Makes a layer of so many neurons; ``nn.Identity`` leaves real numbers."""
 
 
 class UpdateCost(NamedTuple):
@@ -83,17 +83,25 @@ class NeuronOptions:
     detach_reset: bool = True
     surrogate: str = "sigmoid"
     surrogate_alpha: float | None = None
-    learnable_threshold: bool = False
     levels: int = 16
     step: float = 0.25
     signed: bool = False
+    learnable_threshold: bool = False
+    learnable_gain: bool = True
+    learnable_step: bool = False
+    per_channel: bool = False
+    features: int | None = None
+    """How many neurons the layer has: what `per_channel` gives numbers of their own."""
 
     def __post_init__(self) -> None:
         check_numbers(tau=self.tau, v_threshold=self.v_threshold)
         check_flags(
             detach_reset=self.detach_reset,
-            learnable_threshold=self.learnable_threshold,
             signed=self.signed,
+            learnable_threshold=self.learnable_threshold,
+            learnable_gain=self.learnable_gain,
+            learnable_step=self.learnable_step,
+            per_channel=self.per_channel,
         )
         check_optional_numbers(v_reset=self.v_reset, surrogate_alpha=self.surrogate_alpha)
 
@@ -113,7 +121,9 @@ class LIF(Neuron):
         A name in `snn_estimators.ops.SURROGATES`.
     surrogate_alpha : float, optional
     learnable_threshold : bool, default=False
-        Make the threshold one trained number, shared by the layer.
+        Train the threshold: one number, shared by the layer.
+    features : int, optional
+        Train one for each of so many neurons instead.
 
     Notes
     -----
@@ -138,6 +148,7 @@ class LIF(Neuron):
         surrogate: str = "sigmoid",
         surrogate_alpha: float | None = None,
         learnable_threshold: bool = False,
+        features: int | None = None,
     ) -> None:
         super().__init__()
         if not tau >= 1:
@@ -153,9 +164,10 @@ class LIF(Neuron):
         self.detach_reset = detach_reset
         self.surrogate = surrogate
         self.surrogate_alpha = resolve_surrogate(surrogate, surrogate_alpha)
-        self.v_threshold: float | nn.Parameter = (
-            nn.Parameter(torch.tensor(float(v_threshold))) if learnable_threshold else v_threshold
-        )
+        self.v_threshold: float | nn.Parameter = v_threshold
+        if learnable_threshold:
+            shape = () if features is None else (features,)
+            self.v_threshold = nn.Parameter(torch.full(shape, float(v_threshold)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn currents into spikes, both of shape [time, ...]."""
@@ -192,7 +204,7 @@ class LIF(Neuron):
     def extra_repr(self) -> str:
         """Show what distinguishes one neuron from another."""
         threshold = self.v_threshold
-        shown = threshold.item() if isinstance(threshold, Tensor) else threshold
+        shown = threshold.mean().item() if isinstance(threshold, Tensor) else threshold
         return f"tau={self.tau}, v_threshold={shown:g}, surrogate={self.surrogate}"
 
 
@@ -223,9 +235,18 @@ class TokenLIF(LIF):
         return output.spikes
 
 
+def lif_options(options: NeuronOptions) -> dict[str, Any]:
+    """Return what of the options `LIF` takes, as its keyword arguments."""
+    names = ("tau", "v_threshold", "v_reset", "detach_reset", "surrogate", "surrogate_alpha")
+    return {
+        **{name: getattr(options, name) for name in names},
+        "learnable_threshold": options.learnable_threshold,
+        "features": options.features if options.per_channel else None,
+    }
+
+
 def _lif(options: NeuronOptions) -> LIF:
-    own = {k: v for k, v in vars(options).items() if k not in ("levels", "step", "signed")}
-    return LIF(**own)
+    return LIF(**lif_options(options))
 
 
 NEURONS: dict[str, Callable[[NeuronOptions], Neuron]] = {"lif": _lif}
@@ -271,9 +292,9 @@ def register_neuron(
     register(NEURONS, "neuron", name, factory, replace=replace)
 
 
-def build_neuron(name: str, options: NeuronOptions) -> Neuron:
+def build_neuron(name: str, options: NeuronOptions, features: int) -> Neuron:
     """Make a layer of registered neurons."""
-    neuron = NEURONS[name](options)
+    neuron = NEURONS[name](replace(options, features=features))
     if not isinstance(neuron, Neuron):
         raise TypeError(
             f"neuron={name!r} makes {type(neuron).__name__}, which is no Neuron: make it a "

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from functools import partial
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from snn_estimators._validation import (
     check_choices,
-    check_flags,
     check_numbers,
-    check_optional_numbers,
     check_shares,
     check_sizes,
 )
-from snn_estimators.nn.neurons import NEURONS, Neuron, NeuronOptions, TokenLIF, build_neuron
+from snn_estimators.nn.neurons import (
+    NEURONS,
+    Neuron,
+    NeuronOptions,
+    TokenLIF,
+    build_neuron,
+    lif_options,
+)
 from snn_estimators.nn.rwkv import ChannelMixing, Mixing, MixingState, TimeMixing
 from snn_estimators.nn.spiking_linear import MaybeNeuron, PreSpikingLinear
 from snn_estimators.nn.tokens import check_no_padding, check_tokens
@@ -73,10 +78,10 @@ class SpikeGPTBlock(nn.Module):
         super().__init__()
         self.mixing_norm = nn.LayerNorm(width)
         self.mixing = mixing
-        self.mixing_neuron = neuron()
+        self.mixing_neuron = neuron(width)
         self.channel_norm = nn.LayerNorm(width)
         self.channel_mixing = channel_mixing
-        self.channel_neuron = neuron()
+        self.channel_neuron = neuron(width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -129,6 +134,11 @@ class SpikeGPT(nn.Module):
         others start from rest at each token, and those of `SpikingDecoder` have no memory.
     levels, step, signed : int, float and bool, default=32, 0.125 and False
         Of the latter three; see `snn_estimators.nn.Graded`.
+    learnable_gain, learnable_threshold, learnable_step : bool, default=True, False and False
+        What of neurons is trained beside the weights: thresholds of all, gain and step of graded
+        ones.
+    per_channel : bool, default=False
+        Give each neuron a gain and a trained threshold of its own instead of the layer's.
     initialization : {"rwkv", "published", "firing"}, default="rwkv"
         "rwkv": RWKV's own, orthogonal or zero matrices. "published": what the published training
         script does, embedding N(0, 1) and PyTorch's defaults, with which no neuron fires before
@@ -188,6 +198,10 @@ class SpikeGPT(nn.Module):
         levels: int = 32,
         step: float = 0.125,
         signed: bool = False,
+        learnable_gain: bool = True,
+        learnable_threshold: bool = False,
+        learnable_step: bool = False,
+        per_channel: bool = False,
         initialization: str = "rwkv",
         detach_reset: bool = False,
         tau: float = 2.0,
@@ -203,29 +217,34 @@ class SpikeGPT(nn.Module):
         check_choices(CHOICES, model_type=model_type, spikes=spikes, initialization=initialization)
         check_choices(CHOICES, neuron=neuron)
         check_shares(dropout=dropout)
-        check_flags(detach_reset=detach_reset)
-        check_numbers(tau=tau, v_threshold=v_threshold)
         check_numbers(input_tau=input_tau, input_threshold=input_threshold)
-        check_optional_numbers(v_reset=v_reset, surrogate_alpha=surrogate_alpha)
         self.vocab_size, self.ctx_len, self.n_embd = vocab_size, ctx_len, n_embd
-        options = NeuronOptions(levels=levels, step=step, signed=signed)
-        lif = partial(
-            TokenLIF,
+        behind = NeuronOptions(
+            tau=tau,
+            v_threshold=v_threshold,
             v_reset=v_reset,
             detach_reset=detach_reset,
             surrogate=surrogate,
             surrogate_alpha=surrogate_alpha,
+            levels=levels,
+            step=step,
+            signed=signed,
+            learnable_gain=learnable_gain,
+            learnable_threshold=learnable_threshold,
+            learnable_step=learnable_step,
+            per_channel=per_channel,
         )
+        before = replace(behind, tau=input_tau, v_threshold=input_threshold)
 
         # Made in any case, so that options which make no neuron raise in any case.
-        def behind_mixing() -> TokenLIF | None:
-            made = lif(tau=tau, v_threshold=v_threshold)
+        def behind_mixing(features: int) -> TokenLIF | None:
+            made = TokenLIF(**lif_options(replace(behind, features=features)))
             return made if spikes in ("residual", "everywhere") else None
 
-        def before_linear() -> Neuron | None:
-            made: Neuron = lif(tau=input_tau, v_threshold=input_threshold)
+        def before_linear(features: int) -> Neuron | None:
+            made: Neuron = TokenLIF(**lif_options(replace(before, features=features)))
             if neuron != "lif":
-                made = build_neuron(neuron, options)
+                made = build_neuron(neuron, before, features)
             return made if spikes in ("everywhere", "linear") else None
 
         def block(layer: int) -> SpikeGPTBlock:

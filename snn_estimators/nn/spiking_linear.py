@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from snn_estimators.nn.neurons import Neuron, NeuronFactory, TokenLIF
 from snn_estimators.nn.norms import NormFactory
 
-MaybeNeuron = Callable[[], Neuron | None]
-"""Makes neurons along the tokens (others start from rest at each), or None: real numbers."""
+MaybeNeuron = Callable[[int], Neuron | None]
+"""Makes so many neurons along the tokens (others start from rest at each); None: real numbers."""
 
 
 class SpikingLinear(nn.Module):
@@ -39,7 +39,7 @@ class SpikingLinear(nn.Module):
             nn.Linear(token_shift * features, out_features, bias=False) if token_shift else None
         )
         self.norm = norm(out_features)
-        self.neuron = neuron()
+        self.neuron = neuron(out_features)
 
     def forward(self, x: Tensor, previous: Tensor | None, valid: Tensor | None) -> Tensor:
         """Map [time, batch, sequence, features] to [time, batch, sequence, out_features]."""
@@ -82,7 +82,7 @@ class PreSpikingLinear(nn.Module):
         self, features: int, out_features: int, neuron: MaybeNeuron, normalized: bool = False
     ) -> None:
         super().__init__()
-        self.neuron = neuron()
+        self.neuron = neuron(features)
         normalizes = self.neuron is not None and not normalized
         self.norm = nn.LayerNorm(features) if normalizes else nn.Identity()
         self.linear = nn.Linear(features, out_features, bias=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numba
@@ -13,12 +14,16 @@ LOG2_E = F(1.4426950408889634)
 LN_2 = F(0.6931471805599453)
 
 
-def jit(kernel: Callable[..., None]) -> Any:
+def jit(kernel: Callable[..., None] | None = None, *, contract: bool = True) -> Any:
     """Compile, and keep the result on disk where there is a place to write to.
 
-    ``fastmath`` is limited to the two flags under which spikes stay equal to the bit.
+    ``fastmath`` is limited to flags under which spikes stay equal to the bit: products may be
+    `contract`-ed with sums where no rounding depends on it.
     """
-    options = {"nogil": True, "fastmath": {"contract", "nsz"}, "error_model": "numpy"}
+    if kernel is None:
+        return partial(jit, contract=contract)
+    flags = {"contract", "nsz"} if contract else {"nsz"}
+    options = {"nogil": True, "fastmath": flags, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(kernel)
     except RuntimeError:  # numba finds no writable folder: compile again in each process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -61,6 +62,32 @@ class TestGraded:
         folded = nn.functional.linear(counted / 0.25, linear.weight * 0.25)
         assert torch.allclose(linear(counted), folded, atol=1e-6)
 
+    def test_gain_threshold_and_step_are_fixed_or_trained_of_a_layer_or_of_each(self) -> None:
+        x = torch.randn(9, 6)
+        expected = Graded()(x)
+        for features, shape in ((None, ()), (6, (6,))):
+            flags = ("learnable_gain", "learnable_threshold", "learnable_step")
+            neuron = Graded(**dict.fromkeys(flags, True), features=features)
+            emitted = neuron(x)
+            emitted.square().sum().backward()
+            trained = dict(neuron.named_parameters())
+            shapes = {name: tuple(number.shape) for name, number in trained.items()}
+            assert shapes == {"gain": shape, "threshold": shape, "log_step": ()}
+            assert all(number.grad.all() for number in trained.values())
+            assert torch.allclose(emitted, expected)
+        fixed = Graded(learnable_gain=False)
+        assert not list(fixed.parameters()) and list(fixed.state_dict()) == ["gain"]
+        assert torch.equal(fixed(x), expected)
+
+    def test_a_trained_step_is_what_a_count_is_worth(self) -> None:
+        neuron = Graded(levels=8, step=0.25, learnable_step=True)
+        with torch.no_grad():
+            neuron.log_step += 0.3
+        assert neuron.unit == pytest.approx(0.25 * math.exp(0.3))
+        counts = neuron(2 * torch.randn(100)) / neuron.unit
+        assert torch.allclose(counts, counts.round(), atol=1e-5) and counts.max() > 1
+        assert f"step={neuron.unit:g}" in repr(neuron)
+
     @pytest.mark.parametrize(
         ("options", "named"),
         [
@@ -69,6 +96,8 @@ class TestGraded:
             ({"step": 0.0}, "step=0.0 must be a positive number"),
             ({"step": float("nan")}, "step=nan"),
             ({"signed": "no"}, "signed='no' must be True or False"),
+            ({"learnable_gain": 1}, "learnable_gain=1 must be True or False"),
+            ({"features": 0}, "features"),
         ],
         ids=str,
     )

@@ -15,7 +15,7 @@ def test_a_module_is_the_operator_with_its_options():
     x = 3 * torch.randn(6, 4, 5)
     options = NeuronOptions(tau=1.7, v_threshold=0.8, v_reset=None, surrogate="atan")
     parameters = LIFParameters(1.7, 0.8, None, True, "atan")
-    assert torch.equal(build_neuron("lif", options)(x), lif(x, parameters).spikes)
+    assert torch.equal(build_neuron("lif", options, 5)(x), lif(x, parameters).spikes)
     tokens, state = TokenLIF(1.7, 0.8, None, surrogate="atan")(x)
     expected = lif(x, parameters, dim=1)
     assert torch.equal(tokens, expected.spikes) and torch.equal(state, expected.state)
@@ -35,6 +35,17 @@ def test_a_learned_threshold_is_one_number_and_gets_a_gradient():
     neurons(torch.rand(5, 8)).sum().backward()
     assert threshold.item() == pytest.approx(0.7) and threshold.grad != 0
     assert "v_threshold=0.7" in repr(neurons)
+
+
+def test_each_neuron_may_learn_a_threshold_of_its_own():
+    options = NeuronOptions(learnable_threshold=True, per_channel=True)
+    neurons, x = build_neuron("lif", options, 8), torch.rand(5, 3, 8)
+    (threshold,) = neurons.parameters()
+    spikes = neurons(x)
+    spikes.sum().backward()
+    assert threshold.shape == threshold.grad.shape == (8,)
+    assert torch.equal(spikes, LIF()(x))
+    assert not torch.equal(threshold.grad, threshold.grad[:1].expand(8))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +76,7 @@ def test_update_costs(options, cost):
 )
 def test_bad_options_are_named(options, match):
     with pytest.raises(ValueError, match=match):
-        build_neuron("lif", NeuronOptions(**options))
+        build_neuron("lif", NeuronOptions(**options), 5)
 
 
 def test_seed_default_is_silent_where_the_reference_is_silent():

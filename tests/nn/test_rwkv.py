@@ -18,12 +18,14 @@ def some_input(length=9):
     return torch.randn(3, length, WIDTH, dtype=torch.float64)
 
 
-def build(mixing, neuron=lambda: None):
+def build(mixing, neuron=lambda features: None):
     return mixing(1, 2, WIDTH, neuron).double()
 
 
 @MIXINGS
-@pytest.mark.parametrize("neuron", [lambda: None, lambda: TokenLIF(v_threshold=0.3)])
+@pytest.mark.parametrize(
+    "neuron", [lambda features: None, lambda features: TokenLIF(v_threshold=0.3)]
+)
 def test_any_cut_of_a_sequence_equals_the_whole(mixing, neuron):
     layer, x, state, parts = build(mixing, neuron), some_input(), None, []
     for part in x.split([1, 5, 3], dim=1):
@@ -65,20 +67,20 @@ def test_a_shift_gives_the_predecessor():
 
 def test_neurons_in_front_of_a_map_see_normalised_input_unless_it_is():
     x = 100 + some_input()
-    plain = PreSpikingLinear(WIDTH, 4, lambda: None).double()
+    plain = PreSpikingLinear(WIDTH, 4, lambda features: None).double()
     assert plain(x)[1] is None
     torch.testing.assert_close(plain(x)[0], x @ plain.linear.weight.mT)
-    spiking = PreSpikingLinear(WIDTH, 4, TokenLIF).double()
+    spiking = PreSpikingLinear(WIDTH, 4, lambda features: TokenLIF()).double()
     spikes = spiking.neuron(spiking.norm(x)).spikes
     assert 0 < spikes.mean() < 0.5
     torch.testing.assert_close(spiking(x)[0], spikes @ spiking.linear.weight.mT)
-    given = PreSpikingLinear(WIDTH, 4, TokenLIF, normalized=True).double()
+    given = PreSpikingLinear(WIDTH, 4, lambda features: TokenLIF(), normalized=True).double()
     assert given.neuron(given.norm(x)).spikes.mean() == 1
 
 
 @MIXINGS
 def test_initialisations_set_the_strength_of_maps(mixing):
-    layer = mixing(1, 2, 64, lambda: None)
+    layer = mixing(1, 2, 64, lambda features: None)
     layer.initialize_as_rwkv()
     for name, linear in layer.named_children():
         weight = linear.linear.weight

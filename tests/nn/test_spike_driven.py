@@ -24,6 +24,12 @@ MODULES = {
     "everywhere": lambda: SpikeGPT(12, n_layer=2, n_embd=20, spikes="everywhere"),
     "SpikeDecoder": lambda: SpikingDecoder(12, 8, heads=2),
     "coarse": lambda: SpikingDecoder(12, 8, heads=2, levels=2, step=1.0, token_shift=0),
+    "trained": lambda: SpikeGPT(
+        12, n_embd=20, learnable_threshold=True, learnable_step=True, per_channel=True
+    ),
+    "trained decoder": lambda: SpikingDecoder(
+        12, 8, heads=2, learnable_threshold=True, learnable_step=True, per_channel=True
+    ),
     "powers": lambda: SpikeGPT(12, n_layer=2, n_embd=20, neuron="power-of-two"),
     **{
         readout: lambda readout=readout: SpikingDecoder(
@@ -42,6 +48,9 @@ def module(request):
         for weights in made.parameters():
             if not weights.any():
                 weights.normal_(std=0.3)
+        for name, numbers in made.named_parameters():  # as if trained
+            if name.endswith(("gain", "threshold", "log_step")):
+                numbers += 0.2 * torch.randn_like(numbers)
     return made.eval()
 
 
