@@ -3,59 +3,16 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping
 from typing import Any
 
-from sklearn.exceptions import NotFittedError
-from sklearn.frozen import FrozenEstimator
 from torch import nn
 
 from snn_estimators.estimators.language_model import LanguageModel
 from snn_estimators.persistence.cache_key import signature_defaults
-from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.text import BaseTokenizer
 
-__all__ = ["adopt_backbone", "adopt_tokenizer", "identity_of_pretrained", "resolve_pretrained"]
-
-
-def resolve_pretrained(given: Any, kind: type[LanguageModel]) -> LanguageModel | None:
-    """Return the fitted language model that a `pretrained` parameter means, or None.
-
-    Raises
-    ------
-    TypeError
-        If it is no such thing.
-    NotFittedError
-        If the model is not fitted.
-    FileNotFoundError, ValueError
-        See `from_pretrained`.
-    """
-    if given is None:
-        return None
-    model = given.estimator if isinstance(given, FrozenEstimator) else given
-    if isinstance(model, str | os.PathLike):
-        return kind.from_pretrained(model, device="cpu")
-    if not isinstance(model, kind):
-        raise TypeError(
-            f"pretrained must be None, a fitted {kind.__name__}, or the name or path of a saved "
-            f"one, got {given!r}."
-        )
-    if not model.initialized_:
-        raise NotFittedError(
-            "The pretrained model is not fitted: fit it first. Among the values of a search, which "
-            "are cloned, give the name of a saved model, or FrozenEstimator(model)."
-        )
-    return model
-
-
-def identity_of_pretrained(model: LanguageModel | None) -> Any:
-    """Return what distinguishes all that a classifier adopts from a pretrained model."""
-    if model is None:
-        return None
-    tokenizer = None if model.tokenizer is None else model.tokenizer_.to_dict()
-    parameters = dict(sorted(model.get_params_for("module").items()))
-    return canonical([model.module_, model.module, parameters, tokenizer])
+__all__ = ["adopt_backbone", "adopt_tokenizer"]
 
 
 def adopt_tokenizer(

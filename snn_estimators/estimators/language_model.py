@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from snn_estimators._validation import check_whole
 from snn_estimators._warnings import warn
+from snn_estimators.estimators.distillation import Distillation
 from snn_estimators.estimators.generation import Generation, Sampler, stream_ids
 from snn_estimators.estimators.lm_scoring import LanguageModelScoring
 from snn_estimators.estimators.pretrained_io import PretrainedIO
-from snn_estimators.estimators.text_net import TextNet
 from snn_estimators.estimators.token_windows import (
     TokenWindows,
     collate,
@@ -39,7 +39,7 @@ def module_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
     return {f"module__{name}": value for name, value in options.items()}
 
 
-class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
+class LanguageModel(Distillation, LanguageModelScoring, Generation, PretrainedIO):
     """Base of the language models; a subclass brings a module and a recipe.
 
     The module maps ids [batch, sequence] to logits [batch, sequence, vocabulary], with -1 as
@@ -75,6 +75,8 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         resume: bool = False,
         save_every_n_steps: int | None = None,
         keep_checkpoints: int = 3,
+        teacher: Any = None,
+        teacher_weight: float = 0.5,
         evaluate_every_n_steps: int | None = None,
         memory: str | os.PathLike[str] | None = None,
         **kwargs: Any,
@@ -91,6 +93,8 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         self.steps_per_epoch = steps_per_epoch
         self.stride = stride
         self.spike_penalty = spike_penalty
+        self.teacher = teacher
+        self.teacher_weight = teacher_weight
         self.random_state = random_state
         self.name = name
         self.resume = resume
@@ -145,7 +149,7 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
                 f"module={self.module!r} has no non-spiking twin: it has no attribute TWIN with "
                 "the options that make it one."
             )
-        changed = {"spike_penalty": 0.0, "name": None, "resume": False}
+        changed = {"spike_penalty": 0.0, "name": None, "resume": False, "teacher": None}
         changed |= module_parameters(options)
         return clone(self).set_params(**{**changed, **overrides})
 
@@ -179,8 +183,9 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         ------
         TypeError, ValueError
             If X is not such a collection, no document has two tokens, or a parameter makes no
-            sense; if `name` is taken and the fit not to be resumed, or cannot be resumed with
-            these parameters and data.
+            sense; if the teacher has another vocabulary, or its windows are shorter; if `name` is
+            taken and the fit not to be resumed, or cannot be resumed with these parameters and
+            data.
         FloatingPointError
             If the loss or a gradient is no longer finite. The weights before that step and the
             history are kept.
@@ -190,17 +195,20 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         if self.warm_start and self.initialized_:
             return self._fit_further(X, "fit", fit_params)
         documents = self._validate(X, y, fit_params, resume)
+        teacher = self._resolve_teacher()
         with (
             self._open_checkpointer(documents, fit_params) as checkpointer,
             self._private_generators(self._draw_seed()),
         ):
             tokenizer, tokens = self._fit_tokenizer(documents, checkpointer)
             self._check_enough(tokens)
+            self._check_teacher(teacher, tokenizer, self._new_vocab_size)
             self.initialize()
             if tokenizer is not None:
                 self.tokenizer_ = tokenizer
             if not checkpointer.restore_finished(self):
-                self._train(self.get_dataset(tokens), "fit", checkpointer, **fit_params)
+                with self._learning_from(teacher):
+                    self._train(self.get_dataset(tokens), "fit", checkpointer, **fit_params)
         return self
 
     def _validate(
@@ -222,7 +230,7 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         return Checkpointer(NamedRun(self, RunFolder(models_home() / self.name)), self._role())
 
     def _data_key(self, data: Any) -> dict[str, Any]:
-        return {"X": hash_documents(data)}
+        return {"X": hash_documents(data), **super()._data_key(data)}
 
     def partial_fit(self, X: Any, y: Any = None, classes: None = None, **fit_params: Any) -> Self:
         """Train for another `max_epochs` (or `max_steps`), from where the last training stopped.
@@ -246,10 +254,14 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         self._check_parameters(fit_params)
         tokens = self._tokenize(self._check_X(X))
         self._check_enough(tokens)
+        teacher = self._resolve_teacher()
+        tokenizer = None if self.tokenizer is None else self.tokenizer_
+        self._check_teacher(teacher, tokenizer, self.vocab_size_)
         states = getattr(self, "_states_after_training", None)
         with (
             Checkpointer(role=self._role()) as checkpointer,
             self._private_generators(self._draw_seed() if states is None else states),
+            self._learning_from(teacher),
         ):
             return self._train(self.get_dataset(tokens), method, checkpointer, **fit_params)
 
@@ -280,10 +292,14 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
         documents = trial._validate(X, None, {})
         if trial.memory is not None and not why_not_cacheable(trial):
             fit_key(trial, {}, {})  # raises if a parameter has no hash
-        _, tokens = trial._learn_tokens(documents)
+        tokenizer, tokens = trial._learn_tokens(documents)
         trial._check_enough(tokens)
+        teacher = trial._resolve_teacher()
+        trial._check_teacher(teacher, tokenizer, trial._new_vocab_size)
         with trial._private_generators(0):
             trial.initialize()
+        with trial._learning_from(teacher):
+            pass
 
     def _check_parameters(self, fit_params: Mapping[str, Any]) -> None:
         super()._check_parameters(fit_params)
@@ -357,6 +373,11 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
     def get_loss(
         self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
     ) -> Tensor:
-        """Return the mean loss of the batch's tokens, with the penalty in training; skorch's."""
+        """Return the mean loss of the batch's tokens; skorch's.
+
+        In training it is the teacher's, too, if there is one, and the penalty is added.
+        """
         loss = self.criterion_(y_pred.flatten(0, 1), y_true.to(y_pred.device).flatten())
+        if training:
+            loss = self._taught(loss, y_pred, y_true, X)
         return loss + self._penalty(training)

@@ -39,7 +39,7 @@ from snn_estimators.persistence.run_folder import RunFolder, is_run, other_steps
 
 __all__ = ["PretrainedIO", "build", "load_pretrained", "model_folder"]
 
-_OF_A_FIT = frozenset({"name", "resume", "save_every_n_steps"})
+_OF_A_FIT = frozenset({"name", "resume", "save_every_n_steps", "teacher"})
 """Parameters of how a fit saves itself, no part of the model."""
 
 

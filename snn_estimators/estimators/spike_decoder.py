@@ -57,6 +57,13 @@ class SpikeDecoderLM(LanguageModel):
         Distance between the starts of training windows; ``module__max_len`` by default. Below that,
         windows overlap, also across the sides of a `train_split`, whose ``valid_loss`` is then too
         good.
+    teacher : None, fitted language model, str or path, default=None
+        Learn from the distributions of another model with the same vocabulary, as well as from the
+        text (Hinton et al., "Distilling the knowledge in a neural network", 2015): one that is
+        fitted, or the name or path of a saved one. In a search's grid wrap it into scikit-learn's
+        ``FrozenEstimator``. It is no part of a saved model.
+    teacher_weight : float, default=0.5
+        Share of the teacher in the loss of training; the rest is the text's.
     spike_penalty : float, default=0.3
         Price in nats of 100,000 weights read a token by the linear maps behind neurons, added to
         the loss in training: it makes spikes sparse. See `snn_estimators.nn.reads`; without
@@ -195,6 +202,8 @@ class SpikeDecoderLM(LanguageModel):
         resume: bool = False,
         save_every_n_steps: int | None = None,
         keep_checkpoints: int = 3,
+        teacher: Any = None,
+        teacher_weight: float = 0.5,
         evaluate_every_n_steps: int | None = None,
         memory: MemoryLike = None,
         **kwargs: Any,
@@ -227,6 +236,8 @@ class SpikeDecoderLM(LanguageModel):
             resume=resume,
             save_every_n_steps=save_every_n_steps,
             keep_checkpoints=keep_checkpoints,
+            teacher=teacher,
+            teacher_weight=teacher_weight,
             evaluate_every_n_steps=evaluate_every_n_steps,
             memory=memory,
             **kwargs,

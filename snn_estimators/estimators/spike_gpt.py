@@ -54,7 +54,8 @@ class SpikeGPTLM(LanguageModel):
         Pulls the largest logit of each token towards 0; the reference trains with 1e-4. It acts on
         the gradient, where it adds so many times that logit, and not on the reported loss.
     tokenizer, criterion, clip, schedule, warmup_steps, max_epochs, max_steps, steps_per_epoch, \
-stride, spike_penalty, batch_size, train_split, callbacks, device, random_state, verbose
+stride, teacher, teacher_weight, spike_penalty, batch_size, train_split, callbacks, device, \
+random_state, verbose
         As in `SpikeDecoderLM`, and so are the attributes.
     name, resume, save_every_n_steps, keep_checkpoints, evaluate_every_n_steps, memory
         A fit with a name saves itself while it trains, and resumes after a kill; a fit with a
@@ -128,6 +129,8 @@ stride, spike_penalty, batch_size, train_split, callbacks, device, random_state,
         resume: bool = False,
         save_every_n_steps: int | None = None,
         keep_checkpoints: int = 3,
+        teacher: Any = None,
+        teacher_weight: float = 0.5,
         evaluate_every_n_steps: int | None = None,
         memory: MemoryLike = None,
         **kwargs: Any,
@@ -161,6 +164,8 @@ stride, spike_penalty, batch_size, train_split, callbacks, device, random_state,
             resume=resume,
             save_every_n_steps=save_every_n_steps,
             keep_checkpoints=keep_checkpoints,
+            teacher=teacher,
+            teacher_weight=teacher_weight,
             evaluate_every_n_steps=evaluate_every_n_steps,
             memory=memory,
             **kwargs,

@@ -20,9 +20,8 @@ from snn_estimators.estimators.document_weights import document_weights, weighte
 from snn_estimators.estimators.fine_tuning import (
     adopt_backbone,
     adopt_tokenizer,
-    identity_of_pretrained,
-    resolve_pretrained,
 )
+from snn_estimators.estimators.fitted_parameters import fitted_model, identity_of_model
 from snn_estimators.estimators.labelled_documents import (
     LabelledDocuments,
     Labels,
@@ -72,6 +71,7 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
     language_model: ClassVar[type[LanguageModel]]
     """The estimator that `pretrained` may be."""
 
+    FITTED_PARAMETERS = ("pretrained",)
     warmup_tokens = None  # documents have no usual length
     _start: _Start | None = None
     _built_with: dict[str, Any] | None = None  # of a module that was taken over
@@ -114,40 +114,6 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
         self.save_every_n_steps = save_every_n_steps
         self.memory = memory
         super().__init__(module, **kwargs)
-
-    # Parameters
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters; those of a pretrained model are its own affair.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            Also those of a tokenizer instance.
-
-        Returns
-        -------
-        dict
-        """
-        parameters = super().get_params(deep=deep)
-        return {k: v for k, v in parameters.items() if not k.startswith("pretrained__")}
-
-    def _check_parameter(self, component: str, parameter: str) -> None:
-        if component == "pretrained":
-            raise ValueError(
-                f"Invalid parameter pretrained__{parameter}: a pretrained model is taken as it is."
-            )
-        super()._check_parameter(component, parameter)
-
-    def __sklearn_clone__(self) -> Self:
-        """Clone all but the pretrained model, which would come out unfitted."""
-        given, self.pretrained = self.pretrained, None
-        try:
-            new = super().__sklearn_clone__()
-        finally:
-            self.pretrained = given
-        new.pretrained = given
-        return new
 
     def _new_tokenizer(self) -> BaseTokenizer:
         return make_tokenizer("word") if self.tokenizer == "auto" else super()._new_tokenizer()
@@ -273,7 +239,9 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
         self._check_parameters(fit_params)
         documents = self._check_X(X, reset=True)
         labels = self._labels(y, len(documents), classes, sample_weight)
-        return _Given(documents, labels, resolve_pretrained(self.pretrained, self.language_model))
+        kind = self.language_model
+        pretrained = fitted_model("pretrained", self.pretrained, kind, kind.from_pretrained)
+        return _Given(documents, labels, pretrained)
 
     def _labels(self, y: Any, n_documents: int, classes: Any, sample_weight: Any) -> Labels:
         labels = check_labels(y, n_documents, type(self).__name__, classes)
@@ -286,7 +254,7 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
             "y": hash_documents(data.labels.codes),
             "classes": canonical(data.labels.classes.tolist()),
             "weights": canonical(data.labels.weights),
-            "pretrained": identity_of_pretrained(data.pretrained),
+            "pretrained": identity_of_model(data.pretrained),
         }
 
     def _fit_further(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from snn_estimators._validation import check_whole, is_number
 from snn_estimators._warnings import warn
+from snn_estimators.estimators.fitted_parameters import FittedParameters
 from snn_estimators.estimators.token_windows import check_token_ids
 from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.nn.reads import ReadsPenalty
@@ -25,7 +26,7 @@ from snn_estimators.text import BaseTokenizer, Ids, check_documents, make_tokeni
 __all__ = ["TextNet", "check_known_ids", "largest_id", "options_of"]
 
 
-class TextNet(TrainedNet):
+class TextNet(TrainedNet, FittedParameters):
     """A net over documents: it fits a tokenizer, and the module has the tokenizer's size."""
 
     _components = (*TrainedNet._components, "tokenizer")

@@ -53,7 +53,7 @@ WITHOUT_EFFECT = frozenset(
 )
 """Parameters that change no number; a device changes their last bits at most."""
 
-_NOT_IN_KEY = WITHOUT_EFFECT | {"pretrained", "warm_start"}
+_NOT_IN_KEY = WITHOUT_EFFECT | {"pretrained", "teacher", "warm_start"}
 
 
 def fit_key(estimator: Any, data: Mapping[str, Any], fit_params: Mapping[str, Any]) -> str:

@@ -68,6 +68,9 @@ def describe(value: Any) -> Any:
     if isinstance(value, np.random.RandomState | np.random.Generator):
         return kind
     settings = _settings(value)
+    if isinstance(getattr(value, "module_", None), nn.Module):  # a fitted model
+        weights = value.module_.state_dict().values()
+        settings |= {"weights": hash_arrays([w.detach().cpu() for w in weights])[:16]}
     if not settings and " at 0x" not in repr(value):  # no more than its address
         return {kind: repr(value)}
     return {kind: settings}
