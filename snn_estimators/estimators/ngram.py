@@ -31,8 +31,10 @@ class NGramLM(TextDensity, Generation, BaseEstimator):
     order : int, default=3
         Tokens in an n-gram: 2 predicts a token from the one before.
     tokenizer : {"char", "word", "bpe"} or tokenizer or None, default="char"
-        Fitted within `fit`. The parameters of a tokenizer that is given as an object are set as
-        ``tokenizer__min_frequency``, ... With None, X holds token ids.
+        Fitted within `fit`. Its parameters are set by ``set_params(tokenizer__min_frequency=2)``
+        or in a grid, also those of one that is given by name. With None, X holds token ids.
+    vocab_size : int, optional
+        Number of different tokens, where it is more than those of the training text.
 
     Attributes
     ----------
@@ -59,9 +61,23 @@ class NGramLM(TextDensity, Generation, BaseEstimator):
     'cabc'
     """
 
-    def __init__(self, order: int = 3, *, tokenizer: str | BaseTokenizer | None = "char") -> None:
+    def __init__(
+        self,
+        order: int = 3,
+        *,
+        tokenizer: str | BaseTokenizer | None = "char",
+        vocab_size: int | None = None,
+    ) -> None:
         self.order = order
         self.tokenizer = tokenizer
+        self.vocab_size = vocab_size
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, also those of a tokenizer that is given by name."""
+        name = params.get("tokenizer", self.tokenizer)
+        if isinstance(name, str) and any(key.startswith("tokenizer__") for key in params):
+            params["tokenizer"] = make_tokenizer(name)
+        return super().set_params(**params)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -90,9 +106,11 @@ class NGramLM(TextDensity, Generation, BaseEstimator):
         Raises
         ------
         TypeError, ValueError
-            If X is not such a collection, or a parameter makes no sense.
+            If X is not such a collection, no document has two tokens, or a parameter makes no
+            sense.
         """
         check_whole("order", self.order, 1, hint="give the number of tokens in an n-gram")
+        check_whole("vocab_size", self.vocab_size, 1, optional=True)
         if not isinstance(self.tokenizer, str | BaseTokenizer | None):
             raise TypeError(
                 'tokenizer must be a name such as "char", a tokenizer, or None for token ids, '
@@ -100,12 +118,24 @@ class NGramLM(TextDensity, Generation, BaseEstimator):
             )
         documents = self._check_X(X, reset=True)
         if self.tokenizer is None:
-            tokens, self.vocab_size_ = documents, 1 + largest_id(documents)
+            tokens, n_tokens = documents, 1 + largest_id(documents)
         else:
             name = self.tokenizer
             tokenizer = make_tokenizer(name) if isinstance(name, str) else clone(name)
             tokens = tokenizer.fit(documents).transform(documents)
-            self.tokenizer_, self.vocab_size_ = tokenizer, tokenizer.n_tokens_
+            self.tokenizer_, n_tokens = tokenizer, tokenizer.n_tokens_
+        if all(len(ids) < 2 for ids in tokens):
+            hint = " (n_features=1)" if isinstance(tokens, np.ndarray) else ""
+            raise ValueError(
+                "There is nothing to count: at least one document must have two tokens, one to "
+                f"see and one to predict{hint}."
+            )
+        self.vocab_size_ = n_tokens if self.vocab_size is None else int(self.vocab_size)
+        if self.vocab_size_ < n_tokens:
+            raise ValueError(
+                f"vocab_size={self.vocab_size} is too small: the training data has {n_tokens} "
+                "different tokens. Leave it out to have it found."
+            )
         self.model_ = KneserNey(list(tokens), self.order, self.vocab_size_)
         return self
 

@@ -145,6 +145,28 @@ def test_words_of_a_tokenizer_can_be_searched():
     assert np.isfinite(pipeline.score(["the cat"]))
 
 
+def test_parameters_of_a_tokenizer_that_is_named():
+    text = ["the cat and the dog", "a cat and a dog and a bird"]
+    model = NGramLM(order=2, tokenizer="word")
+    search = GridSearchCV(model, {"tokenizer__min_frequency": [2]}, cv=2).fit(text * 2)
+    assert search.best_estimator_.tokenizer_.min_frequency == 2
+    given = NGramLM(tokenizer=WordTokenizer(min_frequency=2)).fit(text)
+    named = NGramLM().set_params(tokenizer="word", tokenizer__min_frequency=2).fit(text)
+    assert named.vocab_size_ == given.vocab_size_ < NGramLM(tokenizer="word").fit(text).vocab_size_
+    with pytest.raises(ValueError, match="Invalid parameter 'min_count'"):
+        model.set_params(tokenizer__min_count=2)
+
+
+def test_a_larger_vocabulary_leaves_something_for_what_was_not_seen():
+    ids = [np.array([0, 1, 2, 0, 1, 2])]
+    model = NGramLM(tokenizer=None, vocab_size=5).fit(ids)
+    (rows,) = model.predict_proba(ids)
+    assert rows.shape == (6, 5) and (rows > 0).all()
+    np.testing.assert_allclose(rows.sum(1), 1)
+    with pytest.raises(ValueError, match="vocab_size=2 is too small: the training data has 3"):
+        NGramLM(tokenizer=None, vocab_size=2).fit(ids)
+
+
 @pytest.mark.parametrize("order", [0, 1.5, True, "two", None])
 def test_bad_orders_are_named(order):
     with pytest.raises(ValueError, match="order"):
