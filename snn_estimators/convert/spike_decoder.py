@@ -1,19 +1,21 @@
-"""Convert checkpoints of the two reference systems into this library's modules.
-
-Both reference systems save plain state dicts; these functions rename their tensors and translate
-their constructor arguments. Nothing is unpickled here: load with ``weights_only=True``.
-"""
+"""Checkpoints of SpikeDecoder and its twins (Beger et al.)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
-from snn_estimators.nn import SpikeGPT, SpikingDecoder
+from snn_estimators._warnings import warn
+from snn_estimators.convert.checkpoint import Checkpoint, fill, find_tensors, nearest
+from snn_estimators.nn import SpikingDecoder
+from snn_estimators.nn.encodings import PublishedBinaryCode
+
+__all__ = ["from_spikedecoder", "spikedecoder_options"]
 
 _RENAMED = {
     "encodingType": "encoding",
@@ -45,6 +47,8 @@ _REFERENCE_DEFAULTS: dict[str, Any] = {
     "heads": 2,
     "blocks": 1,
     "timesteps": 2,
+    "spiking_residuals": 0,
+    "spike_degree": 4,
 }
 _NORMALIZATIONS = {"layer": "layer", "batch": "batch", "PowerNorm": "power"}
 _HANDLED = {
@@ -59,146 +63,124 @@ _HANDLED = {
 _IGNORED = {"device", "track_frequency", "learned_embedding", "SMHA_only"}
 
 
-def from_spikedecoder(
-    state_dict: Mapping[str, Tensor], config: Mapping[str, Any]
-) -> SpikingDecoder:
+_ANCHOR = "Head.gen_FC.weight"
+
+
+def from_spikedecoder(state_dict: Mapping[str, Any], config: Mapping[str, Any]) -> SpikingDecoder:
     """Rebuild a SpikeDecoder, NonSpikingDecoder or PartiallySpikingDecoder checkpoint.
 
     Parameters
     ----------
     state_dict : mapping of str to Tensor
-        The reference model's, with its own names.
+        The reference model's, with its own names; of any precision. What wrappers add to the names
+        (``module.``, ``_orig_mod.``, ``model.``), what a trainer saves beside a state dict, and
+        buffers that mean nothing are taken off with one warning.
     config : mapping
         Constructor arguments of SDconfig, NSDconfig or PSDconfig, and `dim_hid`, the model's own.
 
     Returns
     -------
     SpikingDecoder
-        In evaluation mode; its logits equal the reference's.
+        In evaluation mode and PyTorch's default precision; its logits equal the reference's.
+
+    Warns
+    -----
+    UserWarning
+        If codes are binary, which collide in the reference: the model computes what it computed,
+        and cannot tell the tokens apart that the warning lists.
 
     Raises
     ------
+    TypeError
+        If `state_dict` or `config` is no mapping.
     ValueError
-        For an argument that is unknown, for tensors that do not fit, and for models of which the
-        reference itself computes something else than it documents: colliding binary codes, and
-        attention-only models, whose timesteps it never reduces.
+        For an argument that is unknown, for tensors that are missing, unknown or do not fit, for
+        several models in one checkpoint, and for attention-only models, whose timesteps the
+        reference never reduces.
 
     Notes
     -----
     Where the reference ignores an argument, so does the conversion: `float_embedding` unless
     positions are learned and tokens fixed, and PSDconfig's `attention_scale` (always 0.125).
-    """
-    options = _translate(config, state_dict)
-    hint = "does config belong to the checkpoint?"
-    return _fill(
-        SpikingDecoder(**{**SpikingDecoder.PUBLISHED, **options}),
-        _rename(state_dict, options),
-        hint,
-    )
-
-
-def from_spikegpt(
-    state_dict: Mapping[str, Tensor], *, model_type: str = "RWKV", ctx_len: int = 1024
-) -> SpikeGPT:
-    """Rebuild a SpikeGPT checkpoint; its sizes are read from the tensors.
-
-    Parameters
-    ----------
-    state_dict : mapping of str to Tensor
-        The reference model's, with its own names.
-    model_type : {"RWKV", "RWKV-ffnPre"}, default="RWKV"
-    ctx_len : int, default=1024
-        Length of training and scoring windows; the tensors do not depend on it.
-
-    Returns
-    -------
-    SpikeGPT
-        In evaluation mode; its logits equal those of the reference's parallel model. (Its recurrent
-        script computes something else where the vocabulary is not 77 or layers are 6 or more.)
-
-    Raises
-    ------
-    ValueError
-        For tensors that are missing, unknown or of other shapes, each named.
 
     Examples
     --------
-    >>> from_spikegpt({})
+    >>> from_spikedecoder({}, {"vocab_size": 30, "max_len": 16})
     Traceback (most recent call last):
         ...
-    ValueError: emb.weight is missing in the checkpoint...
+    ValueError: Head.gen_FC.bias is missing in the checkpoint; does config belong to it?
     """
-    embedding = state_dict.get("emb.weight")
-    if not isinstance(embedding, Tensor) or embedding.dim() != 2:
-        raise ValueError(
-            "emb.weight is missing in the checkpoint or no matrix: is it one of SpikeGPT's, a "
-            "state_dict and not a file of something else?"
+    checkpoint = find_tensors(state_dict, _ANCHOR)
+    options = _translate(config, checkpoint)
+    module = SpikingDecoder(**options)
+    named = partial(_reference_name, options=options)
+    fill(module, _usual(checkpoint, options), "does config belong to it?", named)
+    _warn_of_collisions(module)
+    return module
+
+
+def spikedecoder_options(
+    state_dict: Mapping[str, Any], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the options of the `SpikingDecoder` that `from_spikedecoder` builds.
+
+    Parameters
+    ----------
+    state_dict, config
+        As in `from_spikedecoder`, which also lists the errors.
+
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
+    >>> options = spikedecoder_options({}, {"vocab_size": 30, "max_len": 16, "heads": 5})
+    >>> options["heads"], options["neuron"]
+    (5, 'lif')
+    """
+    return _translate(config, find_tensors(state_dict, _ANCHOR))
+
+
+def _warn_of_collisions(module: SpikingDecoder) -> None:
+    """Say which inputs a model cannot tell apart, if its codes collide."""
+    codes = {
+        "tokens": (getattr(module.encoding, "token", None), module.vocab_size),
+        "positions": (getattr(module.encoding, "position", None), module.max_len),
+    }
+    collisions = []
+    for what, (code, size) in codes.items():
+        if isinstance(code, PublishedBinaryCode):
+            same = _groups(code(torch.arange(size)))
+            shown = [f"({', '.join(map(str, ids))})" for ids in same]
+            collisions.append(f"{what} {', '.join(shown[:3])}{', ...' if shown[3:] else ''}")
+    if collisions:
+        warn(
+            f"The binary codes of this checkpoint collide: {' and '.join(collisions)} share a code "
+            "within each group, so the model cannot tell them apart where it reads them. It "
+            "computes what it computed; models to come have distinct codes with encoding='binary'."
         )
-    layers = {int(m[1]) for name in state_dict if (m := re.match(r"blocks\.(\d+)\.", name))}
-    if layers != set(range(len(layers))) or not layers:
-        gap = next(layer for layer in range(len(layers) + 1) if layer not in layers)
-        raise ValueError(f"blocks.{gap} is missing in the checkpoint, which has {len(layers)}.")
-    vocab_size, n_embd = embedding.shape
-    module = SpikeGPT(
-        vocab_size,
-        **{**SpikeGPT.PUBLISHED, "n_layer": len(layers), "n_embd": n_embd},
-        ctx_len=ctx_len,
-        model_type=model_type,
-    )
-    tensors = {k: v.reshape(-1) if ".time_mix_" in k else v for k, v in state_dict.items()}
-    hint = f"the sizes are those of emb.weight, {vocab_size} x {n_embd}; model_type={model_type!r}"
-    return _fill(module, tensors, hint, partial(_spikegpt_name, model_type=model_type))
 
 
-_SPIKEGPT_NAMES = [
-    (r"^embedding\.", "emb."),
-    (r"^embedding_norm\.", "blocks.0.ln0."),
-    (r"^output_norm\.", "ln_out."),
-    (r"\.mixing_norm\.", ".ln1."),
-    (r"\.channel_norm\.", ".ln2."),
-    (r"\.channel_mixing\.", ".ffn."),
-    (r"\.mixing\.", ".att."),
-    (r"\.mix_([kvr])\w+$", r".time_mix_\1"),
-    (r"\.linear\.weight$", ".weight"),
-]
+def _groups(codes: Tensor) -> list[list[int]]:
+    """Return the groups of equal rows, those of more than one row."""
+    groups: dict[tuple[float, ...], list[int]] = {}
+    for index, code in enumerate(codes.tolist()):
+        groups.setdefault(tuple(code), []).append(index)
+    return [ids for ids in groups.values() if len(ids) > 1]
 
 
-def _spikegpt_name(name: str, model_type: str) -> str:
-    """Return the reference's name of a tensor of `SpikeGPT`."""
-    for pattern, replacement in _SPIKEGPT_NAMES:
-        name = re.sub(pattern, replacement, name)
-    return name.replace("blocks.0.att.", "blocks.0.ffnPre.") if "ffnPre" in model_type else name
-
-
-_Module = TypeVar("_Module", bound=nn.Module)
-
-
-def _fill(
-    module: _Module,
-    tensors: Mapping[str, Tensor],
-    hint: str,
-    named: Callable[[str], str] = lambda name: name,
-) -> _Module:
-    """Load tensors; `named` gives a tensor of the module its name among them."""
-    expected = {named(name): (name, tensor) for name, tensor in module.state_dict().items()}
-    for name in sorted(expected.keys() | tensors.keys()):
-        if name not in tensors:
-            raise ValueError(f"{name} is missing in the checkpoint; {hint}")
-        if name not in expected:
-            raise ValueError(f"{name} is in the checkpoint, but missing in the model; {hint}")
-        found, wanted = tuple(tensors[name].shape), tuple(expected[name][1].shape)
-        if found != wanted:
-            raise ValueError(
-                f"{name} has shape {found} in the checkpoint, but should have {wanted}; {hint}"
-            )
-    module.load_state_dict({ours: tensors[name] for name, (ours, _) in expected.items()})
-    return module.eval()
-
-
-def _translate(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+def _translate(config: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
     """Turn the reference's constructor arguments into ours."""
-    if unknown := config.keys() - _RENAMED.keys() - _HANDLED - _IGNORED:
-        raise ValueError(f"config holds {sorted(unknown)}, which no reference model takes.")
+    if not isinstance(config, Mapping):
+        raise TypeError(
+            f"config must map the reference's arguments to values, got a {type(config).__name__}: "
+            "give vars(config)."
+        )
+    known = _RENAMED.keys() | _HANDLED | _IGNORED
+    if unknown := sorted(map(str, config.keys() - known)):
+        near = nearest(unknown[0], known, "the nearest known")
+        raise ValueError(f"config holds {unknown}, which no reference model takes{near}.")
     if missing := {"vocab_size", "max_len"} - config.keys():
         raise ValueError(f"config lacks {sorted(missing)}: give the reference's own arguments.")
     if config.get("SMHA_only"):
@@ -206,7 +188,8 @@ def _translate(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> d
             "config holds SMHA_only=True: the reference cannot build or evaluate such a model, so "
             "there is no checkpoint to convert; use spike_degree='attention_only' to train one."
         )
-    options = _REFERENCE_DEFAULTS | {_RENAMED[k]: v for k, v in config.items() if k in _RENAMED}
+    options: dict[str, Any] = {**SpikingDecoder.PUBLISHED, **_REFERENCE_DEFAULTS}
+    options |= {_RENAMED[k]: v for k, v in config.items() if k in _RENAMED}
     dictionary = config.get("dictionary")
     options["vocab_size"] = len(dictionary) if dictionary else config["vocab_size"]
     options["max_len"] = config["max_len"]
@@ -220,28 +203,30 @@ def _translate(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> d
     options["normalization"] = _NORMALIZATIONS[normalization]
 
     if "embed_dim" in config:  # NSDconfig: one real-valued table of tokens, sinusoids added
-        return options | _non_spiking(config, state_dict)
-    if "spike_degree" in config:
+        return options | _non_spiking(config, checkpoint)
+    if "spike_degree" in config:  # PSDconfig
         options["spiking_head"] = config["spike_degree"] == 4 or config.get("spiking_head", False)
         options["attention_scale"] = 0.125
         if config["spike_degree"] < 2:
             options |= {"spiking_head": None, "readout": "average", "float_readout": False}
-    _check_codes(options)
     if options.get("combine_position"):
         options["position_dim"] = options["token_dim"]
     if options["encoding"] == "one-hot":
         options["position_encoding"] = "linear"
     options["float_embedding"] = bool(
         config.get("float_embedding")
-        and options["encoding"] == "two-hot"
+        and options["encoding"] in ("two-hot", "binary")
         and options["position_encoding"] == "learned"
     )
+    for name in ("encoding", "position_encoding"):
+        if options[name] == "binary":
+            options[name] = "binary-published"
     return options
 
 
-def _non_spiking(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+def _non_spiking(config: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
     width = config["embed_dim"]
-    learned = "embedder.positional_encoding.weight" in state_dict
+    learned = "embedder.positional_encoding.weight" in checkpoint.tensors
     return {
         "spike_degree": 0,
         "encoding": "learned",
@@ -254,74 +239,78 @@ def _non_spiking(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) ->
     }
 
 
-def _check_codes(options: Mapping[str, Any]) -> None:
-    if options.get("spike_degree", 4) == 0 or options["encoding"] == "one-hot":
-        return
-    for name in ("encoding", "position_encoding"):
-        if options[name] == "binary":
-            raise ValueError(
-                f"config uses {name}='binary', whose codes collide in the reference (1, 2, 4, 8, "
-                "... share one), so its weights cannot mean the same with distinct codes; train "
-                "such a model from scratch."
-            )
-
-
-_SPIKING_MLP = {0: "input_neuron", 2: "expand.linear", 3: "expand.norm", 5: "expand.neuron"} | {
-    7: "contract.linear",
-    8: "contract.norm",
+_SPIKING_MLP = {
+    "input_neuron": "0",
+    "expand.linear": "2",
+    "expand.norm": "3",
+    "expand.neuron": "5",
+    "contract.linear": "7",
+    "contract.norm": "8",
 }
-_SPIKING_MLP_SPIKES_OUT = {1: "expand.linear", 2: "expand.norm", 4: "expand.neuron"} | {
-    6: "contract.linear",
-    7: "contract.norm",
-    9: "output_neuron",
-    10: "output_neuron",  # behind a dropout
+_SPIKING_MLP_SPIKES_OUT = {
+    "expand.linear": "1",
+    "expand.norm": "2",
+    "expand.neuron": "4",
+    "contract.linear": "6",
+    "contract.norm": "7",
+    "output_neuron": "9",
 }
-_GELU_MLP = {0: "expand", 2: "contract"}
+_GELU_MLP = {"expand": "0", "contract": "2"}
 
 _NAMES = [
-    (r"^embedder\.(tok_embed|token_embedding_table)", "encoding.token.table"),
-    (r"^embedder\.(pos_table|positional_encoding)", "encoding.position.table"),
-    (r"\.N?SMHA\.(query|key|value)_L\.", r".attention.\1.linear."),
-    (r"\.N?SMHA\.(query|key|value)_Norm\.(1\.)?", r".attention.\1.norm."),
-    (r"\.N?SMHA\.(query|key|value)_LIF\.", r".attention.\1.neuron."),
-    (r"\.N?SMHA\.proj_L\.", ".attention.output.linear."),
-    (r"\.N?SMHA\.proj_Norm\.(1\.)?", ".attention.output.norm."),
-    (r"\.SMHA\.input_LIF\.", ".attention.input_neuron."),
-    (r"\.SMHA\.output_LIF\.", ".attention.output.neuron."),
-    (r"\.SMHA\.att_LIF\.", ".attention.neuron."),
-    (r"\.SMHA_LIF\.", ".input_neuron."),
-    (r"\.res(LIF|Lif)\.", ".attended_neuron."),
-    (r"\.blockLIF\.", ".middle_neuron."),
-    (r"^Head\.gen_LIF\.", "head.neuron."),
-    (r"^Head\.gen_FC\.", "head.linear."),
-    (r"\.running_phi$", ".running_moment"),
-    (r"\.ema_gz$", ".running_gradient"),
-    (r"\.iters$", ".steps"),
+    (r"\.attention\.(query|key|value|output)\.linear\.", r".{attention}.\1_L."),
+    (r"\.attention\.(query|key|value|output)\.norm\.", r".{attention}.\1_Norm.{in_norm}"),
+    (r"\.attention\.(query|key|value)\.neuron\.", r".{attention}.\1_LIF."),
+    (r"\.output_(L|Norm)\.", r".proj_\1."),
+    (r"\.attention\.input_neuron\.", ".{attention}.input_LIF."),
+    (r"\.attention\.output\.neuron\.", ".{attention}.output_LIF."),
+    (r"\.attention\.neuron\.", ".{attention}.att_LIF."),
+    (r"^(blocks\.\d+)\.input_neuron\.", r"\1.SMHA_LIF."),
+    (r"\.attended_neuron\.", ".resLIF."),
+    (r"\.middle_neuron\.", ".blockLIF."),
+    (r"^head\.neuron\.", "Head.gen_LIF."),
+    (r"^head\.linear\.", "Head.gen_FC."),
+    (r"\.running_moment$", ".running_phi"),
+    (r"\.running_gradient$", ".ema_gz"),
+    (r"\.steps$", ".iters"),
 ]
 
 
-def _rename(state_dict: Mapping[str, Tensor], options: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Give the reference's tensors our names and shapes; drop those that it never uses."""
-    if options.get("spike_degree", 4) in (0, 1, 2):
+def _reference_name(name: str, options: Mapping[str, Any]) -> str:
+    """Return the reference's name of a tensor of `SpikingDecoder`."""
+    degree = options["spike_degree"]
+    if degree < 3:
         mlp = _GELU_MLP
     else:
-        mlp = _SPIKING_MLP_SPIKES_OUT if options.get("spiking_residuals") else _SPIKING_MLP
+        mlp = _SPIKING_MLP_SPIKES_OUT if options["spiking_residuals"] else _SPIKING_MLP
+    in_norm = "1." if options["normalization"] == "batch" else ""  # between two transpositions
+    if match := re.match(r"(.+)\.feed_forward\.(.+)\.(\w+)$", name):
+        block, part, tensor = match.groups()
+        kind = "NSMLP" if degree < 3 else "MLP"
+        inner = in_norm if part.endswith("norm") else ""
+        name = f"{block}.{kind}.net.{mlp.get(part, part)}.{inner}{tensor}"
+    tables = ("tok_embed", "pos_table")
+    if degree == 0:
+        tables = ("token_embedding_table", "positional_encoding")
+    name = re.sub(r"^encoding\.token\.table", f"embedder.{tables[0]}", name)
+    name = re.sub(r"^encoding\.position\.table", f"embedder.{tables[1]}", name)
+    attention = "NSMHA" if degree < 2 else "SMHA"
+    for pattern, replacement in _NAMES:
+        filled = replacement.replace("{attention}", attention).replace("{in_norm}", in_norm)
+        name = re.sub(pattern, filled, name)
+    return name
 
-    def feed_forward(match: re.Match[str]) -> str:
-        return f".feed_forward.{mlp.get(int(match[1]), match[1])}."
 
-    renamed = {}
-    for name, tensor in state_dict.items():
+def _usual(checkpoint: Checkpoint, options: Mapping[str, Any]) -> Checkpoint:
+    """Give tensors the names and shapes that they usually have; drop those never used."""
+    tensors = {}
+    for name, tensor in checkpoint.tensors.items():
         if name.endswith(".mask") or ".proj_LIF." in name:
             continue
-        ours = re.sub(r"\.(?:NS)?MLP\.net\.(\d+)\.(?:1\.)?", feed_forward, name)
-        for pattern, replacement in _NAMES:
-            ours = re.sub(pattern, replacement, ours)
-        if ours.endswith((".running_moment", ".running_gradient")):
-            tensor = tensor.reshape(-1)
-        elif ours.endswith(".steps"):
-            tensor = tensor.reshape(())
-        elif ours == "encoding.position.table.weight":  # the reference makes vocab_size rows
-            tensor = tensor[: options["max_len"]]
-        renamed[ours] = tensor
-    return renamed
+        usual = name.replace(".resLif.", ".resLIF.")
+        if options["spiking_residuals"]:  # with a dropout in front of the last neurons
+            usual = usual.replace(".MLP.net.10.", ".MLP.net.9.")
+        if usual in ("embedder.pos_table.weight", "embedder.positional_encoding.weight"):
+            tensor = tensor[: options["max_len"]]  # the reference makes vocab_size rows
+        tensors[usual] = tensor
+    return Checkpoint(tensors, checkpoint.taken_off)

@@ -1,0 +1,98 @@
+"""Checkpoints of SpikeGPT (Zhu et al., TMLR 2024)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from snn_estimators.convert.checkpoint import fill, find_tensors
+from snn_estimators.nn import SpikeGPT
+
+__all__ = ["from_spikegpt"]
+
+_NAMES = [
+    (r"^embedding\.", "emb."),
+    (r"^embedding_norm\.", "blocks.0.ln0."),
+    (r"^output_norm\.", "ln_out."),
+    (r"\.mixing_norm\.", ".ln1."),
+    (r"\.channel_norm\.", ".ln2."),
+    (r"\.channel_mixing\.", ".ffn."),
+    (r"\.mixing\.", ".att."),
+    (r"\.mix_([kvr])\w+$", r".time_mix_\1"),
+    (r"\.linear\.weight$", ".weight"),
+]
+
+
+def from_spikegpt(
+    state_dict: Mapping[str, Any], *, model_type: str | None = None, ctx_len: int = 1024
+) -> SpikeGPT:
+    """Rebuild a SpikeGPT checkpoint; its sizes are read from the tensors.
+
+    Parameters
+    ----------
+    state_dict : mapping of str to Tensor
+        The reference model's, with its own names; of any precision. What wrappers add to the names
+        (``module.``, ``_orig_mod.``, ``model.``), what a trainer saves beside a state dict, and
+        buffers that mean nothing are taken off with one warning.
+    model_type : {"RWKV", "RWKV-ffnPre"}, optional
+        Left out, it is read from the names.
+    ctx_len : int, default=1024
+        Length of training and scoring windows; the tensors do not depend on it.
+
+    Returns
+    -------
+    SpikeGPT
+        In evaluation mode and PyTorch's default precision; its logits equal those of the
+        reference's parallel model. (Its recurrent script computes something else where the
+        vocabulary is not 77 or layers are 6 or more.)
+
+    Raises
+    ------
+    TypeError
+        If `state_dict` is no mapping.
+    ValueError
+        For tensors that are missing, unknown or of other shapes, each named; for several models in
+        one checkpoint.
+
+    Examples
+    --------
+    >>> from_spikegpt({})
+    Traceback (most recent call last):
+        ...
+    ValueError: emb.weight is missing in the checkpoint...
+    """
+    checkpoint = find_tensors(state_dict, "emb.weight")
+    tensors = checkpoint.tensors
+    embedding = tensors.get("emb.weight")
+    if not isinstance(embedding, Tensor) or embedding.dim() != 2:
+        raise ValueError(
+            "emb.weight is missing in the checkpoint or no matrix: is it one of SpikeGPT's, a "
+            "state_dict and not a file of something else?"
+        )
+    layers = {int(m[1]) for name in tensors if (m := re.match(r"blocks\.(\d+)\.", name))}
+    if layers != set(range(len(layers))) or not layers:
+        gap = next(layer for layer in range(len(layers) + 1) if layer not in layers)
+        raise ValueError(f"blocks.{gap} is missing in the checkpoint, which has {len(layers)}.")
+    if model_type is None:
+        is_ffn_pre = any(name.startswith("blocks.0.ffnPre.") for name in tensors)
+        model_type = "RWKV-ffnPre" if is_ffn_pre else "RWKV"
+    vocab_size, n_embd = embedding.shape
+    module = SpikeGPT(
+        vocab_size,
+        **{**SpikeGPT.PUBLISHED, "n_layer": len(layers), "n_embd": n_embd},
+        ctx_len=ctx_len,
+        model_type=model_type,
+    )
+    hint = f"the sizes are those of emb.weight, {vocab_size} x {n_embd}; model_type={model_type!r}"
+    return fill(module, checkpoint, hint, partial(_reference_name, model_type=model_type))
+
+
+def _reference_name(name: str, model_type: str) -> str:
+    """Return the reference's name of a tensor of `SpikeGPT`."""
+    for pattern, replacement in _NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name.replace("blocks.0.att.", "blocks.0.ffnPre.") if "ffnPre" in model_type else name
