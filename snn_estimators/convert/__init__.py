@@ -8,6 +8,12 @@ reads tensors alone.
 
 from snn_estimators.convert.files import read_checkpoint
 from snn_estimators.convert.spike_decoder import from_spikedecoder, spikedecoder_options
-from snn_estimators.convert.spike_gpt import from_spikegpt
+from snn_estimators.convert.spike_gpt import from_spikegpt, spikegpt_options
 
-__all__ = ["from_spikedecoder", "from_spikegpt", "read_checkpoint", "spikedecoder_options"]
+__all__ = [
+    "from_spikedecoder",
+    "from_spikegpt",
+    "read_checkpoint",
+    "spikedecoder_options",
+    "spikegpt_options",
+]

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from torch import Tensor
-
 from snn_estimators.convert.checkpoint import fill, find_tensors
 from snn_estimators.nn import SpikeGPT
 
-__all__ = ["from_spikegpt"]
+__all__ = ["from_spikegpt", "spikegpt_options"]
 
+_ANCHOR = "emb.weight"
 _NAMES = [
     (r"^embedding\.", "emb."),
     (r"^embedding_norm\.", "blocks.0.ln0."),
@@ -65,10 +64,38 @@ def from_spikegpt(
         ...
     ValueError: emb.weight is missing in the checkpoint...
     """
-    checkpoint = find_tensors(state_dict, "emb.weight")
-    tensors = checkpoint.tensors
-    embedding = tensors.get("emb.weight")
-    if not isinstance(embedding, Tensor) or embedding.dim() != 2:
+    options = spikegpt_options(state_dict, model_type=model_type, ctx_len=ctx_len)
+    hint = "the sizes are those of emb.weight, {vocab_size} x {n_embd}; model_type={model_type!r}"
+    named = partial(_reference_name, model_type=options["model_type"])
+    module = SpikeGPT(**options)
+    return fill(module, find_tensors(state_dict, _ANCHOR), hint.format(**options), named)
+
+
+def spikegpt_options(
+    state_dict: Mapping[str, Any], *, model_type: str | None = None, ctx_len: int = 1024
+) -> dict[str, Any]:
+    """Return the options of the `SpikeGPT` that `from_spikegpt` builds.
+
+    Parameters
+    ----------
+    state_dict, model_type, ctx_len
+        As in `from_spikegpt`, which also lists the errors.
+
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
+    >>> import torch
+    >>> weights = {"emb.weight": torch.zeros(50, 32), "blocks.0.ln0.weight": torch.ones(32)}
+    >>> options = spikegpt_options(weights)
+    >>> options["vocab_size"], options["n_layer"], options["n_embd"], options["model_type"]
+    (50, 1, 32, 'RWKV')
+    """
+    tensors = find_tensors(state_dict, _ANCHOR).tensors
+    embedding = tensors.get(_ANCHOR)
+    if embedding is None or embedding.dim() != 2:
         raise ValueError(
             "emb.weight is missing in the checkpoint or no matrix: is it one of SpikeGPT's, a "
             "state_dict and not a file of something else?"
@@ -80,15 +107,14 @@ def from_spikegpt(
     if model_type is None:
         is_ffn_pre = any(name.startswith("blocks.0.ffnPre.") for name in tensors)
         model_type = "RWKV-ffnPre" if is_ffn_pre else "RWKV"
-    vocab_size, n_embd = embedding.shape
-    module = SpikeGPT(
-        vocab_size,
-        **{**SpikeGPT.PUBLISHED, "n_layer": len(layers), "n_embd": n_embd},
-        ctx_len=ctx_len,
-        model_type=model_type,
-    )
-    hint = f"the sizes are those of emb.weight, {vocab_size} x {n_embd}; model_type={model_type!r}"
-    return fill(module, checkpoint, hint, partial(_reference_name, model_type=model_type))
+    return {
+        **SpikeGPT.PUBLISHED,
+        "vocab_size": embedding.shape[0],
+        "ctx_len": ctx_len,
+        "model_type": model_type,
+        "n_layer": len(layers),
+        "n_embd": embedding.shape[1],
+    }
 
 
 def _reference_name(name: str, model_type: str) -> str:
