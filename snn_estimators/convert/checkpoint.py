@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from snn_estimators._warnings import warn
 
-__all__ = ["Checkpoint", "fill", "find_tensors", "nearest"]
+__all__ = ["Checkpoint", "check_system", "fill", "find_tensors", "nearest"]
 
 ENVELOPES = ("state_dict", "model_state_dict", "model", "weights", "module", "params", "net")
 """Keys of a state dict beside a trainer's other things, the usual first."""
@@ -98,6 +98,15 @@ def find_tensors(content: Any, anchor: str) -> Checkpoint:
     if left_out:
         taken_off.append(f"a second copy of the weights ({_listed(left_out)})")
     return Checkpoint(kept, taken_off)
+
+
+def check_system(checkpoint: Checkpoint, anchor: str, system: str) -> None:
+    """Raise ValueError, with names that are there, unless a checkpoint is of a reference system."""
+    if anchor not in checkpoint.tensors:
+        held = _listed(checkpoint.tensors) or "no tensors"
+        raise ValueError(
+            f"{anchor} is missing in the checkpoint, which holds {held}: is it one of {system}'s?"
+        )
 
 
 def fill(

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from snn_estimators._validation import check_choices, check_sizes
 from snn_estimators._warnings import warn
-from snn_estimators.convert.checkpoint import Checkpoint, fill, find_tensors, nearest
+from snn_estimators.convert.checkpoint import (
+    Checkpoint,
+    check_system,
+    fill,
+    find_tensors,
+    nearest,
+)
 from snn_estimators.nn import SpikingDecoder
 from snn_estimators.nn.encodings import PublishedBinaryCode
 
@@ -108,10 +115,11 @@ def from_spikedecoder(state_dict: Mapping[str, Any], config: Mapping[str, Any]) 
     >>> from_spikedecoder({}, {"vocab_size": 30, "max_len": 16})
     Traceback (most recent call last):
         ...
-    ValueError: Head.gen_FC.bias is missing in the checkpoint; does config belong to it?
+    ValueError: Head.gen_FC.weight is missing in the checkpoint, which holds no tensors: ...
     """
     checkpoint = find_tensors(state_dict, _ANCHOR)
     options = _translate(config, checkpoint)
+    check_system(checkpoint, _ANCHOR, "SpikeDecoder")
     module = SpikingDecoder(**options)
     named = partial(_reference_name, options=options)
     fill(module, _usual(checkpoint, options), "does config belong to it?", named)
@@ -183,6 +191,16 @@ def _translate(config: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, A
         raise ValueError(f"config holds {unknown}, which no reference model takes{near}.")
     if missing := {"vocab_size", "max_len"} - config.keys():
         raise ValueError(f"config lacks {sorted(missing)}: give the reference's own arguments.")
+    names = ("vocab_size", "max_len", "embed_dim", "tok_embed_dim", "pos_embed_dim")
+    check_sizes(**{name: config[name] for name in names if name in config})
+    check_choices(
+        {"spike_degree": range(5), "normalization": _NORMALIZATIONS},
+        spike_degree=config.get("spike_degree", 4),
+        normalization=config.get("normalization", "layer"),
+    )
+    dictionary = config.get("dictionary") or ()
+    if not isinstance(dictionary, Sized):
+        raise ValueError(f"dictionary={dictionary!r} must be a list of words, or be left out.")
     if config.get("SMHA_only"):
         raise ValueError(
             "config holds SMHA_only=True: the reference cannot build or evaluate such a model, so "
@@ -190,17 +208,10 @@ def _translate(config: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, A
         )
     options: dict[str, Any] = {**SpikingDecoder.PUBLISHED, **_REFERENCE_DEFAULTS}
     options |= {_RENAMED[k]: v for k, v in config.items() if k in _RENAMED}
-    dictionary = config.get("dictionary")
     options["vocab_size"] = len(dictionary) if dictionary else config["vocab_size"]
     options["max_len"] = config["max_len"]
     options["mlp_ratio"] = config.get("dim_hid") or 4
-    normalization = config.get("normalization", "layer")
-    if normalization not in _NORMALIZATIONS:
-        raise ValueError(
-            f"config holds normalization={normalization!r}; the reference has "
-            f"{list(_NORMALIZATIONS)}."
-        )
-    options["normalization"] = _NORMALIZATIONS[normalization]
+    options["normalization"] = _NORMALIZATIONS[config.get("normalization", "layer")]
 
     if "embed_dim" in config:  # NSDconfig: one real-valued table of tokens, sinusoids added
         return options | _non_spiking(config, checkpoint)

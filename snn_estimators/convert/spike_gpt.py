@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from snn_estimators.convert.checkpoint import fill, find_tensors
+from snn_estimators.convert.checkpoint import check_system, fill, find_tensors
 from snn_estimators.nn import SpikeGPT
 
 __all__ = ["from_spikegpt", "spikegpt_options"]
@@ -93,13 +93,12 @@ def spikegpt_options(
     >>> options["vocab_size"], options["n_layer"], options["n_embd"], options["model_type"]
     (50, 1, 32, 'RWKV')
     """
-    tensors = find_tensors(state_dict, _ANCHOR).tensors
-    embedding = tensors.get(_ANCHOR)
-    if embedding is None or embedding.dim() != 2:
-        raise ValueError(
-            "emb.weight is missing in the checkpoint or no matrix: is it one of SpikeGPT's, a "
-            "state_dict and not a file of something else?"
-        )
+    checkpoint = find_tensors(state_dict, _ANCHOR)
+    check_system(checkpoint, _ANCHOR, "SpikeGPT")
+    tensors = checkpoint.tensors
+    shape = tuple(tensors[_ANCHOR].shape)
+    if len(shape) != 2:
+        raise ValueError(f"emb.weight has shape {shape} in the checkpoint, but should be a matrix.")
     layers = {int(m[1]) for name in tensors if (m := re.match(r"blocks\.(\d+)\.", name))}
     if layers != set(range(len(layers))) or not layers:
         gap = next(layer for layer in range(len(layers) + 1) if layer not in layers)
@@ -109,11 +108,11 @@ def spikegpt_options(
         model_type = "RWKV-ffnPre" if is_ffn_pre else "RWKV"
     return {
         **SpikeGPT.PUBLISHED,
-        "vocab_size": embedding.shape[0],
+        "vocab_size": shape[0],
         "ctx_len": ctx_len,
         "model_type": model_type,
         "n_layer": len(layers),
-        "n_embd": embedding.shape[1],
+        "n_embd": shape[1],
     }
 
 

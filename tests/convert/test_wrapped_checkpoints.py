@@ -164,7 +164,9 @@ def test_weights_that_are_no_real_numbers_are_refused(reference):
 def test_a_module_is_no_state_dict(reference):
     with pytest.raises(TypeError, match=r"got a Linear: give model\.state_dict\(\)"):
         reference.convert(nn.Linear(2, 2))
-    with pytest.raises(ValueError, match="is missing in the checkpoint"):
+    with pytest.raises(
+        ValueError, match=r"is missing in the checkpoint, which holds 'model': is it"
+    ):
         reference.convert({"model": torch.zeros(2, 2)})
     itself: dict[str, Any] = {}
     itself["model"] = itself

@@ -109,6 +109,17 @@ def test_it_is_trained_on_saved_and_searched(model, tmp_path):
     assert best.module__neuron == "lif"
 
 
+@pytest.mark.slow
+def test_a_published_spikegpt_is_searched(shared, tmp_path):
+    case = load(shared, "25_sgpt_rwkv_L3_v50")
+    torch.save(case["state_dict"], tmp_path / "gpt.pth")
+    model = SpikeGPTLM.from_reference(tmp_path / "gpt.pth", None, ctx_len=16, max_steps=2)
+    tokens = np.arange(4 * 50).reshape(4, 50) % 50
+    best = GridSearchCV(model, {"lr": [1e-3, 1e-2]}, cv=2).fit(tokens).best_estimator_
+    assert len(best.module_.blocks) == 3
+    assert best.module__spikes == "residual"
+
+
 def test_a_clone_keeps_the_architecture_alone(model):
     copy = clone(model)
     assert copy.get_params_for("module") == model.get_params_for("module")
@@ -167,6 +178,10 @@ def test_bad_configs_are_refused_before_the_file_is_read(reference, tmp_path):
         SpikeDecoderLM.from_reference(nowhere, config={"max_len": 16})
     with pytest.raises(ValueError, match=r"vocab_size=31 and no dictionary, .* tokenizer=None"):
         SpikeDecoderLM.from_reference(nowhere, config=case["config"] | {"vocab_size": 31})
+    odd = {"vocab_size": [30], "spike_degree": "4", "normalization": ["layer"], "dictionary": 5}
+    for name, value in odd.items():
+        with pytest.raises(ValueError, match=name):
+            SpikeDecoderLM.from_reference(nowhere, config=case["config"] | {name: value})
     with pytest.raises(ValueError, match="module__heads is the checkpoint's: leave it out"):
         SpikeDecoderLM.from_reference(nowhere, config=case["config"], module__heads=1)
     with pytest.raises(FileNotFoundError, match="There is no file"):
