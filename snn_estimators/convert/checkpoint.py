@@ -69,35 +69,39 @@ def find_tensors(content: Any, anchor: str) -> Checkpoint:
     where, state_dict = _open_envelope(content, anchor)
     taken_off = []
     if where:
-        path = "".join(f"[{key!r}]" for key in where)
         beside = _listed(key for key in content if key != where[0])
-        taken_off.append(f"the envelope {path}" + (f" (it also holds {beside})" if beside else ""))
+        also = f" (it also holds {beside})" if beside else ""
+        taken_off.append(f"the envelope {_path(where)}{also}")
     tensors = {k: v for k, v in state_dict.items() if isinstance(k, str) and isinstance(v, Tensor)}
     if others := _listed(name for name in state_dict if name not in tensors):
         taken_off.append(f"entries that are no tensors ({others})")
-    names = {name: _unwrapped(name) for name in tensors}
-    prefix, copies = _prefixes(names.values(), anchor)
-    kept: dict[str, Tensor] = {}
-    prefixes, left_out = set(), []
-    for name, tensor in tensors.items():
-        bare = names[name]
-        if copies and bare.startswith(copies):
-            left_out.append(name)
+    bare_names, said = _bare_names(tensors, anchor)
+    return Checkpoint({bare: tensors[n] for n, bare in bare_names.items()}, taken_off + said)
+
+
+def _bare_names(names: Collection[str], anchor: str) -> tuple[dict[str, str], list[str]]:
+    """Return the names of one model without what wrappers add, and what that was, in words."""
+    unwrapped = {name: _unwrapped(name) for name in names}
+    prefix, copies = _prefixes(unwrapped.values(), anchor)
+    left_out = [name for name in names if copies and unwrapped[name].startswith(copies)]
+    kept: dict[str, str] = {}
+    added = set()
+    for name in names:
+        if name in left_out:
             continue
-        bare = bare.removeprefix(prefix)
+        bare = unwrapped[name].removeprefix(prefix)
         if bare in kept:
             raise ValueError(
                 f"The checkpoint holds {bare} twice, once as {name}: give the state dict of one "
                 "model."
             )
-        kept[bare] = tensor
+        kept[bare] = name
         if bare != name:
-            prefixes.add(name.removesuffix(bare) if name.endswith(bare) else _inner(name))
-    if prefixes:
-        taken_off.append(f"what wrappers add to names ({_listed(sorted(prefixes))})")
+            added.add(name.removesuffix(bare) if name.endswith(bare) else _inner(name))
+    said = [f"what wrappers add to names ({_listed(sorted(added))})"] if added else []
     if left_out:
-        taken_off.append(f"a second copy of the weights ({_listed(left_out)})")
-    return Checkpoint(kept, taken_off)
+        said.append(f"a second copy of the weights ({_listed(left_out)})")
+    return {name: bare for bare, name in kept.items()}, said
 
 
 def check_system(checkpoint: Checkpoint, anchor: str, system: str) -> None:
@@ -113,7 +117,7 @@ def fill(
     module: Module,
     checkpoint: Checkpoint,
     hint: str,
-    named: Callable[[str], str] = lambda name: name,
+    named: Callable[[str], str],
 ) -> Module:
     """Load a checkpoint's tensors, in the module's precision; warn once of what is left out.
 
@@ -159,16 +163,26 @@ def _open_envelope(content: Mapping[Any, Any], anchor: str) -> tuple[tuple[str, 
     if () in holding:
         return (), content
     if len(holding) > 1:
-        usual = [where for where in holding if where[-1] in ENVELOPES]
-        if len(usual) != 1:
-            usual = sorted(usual, key=lambda where: (len(where), ENVELOPES.index(where[-1])))[:1]
-        if not usual:
-            paths = " and ".join("".join(f"[{key!r}]" for key in where) for where in holding)
+        ranks = {where: _rank(where) for where in holding}
+        best = [where for where in holding if ranks[where] == min(ranks.values())]
+        if len(best) > 1:
+            paths = " and ".join(map(_path, holding))
             raise ValueError(f"The checkpoint holds several models, at {paths}: give one of them.")
-        holding = usual
+        holding = best
     if not holding:  # what is there is shown by the error for what is missing
         holding = [max(found, key=lambda where: _n_tensors(found[where]))]
     return holding[0], found[holding[0]]
+
+
+def _rank(where: tuple[str, ...]) -> tuple[bool, int, int]:
+    """Return what is lower for a more usual place of the trained weights; alike if none is."""
+    if where[-1] not in ENVELOPES:
+        return (True, 0, 0)
+    return (False, len(where), ENVELOPES.index(where[-1]))
+
+
+def _path(where: tuple[str, ...]) -> str:
+    return "".join(f"[{key!r}]" for key in where)
 
 
 def _mappings(

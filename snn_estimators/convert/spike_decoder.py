@@ -269,6 +269,8 @@ _SPIKING_MLP_SPIKES_OUT = {
 _GELU_MLP = {"expand": "0", "contract": "2"}
 
 _NAMES = [
+    (r"^encoding\.token\.table", "embedder.{token}"),
+    (r"^encoding\.position\.table", "embedder.{position}"),
     (r"\.attention\.(query|key|value|output)\.linear\.", r".{attention}.\1_L."),
     (r"\.attention\.(query|key|value|output)\.norm\.", r".{attention}.\1_Norm.{in_norm}"),
     (r"\.attention\.(query|key|value)\.neuron\.", r".{attention}.\1_LIF."),
@@ -285,43 +287,61 @@ _NAMES = [
     (r"\.running_gradient$", ".ema_gz"),
     (r"\.steps$", ".iters"),
 ]
+"""Names in `SpikingDecoder`, and in the reference."""
+
+_VARIANTS = [
+    (r"^embedder\.(?:tok_embed|token_embedding_table)\.", "embedder.{token}."),
+    (r"^embedder\.(?:pos_table|positional_encoding)\.", "embedder.{position}."),
+    (r"\.N?SMHA\.", ".{attention}."),
+    (r"\.(?:NS)?MLP\.", ".{mlp}."),
+    (r"_Norm\.(?:1\.)?", "_Norm.{in_norm}"),
+    (r"\.resLif\.", ".resLIF."),
+]
+"""Names that differ between the reference's models, and what they are in this one."""
+
+
+def _words(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parts of names that depend on a model's options."""
+    degree = options["spike_degree"]
+    return {
+        "token": "token_embedding_table" if degree == 0 else "tok_embed",
+        "position": "positional_encoding" if degree == 0 else "pos_table",
+        "attention": "NSMHA" if degree < 2 else "SMHA",
+        "mlp": "NSMLP" if degree < 3 else "MLP",
+        # A batch norm stands between two transpositions.
+        "in_norm": "1." if options["normalization"] == "batch" else "",
+    }
+
+
+def _renamed(name: str, rules: list[tuple[str, str]], words: Mapping[str, str]) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement.format(**words), name)
+    return name
 
 
 def _reference_name(name: str, options: Mapping[str, Any]) -> str:
     """Return the reference's name of a tensor of `SpikingDecoder`."""
-    degree = options["spike_degree"]
-    if degree < 3:
+    words = _words(options)
+    mlp = _SPIKING_MLP_SPIKES_OUT if options["spiking_residuals"] else _SPIKING_MLP
+    if words["mlp"] == "NSMLP":
         mlp = _GELU_MLP
-    else:
-        mlp = _SPIKING_MLP_SPIKES_OUT if options["spiking_residuals"] else _SPIKING_MLP
-    in_norm = "1." if options["normalization"] == "batch" else ""  # between two transpositions
     if match := re.match(r"(.+)\.feed_forward\.(.+)\.(\w+)$", name):
         block, part, tensor = match.groups()
-        kind = "NSMLP" if degree < 3 else "MLP"
-        inner = in_norm if part.endswith("norm") else ""
-        name = f"{block}.{kind}.net.{mlp.get(part, part)}.{inner}{tensor}"
-    tables = ("tok_embed", "pos_table")
-    if degree == 0:
-        tables = ("token_embedding_table", "positional_encoding")
-    name = re.sub(r"^encoding\.token\.table", f"embedder.{tables[0]}", name)
-    name = re.sub(r"^encoding\.position\.table", f"embedder.{tables[1]}", name)
-    attention = "NSMHA" if degree < 2 else "SMHA"
-    for pattern, replacement in _NAMES:
-        filled = replacement.replace("{attention}", attention).replace("{in_norm}", in_norm)
-        name = re.sub(pattern, filled, name)
-    return name
+        inner = words["in_norm"] if part.endswith("norm") else ""
+        name = f"{block}.{words['mlp']}.net.{mlp.get(part, part)}.{inner}{tensor}"
+    return _renamed(name, _NAMES, words)
 
 
 def _usual(checkpoint: Checkpoint, options: Mapping[str, Any]) -> Checkpoint:
-    """Give tensors the names and shapes that they usually have; drop those never used."""
-    tensors = {}
+    """Give tensors the names and shapes that this model has; drop those never used."""
+    words, tensors = _words(options), {}
     for name, tensor in checkpoint.tensors.items():
         if name.endswith(".mask") or ".proj_LIF." in name:
             continue
-        usual = name.replace(".resLif.", ".resLIF.")
+        usual = _renamed(name, _VARIANTS, words)
         if options["spiking_residuals"]:  # with a dropout in front of the last neurons
             usual = usual.replace(".MLP.net.10.", ".MLP.net.9.")
-        if usual in ("embedder.pos_table.weight", "embedder.positional_encoding.weight"):
+        if usual == f"embedder.{words['position']}.weight":
             tensor = tensor[: options["max_len"]]  # the reference makes vocab_size rows
         tensors[usual] = tensor
     return Checkpoint(tensors, checkpoint.taken_off)

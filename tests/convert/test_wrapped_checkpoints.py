@@ -89,6 +89,8 @@ def test_the_trained_weights_are_chosen_from_copies(reference):
     reference.check(both, "a second copy of the weights ('ema_model.")
     with pytest.raises(ValueError, match=r"several models, at \['a'\] and \['b'\]: give one"):
         reference.convert({"a": other, "b": reference.weights})
+    with pytest.raises(ValueError, match=r"several models, at \['a'\]\['model'\] and \['b'\]"):
+        reference.convert({"a": {"model": other}, "b": {"model": reference.weights}})
     with pytest.raises(ValueError, match=r"several models, under the prefixes 'a\.', 'b\.': give"):
         reference.convert({**prefixed("a.", other), **prefixed("b.", reference.weights)})
     with pytest.raises(ValueError, match="twice, once as module"):
