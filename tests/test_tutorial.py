@@ -15,7 +15,6 @@ import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from snn_estimators import convert
 from snn_estimators.energy import summarize
 from snn_estimators.estimators import SpikeDecoderLM, SpikeGPTClassifier, SpikeGPTLM
 from snn_estimators.model_selection import language_model_scores, results_table
@@ -238,12 +237,14 @@ def test_spikedecoder_saves_loads_and_trains_on(windows):
     assert loaded.partial_fit(train).n_steps_ > model.n_steps_
 
 
-def test_spikedecoder_reads_the_checkpoints_of_the_reference(shared):
+def test_spikedecoder_reads_the_checkpoints_of_the_reference(shared, tmp_path):
     published = torch.load(shared / "fixtures" / "01_sd_learned_static.pt", weights_only=True)
-    module = convert.from_spikedecoder(published["state_dict"], published["config"])
+    torch.save(published["state_dict"], tmp_path / "decoder.pth")
+    model = SpikeDecoderLM.from_reference(tmp_path / "decoder.pth", config=published["config"])
     with torch.no_grad():
-        logits = module(published["tokens"])
+        logits = model.module_.eval()(published["tokens"])
     torch.testing.assert_close(logits, published["logits"], atol=1e-4, rtol=0)
+    assert len(model.generate("the ", 5, random_state=0)) == 5
 
 
 @pytest.mark.slow

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import reprlib
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Self
 
 from torch.nn import CrossEntropyLoss
 from torch.optim import AdamW
 
+from snn_estimators.convert import from_spikedecoder, spikedecoder_options
 from snn_estimators.estimators.language_model import LanguageModel, module_parameters
+from snn_estimators.estimators.reference_io import adopt_checkpoint
 from snn_estimators.nn import SpikingDecoder
 from snn_estimators.persistence.fit_cache import MemoryLike
-from snn_estimators.text import BaseTokenizer
+from snn_estimators.text import BaseTokenizer, CharTokenizer, WordTokenizer
 
 __all__ = ["SpikeDecoderLM"]
 
@@ -242,3 +247,118 @@ class SpikeDecoderLM(LanguageModel):
             memory=memory,
             **kwargs,
         )
+
+    @classmethod
+    def from_reference(
+        cls,
+        path: str | os.PathLike[str],
+        tokenizer: BaseTokenizer | str | None = "reference",
+        *,
+        config: Mapping[str, Any],
+        **parameters: Any,
+    ) -> Self:
+        """Read a checkpoint of the reference implementation, ``.pth`` or safetensors.
+
+        Nothing in the file is executed. Wrappers' prefixes, a trainer's envelope and buffers
+        without meaning are taken off with one warning, and weights of any precision become
+        PyTorch's default. Codes that collide in the reference do so here, with a warning; see
+        `snn_estimators.convert.from_spikedecoder`.
+
+        Parameters
+        ----------
+        path : str or path
+            What the reference's training saves: a dictionary of tensors.
+        tokenizer : "reference", fitted tokenizer or None, default="reference"
+            The reference's own: the words of the config's ``dictionary``, or the alphabet of 30 or
+            32 characters, as ``vocab_size`` tells. What they do not know counts as the padding
+            symbol P; `TextCleaner` cleans text as the reference does. None takes token ids.
+        config : mapping
+            Constructor arguments of SDconfig, NSDconfig or PSDconfig, and `dim_hid`, the model's
+            own.
+        **parameters
+            Further parameters of the estimator, such as ``device``; of the module's own only
+            ``module__attention_dropout`` and ``module__mlp_dropout``, as the others are the
+            checkpoint's.
+
+        Returns
+        -------
+        SpikeDecoderLM
+            Fitted; `partial_fit` trains it further, with the recipe of the preset "spikedecoder". A
+            clone, as a search makes them, keeps the parameters and so the architecture, but neither
+            weights nor a dictionary: it is trained from scratch.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        NotFittedError, TypeError
+            If the tokenizer was not fitted, or is none; if `config` is no mapping.
+        ValueError
+            If the file is damaged, holds anything but tensors and plain values, or does not fit the
+            config; if the tokenizer has more tokens than the model, or the reference has none for
+            such a vocabulary.
+
+        Examples
+        --------
+        >>> config = {"vocab_size": 30, "max_len": 16, "heads": 5}
+        >>> SpikeDecoderLM.from_reference("decoder.pth", config=config)
+        Traceback (most recent call last):
+            ...
+        FileNotFoundError: There is no file decoder.pth.
+        """
+        spikedecoder_options({}, config)  # raises what is wrong with the config alone
+        is_own = isinstance(tokenizer, str) and tokenizer == "reference"
+        return adopt_checkpoint(
+            cls,
+            "spikedecoder",
+            path,
+            _reference_tokenizer(config) if is_own else tokenizer,
+            parameters,
+            system="SpikeDecoder of this config",
+            free={"module__attention_dropout", "module__mlp_dropout"},
+            options_of=partial(spikedecoder_options, config=config),
+            convert=partial(from_spikedecoder, config=config),
+        )
+
+
+_ALPHABETS = {30: "spikedecoder", 32: "spikedecoder-32"}
+_PADDING = "P"
+
+
+def _reference_tokenizer(config: Mapping[str, Any]) -> BaseTokenizer:
+    """Return the tokenizer of a reference model, with its padding symbol for what is unknown."""
+    if words := config.get("dictionary"):
+        return _words(words)
+    alphabet = _ALPHABETS.get(config["vocab_size"])
+    if alphabet is None:
+        raise ValueError(
+            f"config has vocab_size={config['vocab_size']!r} and no dictionary, for which the "
+            "reference has no tokens: give a fitted tokenizer, or tokenizer=None for token ids."
+        )
+    return CharTokenizer(alphabet, handle_unknown="token", unknown_token=_PADDING).fit([_PADDING])
+
+
+def _words(words: Any) -> WordTokenizer:
+    """Return a tokenizer for a dictionary of the reference, which reads text in lower case."""
+    is_list = isinstance(words, list) and all(isinstance(word, str) for word in words)
+    if not is_list or len(set(words)) < len(words):
+        raise ValueError(
+            f"config has dictionary={reprlib.repr(words)}, which is no list of distinct words: "
+            "give the reference's own, where a word's place is its id."
+        )
+    unknown = _PADDING if _PADDING in words else None
+    options = {
+        "lowercase": True,
+        "pattern": r"\S+",
+        "unknown_token": unknown,
+        "padding_token": None,
+    }
+    return WordTokenizer.from_dict(
+        {
+            "type": WordTokenizer.type_name,
+            "parameters": options,
+            "vocabulary": words,
+            "unknown_id": None if unknown is None else words.index(unknown),
+            "padding_id": None,
+        }
+    )

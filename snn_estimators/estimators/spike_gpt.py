@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import copy
 import os
-import pickle
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.nn import CrossEntropyLoss
 from torch.optim import Adam
 
 from snn_estimators._validation import is_number
-from snn_estimators.convert import from_spikegpt
+from snn_estimators.convert import from_spikegpt, spikegpt_options
 from snn_estimators.estimators.language_model import LanguageModel, module_parameters
 from snn_estimators.estimators.pretrained_io import build
+from snn_estimators.estimators.reference_io import adopt_checkpoint
 from snn_estimators.nn import SpikeGPT
 from snn_estimators.nn.calibration import calibrate
 from snn_estimators.persistence.fit_cache import MemoryLike
@@ -180,9 +178,11 @@ random_state, verbose
         ctx_len: int = 1024,
         **parameters: Any,
     ) -> Self:
-        """Read a checkpoint of the reference implementation, a ``.pth`` of tensors.
+        """Read a checkpoint of the reference implementation, ``.pth`` or safetensors.
 
-        Nothing in the file is executed. Sizes and model type follow from the tensors.
+        Nothing in the file is executed. Sizes and model type follow from the tensors; wrappers'
+        prefixes, a trainer's envelope and buffers without meaning are taken off with one warning,
+        and weights of any precision become PyTorch's default.
 
         Parameters
         ----------
@@ -199,51 +199,31 @@ random_state, verbose
         Returns
         -------
         SpikeGPTLM
-            Fitted; `partial_fit` trains it further.
+            Fitted; `partial_fit` trains it further, with the recipe of the preset "spikegpt". A
+            clone, as a search makes them, keeps the parameters and so the architecture, but neither
+            weights nor vocabulary: it is trained from scratch.
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
+        NotFittedError, TypeError
+            If the tokenizer was not fitted, or is none.
         ValueError
-            If the file is damaged, holds anything but tensors, or its tensors make no SpikeGPT; if
-            the tokenizer was not fitted or has more tokens than the model.
+            If the file is damaged, holds anything but tensors and plain values, or its tensors make
+            no SpikeGPT; if the tokenizer has more tokens than the model.
         """
-        fixed = sorted(k for k in parameters if k.startswith("module") and k != "module__dropout")
-        if fixed:
-            raise ValueError(f"{fixed[0]} is the checkpoint's: leave it out.")
-        tensors = _read_tensors(Path(path))
-        is_ffn_pre = any(name.startswith("blocks.0.ffnPre.") for name in tensors)
-        model_type = "RWKV-ffnPre" if is_ffn_pre else "RWKV"
-        try:
-            module = from_spikegpt(tensors, model_type=model_type, ctx_len=ctx_len)
-        except ValueError as error:
-            raise ValueError(f"{path} holds no SpikeGPT: {error}") from error
-        sizes: dict[str, Any] = {
-            "module__ctx_len": ctx_len,
-            "module__model_type": model_type,
-            "module__n_layer": len(module.blocks),
-            "module__n_embd": module.n_embd,
-        }
-        if tokenizer is not None:
-            if not isinstance(tokenizer, BaseTokenizer):
-                raise TypeError(
-                    f"tokenizer must be a fitted tokenizer, or None for ids, got {tokenizer!r}."
-                )
-            check_is_fitted(tokenizer, "vocabulary_")
-            sizes["tokenizer"] = clone(tokenizer)
-            if tokenizer.n_tokens_ > module.vocab_size:
-                raise ValueError(
-                    f"The tokenizer has {tokenizer.n_tokens_} tokens, but the vocabulary of {path} "
-                    f"holds {module.vocab_size}: it is not the one that the model was trained with."
-                )
-        estimator = cls.from_preset("spikegpt", **{"tokenizer": None, **sizes, **parameters})
-        build(estimator, module.vocab_size)
-        estimator.module_.load_state_dict(module.state_dict())
-        if tokenizer is not None:
-            estimator.tokenizer_ = tokenizer
-        estimator.n_iter_, estimator.n_steps_, estimator.interrupted_ = 0, 0, False
-        return estimator
+        return adopt_checkpoint(
+            cls,
+            "spikegpt",
+            path,
+            tokenizer,
+            parameters,
+            system="SpikeGPT",
+            free={"module__dropout"},
+            options_of=partial(spikegpt_options, ctx_len=ctx_len),
+            convert=partial(from_spikegpt, ctx_len=ctx_len),
+        )
 
     @classmethod
     def from_twin(
@@ -329,30 +309,3 @@ random_state, verbose
         largest = y_pred.amax(-1).square().where(counts, 0.0).sum() / counts.sum().clamp_min(1)
         penalty = self.logit_penalty / 2 * largest
         return loss + (penalty - penalty.detach())  # its gradient alone
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a file of ``torch.save`` without executing anything in it."""
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of PyTorch, about formats that raise an error below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} holds more than tensors, and reading that would execute it: save the "
-            "state_dict alone, torch.save(model.state_dict(), path), where you trust the file."
-        ) from error
-    except Exception as error:  # of many kinds, such as struct.error for a header cut short
-        reason = str(error) or type(error).__name__
-        raise ValueError(f"{path} is damaged or no PyTorch file: {reason}.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors.")
-    for name, tensor in content.items():
-        if not isinstance(tensor, Tensor) or tensor.is_complex():
-            raise ValueError(
-                f"{path} is to hold real tensors alone, but {name!r} is none: save the model's "
-                "state_dict itself, torch.save(model.state_dict(), path)."
-            )
-    return {str(name): tensor.float() for name, tensor in content.items()}

@@ -42,6 +42,7 @@ class SpikingDecoder(nn.Module):
     encoding : str, default="learned"
         Token code: a name in `ENCODINGS`. "one-hot" has a column for each pair of token and
         position; the others stand beside the position code ("two-hot": one column a token).
+        "binary-published" is for checkpoints: its codes collide, see `from_spikedecoder`.
     position_encoding : str, default="static"
         A name in `POSITION_ENCODINGS`: "static" is sinusoids, "linear" one column a position.
         "one-hot" tokens need "linear": they hold the position already.

@@ -92,8 +92,7 @@ class OneHotCode(Code):
 class BinaryCode(Code):
     """The id's binary digits, lowest first; every id has a code of its own.
 
-    The reference system strips leading zeros and pads on the other side, so that 1, 2, 4, ... share
-    one code there.
+    Those of the reference system are not distinct; see `PublishedBinaryCode`.
 
     Examples
     --------
@@ -113,6 +112,30 @@ class BinaryCode(Code):
         """Map ids, shape [...], to zeros and ones, shape [..., width]."""
         digits = torch.arange(self.width, device=ids.device)
         return ((ids[..., None] >> digits) & 1).to(torch.get_default_dtype())
+
+
+class PublishedBinaryCode(BinaryCode):
+    """The id's binary digits as in the published SpikeDecoder, for its checkpoints.
+
+    There the highest digit that is one comes first, and zeros fill up the other side, so that 1, 2,
+    4, ... share one code, and so do 3, 6, 12, ...
+
+    Examples
+    --------
+    >>> import torch
+    >>> PublishedBinaryCode(CodeOptions(8))(torch.tensor([1, 2, 5]))
+    tensor([[1., 0., 0.],
+            [1., 0., 0.],
+            [1., 0., 1.]])
+    """
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Map ids, shape [...], to zeros and ones, shape [..., width]."""
+        columns = torch.arange(self.width, device=ids.device)
+        n_digits = ((ids[..., None] >> columns) > 0).sum(-1, keepdim=True)
+        digit = n_digits - 1 - columns  # of the column; below 0 it is filled up
+        bits = (ids[..., None] >> digit.clamp_min(0)) & 1
+        return (bits * (digit >= 0)).to(torch.get_default_dtype())
 
 
 class LearnedCode(Code):
@@ -164,6 +187,7 @@ ENCODINGS: dict[str, type[Code] | type[JointCode]] = {
     "one-hot": JointOneHotCode,
     "two-hot": OneHotCode,
     "binary": BinaryCode,
+    "binary-published": PublishedBinaryCode,
     "learned": LearnedCode,
 }
 """Codes of tokens by name; `register_encoding` adds to them."""
@@ -171,6 +195,7 @@ ENCODINGS: dict[str, type[Code] | type[JointCode]] = {
 POSITION_ENCODINGS: dict[str, type[Code]] = {
     "linear": OneHotCode,
     "binary": BinaryCode,
+    "binary-published": PublishedBinaryCode,
     "static": SinusoidalCode,
     "learned": LearnedCode,
 }
