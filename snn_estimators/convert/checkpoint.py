@@ -239,7 +239,7 @@ def _is_meaningless(name: str, tensor: Tensor) -> bool:
 
 
 def _is_causal_mask(tensor: Tensor) -> bool:
-    """Return whether it tells what is before from what is after, whatever its name and values."""
+    """Return whether it separates the past from the future, whatever its name and values."""
     size = tensor.shape[-1] if tensor.dim() > 1 else 0
     if size < 2 or tensor.shape[-2] != size or tensor.numel() != size**2 or not _is_plain(tensor):
         return False

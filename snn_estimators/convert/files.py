@@ -20,7 +20,7 @@ __all__ = ["read_checkpoint"]
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[Any, Any]:
     """Read a file of tensors: what ``torch.save`` writes, today or long ago, or safetensors.
 
-    The kind is told from the content, not from the name. Nothing in the file is executed.
+    The content decides about the kind, not the name. Nothing in the file is executed.
 
     Parameters
     ----------
