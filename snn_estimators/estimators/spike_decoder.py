@@ -270,7 +270,7 @@ class SpikeDecoderLM(LanguageModel):
             What the reference's training saves: a dictionary of tensors.
         tokenizer : "reference", fitted tokenizer or None, default="reference"
             The reference's own: the words of the config's ``dictionary``, or the alphabet of 30 or
-            32 characters, as ``vocab_size`` tells. What they do not know counts as the padding
+            32 characters, as ``vocab_size`` says. What they do not know counts as the padding
             symbol P; `TextCleaner` cleans text as the reference does. None takes token ids.
         config : mapping
             Constructor arguments of SDconfig, NSDconfig or PSDconfig, and `dim_hid`, the model's
