@@ -28,6 +28,7 @@ ROWS = {
     "spikegpt_quality": 8,
     "spikedecoder_spikegpt": 9,
     "recipes": 8,
+    "reads_front": 5,
     "conversion": 3,
     "scaling": 4,
 }
