@@ -86,12 +86,17 @@ def train(
 def fit_and_score(
     model: LanguageModel, seed: int, texts: Texts, steps: int, batch_size: int, memory: str | None
 ) -> dict[str, Any]:
-    """Train one model with one seed on one core; return its scores, its curve and its speed.
+    """Train one model with one seed on one core, and return its scores."""
+    return scores_of(train(model, seed, texts, steps, batch_size, memory), texts)
+
+
+def scores_of(model: LanguageModel, texts: Texts) -> dict[str, Any]:
+    """Return the scores of a trained model, its curve and its speed.
 
     Zeros are skipped in real models, too. What all costs in 8 bits stands beside, and what graded
     spikes would cost as the quantised activations of a conventional network, zeros included.
     """
-    train(model, seed, texts, steps, batch_size, memory)
+    steps, batch_size = 5 * model.steps_per_epoch, model.batch_size
     fifths = list(enumerate(model.history[:, "test_perplexity"], start=1))
     at = {f"neg_perplexity_at_{steps // 5 * i}": -p for i, p in fifths[:-1]}
     seconds = sum(model.history[:, "train_seconds"])

@@ -30,6 +30,7 @@ ROWS = {
     "recipes": 8,
     "reads_front": 5,
     "conversion": 3,
+    "distillation": 3,
     "scaling": 4,
 }
 OTHERS = {"movie_reviews", "gpu_check", "benchmark_lif", "benchmark_decoder", "benchmark_spikegpt"}
