@@ -7,7 +7,7 @@ The map: a line a room, from the ground up. A room imports only from rooms below
 ``lint-imports`` checks.
 
 ==================  ===============================================================================
-``ops``             scans as functions with explicit state: LIF, WKV, spiking attention, surrogates
+``ops``             functions on tensors: LIF, graded spikes, WKV, spiking attention, surrogates
 ``nn``              neurons, codes, norms, mixings; `SpikingDecoder`, `SpikeGPT`; their registries
 ``text``            corpora, cleaners, tokenizers, windows and the splits that keep them apart
 ``energy``          operations counted from spikes and priced; non-spiking twins
