@@ -11,7 +11,7 @@ from sklearn.base import clone
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from snn_estimators._validation import check_whole
+from snn_estimators._validation import check_whole, suggest
 from snn_estimators._warnings import warn
 from snn_estimators.estimators.generation import Generation, Sampler, stream_ids
 from snn_estimators.estimators.lm_scoring import LanguageModelScoring
@@ -117,7 +117,7 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
             If there is no such preset.
         """
         if name not in cls.PRESETS:
-            raise ValueError(f"There is no preset {name!r}: choose one of {sorted(cls.PRESETS)}.")
+            raise ValueError(f"There is no preset {name!r}: {suggest(name, sorted(cls.PRESETS))}")
         return cls(**{**cls.PRESETS[name], **overrides})
 
     def twin(self, **overrides: Any) -> Self:

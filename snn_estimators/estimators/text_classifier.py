@@ -15,6 +15,7 @@ from sklearn.base import ClassifierMixin, clone
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from snn_estimators._validation import check_choices
 from snn_estimators.estimators.classifier_scoring import ClassifierScoring
 from snn_estimators.estimators.document_weights import document_weights, weighted_mean
 from snn_estimators.estimators.fine_tuning import (
@@ -157,8 +158,7 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
 
     def _check_parameters(self, fit_params: Mapping[str, Any]) -> None:
         super()._check_parameters(fit_params)
-        if self.decision not in DECISIONS:
-            raise ValueError(f"decision must be one of {DECISIONS}, got {self.decision!r}.")
+        check_choices({"decision": DECISIONS}, decision=self.decision)
 
     # Fitting
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
 from snn_estimators._files import replace_file
-from snn_estimators._validation import register
+from snn_estimators._validation import register, short, suggest
 from snn_estimators.text._documents import TextTransformer, check_documents
 from snn_estimators.text.windows import PADDING
 
@@ -413,6 +413,6 @@ def tokenizer_from_dict(d: Mapping[str, Any]) -> BaseTokenizer:
 def _tokenizer_class(name: Any) -> type[BaseTokenizer]:
     if not isinstance(name, str) or name not in _TOKENIZERS:
         raise ValueError(
-            f"There is no tokenizer of type {name!r}: use one of {sorted(_TOKENIZERS)}."
+            f"There is no tokenizer of type {short(name)}: {suggest(name, sorted(_TOKENIZERS))}"
         )
     return _TOKENIZERS[name]
