@@ -21,12 +21,15 @@ from torch import nn
 
 from snn_estimators._torch import (
     GeneratorStates,
+    check_device,
     generator_states,
+    has_device,
     private_generators,
     resolve_device,
     set_generator_states,
 )
-from snn_estimators._validation import suggest
+from snn_estimators._validation import short, suggest
+from snn_estimators._warnings import warn
 
 __all__ = ["SklearnNet"]
 
@@ -244,8 +247,8 @@ class SklearnNet(NeuralNet):
 
     @contextmanager
     def _concrete_device(self) -> Iterator[None]:
-        """Show skorch a device that PyTorch knows."""
-        requested, self.device = self.device, resolve_device(self.device)
+        """Show skorch a device that PyTorch knows, and that is there."""
+        requested, self.device = self.device, check_device(self.device)
         try:
             yield
         finally:
@@ -266,9 +269,19 @@ class SklearnNet(NeuralNet):
     def __setstate__(self, state: dict[str, Any]) -> None:
         requested = state["device"]
         nested = dict(state["_nested"])  # a copy has parameters of its own
-        super().__setstate__({**state, "_nested": nested, "device": resolve_device(requested)})
-        if self.device == resolve_device(requested):  # otherwise that device is not here
-            self.device = requested
+        is_there = has_device(requested)
+        concrete = resolve_device(requested if is_there else "cpu")
+        super().__setstate__({**state, "_nested": nested, "device": concrete})
+        self.device = requested
+        if self.initialized_ and not is_there:  # an unfitted one may be on its way elsewhere
+            self._fall_back_to_cpu()
+
+    def _fall_back_to_cpu(self) -> None:
+        warn(
+            f"The model was saved with device={short(self.device)}, which is not there: it "
+            "computes on the CPU."
+        )
+        self.device = "cpu"
 
     # Randomness
 

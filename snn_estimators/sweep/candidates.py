@@ -72,17 +72,22 @@ def try_candidates(
     windows: Sequence[str],
     memory: str | None,
     on_candidate: Callable[[], object] = lambda: None,
+    *,
+    any_device: bool = False,
 ) -> None:
     """Build each candidate's module, so that errors come in a second, not in an hour.
 
     Candidates with the same tokenizer have it fitted once. One that cannot be fitted is a
-    ValueError that names its parameters; `memory` is the folder of the cached fits.
+    ValueError that names its parameters; `memory` is the folder of the cached fits. With
+    `any_device` the model's need not be there.
     """
     tokens: dict[str, list[Any]] = {}
     for candidate in candidates:
         try:
             model = _make(estimator, candidate.parameters)
             final_estimator(model).set_params(memory=memory)
+            if any_device:
+                final_estimator(model).set_params(device="auto")
             _try(model, windows, tokens)
             if candidate.key is None:
                 score_key(model)  # raises the error that `list_candidates` passed over

@@ -41,7 +41,8 @@ class Plan:
     """Estimator, candidates, texts, seeds, folds and rungs of a sweep.
 
     The parameters are those of `Sweep`, after `check_estimator`, `resolve_grid` and `load_texts`;
-    `memory` is the folder of the cached fits.
+    `memory` is the folder of the cached fits. Fits `on_other_machines` may have devices that are
+    not here.
     """
 
     estimator: Any
@@ -54,6 +55,7 @@ class Plan:
     resource: str | None = None
     memory: str | None = None
     progress: bool = False
+    on_other_machines: bool = False
 
     def __post_init__(self) -> None:
         self.candidates = list_candidates(self.estimator, self.grid)
@@ -193,7 +195,12 @@ class Plan:
                 list(cv.split(windows))  # raises an error if there are too few
                 try:
                     try_candidates(
-                        self.estimator, self.candidates, windows, self.memory, bar.update
+                        self.estimator,
+                        self.candidates,
+                        windows,
+                        self.memory,
+                        bar.update,
+                        any_device=self.on_other_machines,
                     )
                 except ValueError as error:
                     if len(self.texts) == 1:

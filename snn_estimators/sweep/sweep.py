@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from snn_estimators._describe import changed_parameters
 from snn_estimators._files import check_writable
+from snn_estimators._torch import check_device
 from snn_estimators._validation import check_choices, check_flags, check_whole, is_whole
 from snn_estimators._warnings import warn
 from snn_estimators.estimators import LANGUAGE_MODELS, language_model_class
@@ -25,6 +26,7 @@ from snn_estimators.persistence.fit_cache import MemoryLike
 from snn_estimators.sweep.budget import Budget
 from snn_estimators.sweep.defaults import DEFAULT_GRIDS, sweep_model
 from snn_estimators.sweep.executors import check_engine
+from snn_estimators.sweep.executors.base import LOCAL_ENGINES
 from snn_estimators.sweep.leaderboard import Leaderboard
 from snn_estimators.sweep.outputs import GrowingTables, SweepResult, write_result
 from snn_estimators.sweep.plan import Plan, check_estimator, load_texts, resolve_grid
@@ -290,6 +292,9 @@ class Sweep:
         grid = DEFAULT_GRIDS[model] if self.grid is None else self.grid
         check_estimator(estimator, memory)
         grid = resolve_grid(estimator, grid)
+        on_other_machines = self.engine not in LOCAL_ENGINES
+        if not on_other_machines:
+            check_device(final_estimator(estimator).device)
         check_engine(self.engine)
         return Plan(
             estimator,
@@ -302,6 +307,7 @@ class Sweep:
             resource=self.resource,
             memory=memory,
             progress=self.progress,
+            on_other_machines=on_other_machines,
         )
 
     def _check_numbers(self) -> None:
