@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.nn import CrossEntropyLoss
 from torch.optim import Adam
@@ -225,7 +224,7 @@ stride, spike_penalty, batch_size, train_split, callbacks, device, random_state,
                 raise TypeError(
                     f"tokenizer must be a fitted tokenizer, or None for ids, got {tokenizer!r}."
                 )
-            check_is_fitted(tokenizer, "vocabulary_")
+            tokenizer.check_is_fitted()
             sizes["tokenizer"] = clone(tokenizer)
             if tokenizer.n_tokens_ > module.vocab_size:
                 raise ValueError(
