@@ -15,6 +15,7 @@ from snn_estimators._validation import check_whole, suggest
 from snn_estimators._warnings import warn
 from snn_estimators.estimators.generation import Generation, Sampler, stream_ids
 from snn_estimators.estimators.lm_scoring import LanguageModelScoring
+from snn_estimators.estimators.loader_workers import loader_parameters
 from snn_estimators.estimators.pretrained_io import PretrainedIO
 from snn_estimators.estimators.text_net import TextNet
 from snn_estimators.estimators.token_windows import (
@@ -339,7 +340,8 @@ class LanguageModel(TextNet, LanguageModelScoring, Generation, PretrainedIO):
 
     def get_iterator(self, dataset: Dataset, training: bool = False) -> DataLoader:
         """Batch windows: shuffled or drawn at random to train, of equal lengths to score."""
-        parameters = self.get_params_for("iterator_train" if training else "iterator_valid")
+        name = "iterator_train" if training else "iterator_valid"
+        parameters = loader_parameters(getattr(self, name), self.get_params_for(name))
         parameters.setdefault("collate_fn", collate)
         size = parameters.pop("batch_size", self.batch_size)
         if not training:

@@ -35,6 +35,7 @@ from snn_estimators.estimators.labelled_documents import (
     warn_of_singles,
 )
 from snn_estimators.estimators.language_model import LanguageModel
+from snn_estimators.estimators.loader_workers import loader_parameters
 from snn_estimators.estimators.pretrained_io import PretrainedIO
 from snn_estimators.estimators.text_net import check_known_ids, options_of
 from snn_estimators.estimators.token_windows import equal_length_batches
@@ -405,7 +406,8 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
 
     def get_iterator(self, dataset: Dataset, training: bool = False) -> DataLoader:
         """Batch documents: of similar lengths to train, of equal lengths to predict."""
-        parameters = self.get_params_for("iterator_train" if training else "iterator_valid")
+        name = "iterator_train" if training else "iterator_valid"
+        parameters = loader_parameters(getattr(self, name), self.get_params_for(name))
         parameters.setdefault("collate_fn", collate_labelled)
         size = parameters.pop("batch_size", self.batch_size)
         if not training:
