@@ -116,7 +116,12 @@ class Runner:
                     for corpus, candidates in climbing.items()
                 }
                 rows = [number for part in numbers.values() for number in part]
-                fits = [fit for n in rows for fit in self.plan.fits(n, self.leaderboard.rows[n])]
+                fits = [
+                    fit
+                    for n in rows
+                    if self.leaderboard.rows[n].is_fitted
+                    for fit in self.plan.fits(n, self.leaderboard.rows[n])
+                ]
                 left = self._recall(fits)
                 self.report(None)
                 if left:
