@@ -10,10 +10,14 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from snn_estimators._validation import short
+
 __all__ = [
     "Device",
     "GeneratorStates",
+    "check_device",
     "generator_states",
+    "has_device",
     "private_generators",
     "resolve_device",
     "set_generator_states",
@@ -31,6 +35,44 @@ def resolve_device(device: Device) -> torch.device:
     if device is None or device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
+
+
+def check_device(device: Device) -> torch.device:
+    """Return the device that a `device` parameter means; raise ValueError if it is not there."""
+    try:
+        found = resolve_device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            'device must be "auto" or a name that PyTorch knows, such as "cuda:0", got '
+            f'{short(device)}: give device="cpu".'
+        ) from error
+    if not has_device(found):
+        count = torch.cuda.device_count()
+        raise ValueError(
+            f"device={short(device)} is not there, as PyTorch finds {count or 'no'} "
+            f'CUDA GPU{"s"[: count != 1]} here: give device="cpu".'
+        )
+    return found
+
+
+def has_device(device: Device) -> bool:
+    """Return whether there is such a device.
+
+    CUDA is not initialised: a process that was forked afterwards could not use it.
+    """
+    try:
+        found = resolve_device(device)
+    except (RuntimeError, TypeError):  # no name of a device
+        return False
+    if found.type == "cuda":
+        return (found.index or 0) < torch.cuda.device_count()
+    if found.type == "meta":  # tensors without values
+        return False
+    try:
+        torch.empty(1, device=found)
+    except (AssertionError, ImportError, RuntimeError):
+        return False
+    return True
 
 
 @contextmanager

@@ -6,8 +6,9 @@ Choices that a user may add to stand in registries, plain dicts from a name to w
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeGuard, TypeVar
 
@@ -22,9 +23,16 @@ __all__ = [
     "is_number",
     "is_whole",
     "register",
+    "short",
+    "suggest",
 ]
 
 Entry = TypeVar("Entry")
+
+_LISTED = 150  # characters of a list of names that is shown whole
+_NEAREST = 3
+_ALIKE = 0.6  # of difflib's ratio, from 0 to 1
+_SHOWN = 80  # characters of a value that are shown
 
 
 def register(
@@ -45,7 +53,51 @@ def check_choices(allowed: Mapping[str, Collection[Any]], **options: Any) -> Non
     for name, value in options.items():
         choices = list(allowed[name])
         if value not in choices or isinstance(value, bool):
-            raise ValueError(f"{name}={value!r} is unknown; choose one of {choices}.")
+            raise ValueError(f"{name}={short(value)} is unknown; {suggest(value, choices)}")
+
+
+def short(value: Any) -> str:
+    """Return the repr of a value, without the middle of a long one."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 20]}...{text[-17:]}"
+
+
+def suggest(name: Any, known: Iterable[Any]) -> str:
+    """Return what to give instead of an unknown name: the end of its message.
+
+    That is the nearest three names by `difflib`, of a long list always. Names such as module__heads
+    are compared by their last parts, too. A short list is shown whole.
+
+    Examples
+    --------
+    >>> suggest("lift", ["lif", "plif", "none"])
+    "did you mean 'lif' or 'plif'? Choose one of ['lif', 'plif', 'none']."
+    >>> suggest("timestep", [*(f"parameter_{i}" for i in range(20)), "module__timesteps"])
+    "did you mean 'module__timesteps'?"
+    """
+    names = list(known)
+    if not names:
+        return "there is none."
+    listed = f"hoose one of {names}." if len(repr(names)) <= _LISTED else ""
+    near = _nearest(str(name)[:_LISTED], names, alike=_ALIKE if listed else 0)
+    if not near:
+        return f"c{listed}"
+    *others, last = map(repr, near)
+    asked = f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
+    return f"{asked} C{listed}" if listed else asked
+
+
+def _nearest(name: str, names: Iterable[Any], alike: float) -> list[Any]:
+    """Return the names most like another, the nearest first; one at least if `alike` is 0."""
+    likeness = {one: _likeness(name, str(one)) for one in names}
+    found = sorted(likeness, key=lambda one: -likeness[one])[:_NEAREST]
+    near = [one for one in found if likeness[one] >= _ALIKE]
+    return near if near or alike else found
+
+
+def _likeness(name: str, other: str) -> float:
+    pairs = [(name, other), (name.rpartition("__")[2], other.rpartition("__")[2])]
+    return max(difflib.SequenceMatcher(None, a.lower(), b.lower()).ratio() for a, b in pairs)
 
 
 def check_sizes(**options: Any) -> None:

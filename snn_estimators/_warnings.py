@@ -6,9 +6,10 @@ import sys
 import warnings
 from pathlib import Path
 
-__all__ = ["warn"]
+__all__ = ["warn", "warn_once"]
 
 _PACKAGE = str(Path(__file__).parent)
+_told: set[str] = set()
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
@@ -17,3 +18,10 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def warn_once(message: str, category: type[Warning] = UserWarning) -> None:
+    """Issue a warning as `warn` does, but once a process, however many fits there are."""
+    if message not in _told:
+        _told.add(message)
+        warn(message, category)

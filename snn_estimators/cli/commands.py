@@ -76,6 +76,7 @@ def fit(
     seed: options.Seed = 0,
 ) -> None:
     """Train a model on text, and save it; the last tenth of the text is held out to score it."""
+    from snn_estimators._torch import check_device
     from snn_estimators.estimators import language_model_class
     from snn_estimators.model_selection.grids import set_parameters
     from snn_estimators.persistence.named_run import check_name_is_free
@@ -85,6 +86,7 @@ def fit(
 
     if output is None and name is None:
         raise ValueError("say where to save the model: --output FOLDER, or --name NAME")
+    check_device(device)
     if name is not None:
         run = check_name_is_free(name, resume)  # before hours of training
         if output is not None and resolve_name(output).resolve() == run.folder.resolve():

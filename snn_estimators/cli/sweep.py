@@ -79,6 +79,12 @@ def sweep(
     memory: Annotated[
         Path | None, typer.Option(help="Folder of the fits; default: .memory in --output.")
     ] = None,
+    skip_impossible: Annotated[
+        bool,
+        typer.Option(
+            "--skip-impossible", help="Give what cannot be built a row with the reason, and go on."
+        ),
+    ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start from scratch: delete this sweep's fits.")
     ] = False,
@@ -125,6 +131,7 @@ def sweep(
             track=track,
             memory=memory,
             fresh=fresh,
+            impossible="skip" if skip_impossible else "raise",
             output=output,
             progress=True,
             command=["snn-estimators", *sys.argv[1:]],

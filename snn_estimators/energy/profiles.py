@@ -9,7 +9,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
-from snn_estimators._validation import check_choices, check_sizes, is_number
+from snn_estimators._validation import check_choices, check_sizes, is_number, short, suggest
 from snn_estimators.energy.operations import WORD_BITS, Accesses, Bank, Operations
 
 KIBIBYTE = 2**10
@@ -211,7 +211,7 @@ def resolve_profile(profile: EnergyProfile | str) -> EnergyProfile:
         return profile
     if profile not in PROFILES:
         raise ValueError(
-            f"profile={profile!r} is unknown; choose one of {list(PROFILES)} or pass an "
-            "EnergyProfile of your own."
+            f"profile={short(profile)} is unknown, and no EnergyProfile of your own; "
+            f"{suggest(profile, PROFILES)}"
         )
     return PROFILES[profile]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from snn_estimators._validation import short, suggest
 from snn_estimators.estimators.classifiers import SpikeDecoderClassifier, SpikeGPTClassifier
 from snn_estimators.estimators.language_model import LanguageModel
 from snn_estimators.estimators.ngram import NGramLM
@@ -40,5 +41,5 @@ def language_model_class(name: str) -> type[LanguageModel]:
     'SpikeGPTLM'
     """
     if name not in LANGUAGE_MODELS:
-        raise ValueError(f"There is no model {name!r}: choose one of {list(LANGUAGE_MODELS)}.")
+        raise ValueError(f"There is no model {short(name)}: {suggest(name, LANGUAGE_MODELS)}")
     return LANGUAGE_MODELS[name]

@@ -21,11 +21,15 @@ from torch import nn
 
 from snn_estimators._torch import (
     GeneratorStates,
+    check_device,
     generator_states,
+    has_device,
     private_generators,
     resolve_device,
     set_generator_states,
 )
+from snn_estimators._validation import short, suggest
+from snn_estimators._warnings import warn
 
 __all__ = ["SklearnNet"]
 
@@ -88,10 +92,10 @@ class SklearnNet(NeuralNet):
         for name in sorted(unknown):
             component, nested, parameter = name.partition("__")
             if not nested:
-                valid = [own for own in self._own_names() if own not in unknown]
+                valid = [known for known in self._known_names() if known not in unknown]
                 raise TypeError(
-                    f"{type(self).__name__}() got an unexpected parameter {name!r}. Valid "
-                    f"parameters are {valid} and those of the components, such as module__blocks."
+                    f"{type(self).__name__}() got an unexpected parameter {name!r}: "
+                    f"{suggest(name, valid)}"
                 )
             self._check_parameter(component, parameter)
 
@@ -99,6 +103,15 @@ class SklearnNet(NeuralNet):
 
     def _own_names(self) -> list[str]:
         return sorted(k for k in vars(self) if not k.startswith("_") and not k.endswith("_"))
+
+    def _known_names(self) -> list[str]:
+        """Return the parameters' names, those of the components under their full names."""
+        nested = [
+            f"{component}__{name}"
+            for component in self._components
+            for name in self._names_of_component(component) or ()
+        ]
+        return [*self._own_names(), *nested]
 
     def _get_param_names(self) -> list[str]:
         return [*self._own_names(), *sorted(self._nested)]
@@ -142,11 +155,11 @@ class SklearnNet(NeuralNet):
         Raises
         ------
         ValueError
-            If there is no such parameter; the message lists those that there are.
+            If there is no such parameter; the message names the nearest.
         """
         own = {name: value for name, value in params.items() if "__" not in name}
-        if not own.keys() <= set(self._own_names()):
-            BaseEstimator.set_params(self, **own)  # raises with scikit-learn's message
+        for name in own.keys() - set(self._own_names()):
+            raise ValueError(self._invalid(name, name))
         for name, value in own.items():
             self._set_parameter(name, value)
         for name in [name for name in params if name not in own]:
@@ -177,25 +190,35 @@ class SklearnNet(NeuralNet):
         if component in ("callbacks", "compile"):
             return
         if component not in self._components:
-            BaseEstimator.set_params(self, **{f"{component}__{parameter}": None})  # raises
+            raise ValueError(self._invalid(component, f"{component}__{parameter}"))
+        accepted = self._names_of_component(component)
+        if accepted is not None and parameter.partition("__")[0] not in accepted:
+            raise ValueError(
+                f"Invalid parameter {parameter!r} for {component} "
+                f"{self._component_type(component).__name__}: {suggest(parameter, accepted)}"
+            )
+
+    def _invalid(self, name: str, full_name: str) -> str:
+        kind = type(self).__name__
+        hint = suggest(full_name, self._known_names())
+        return f"Invalid parameter {name!r} for estimator {kind}: {hint}"
+
+    def _names_of_component(self, component: str) -> list[str] | None:
+        """Return the parameters of a component, None if it takes any or is nothing of the kind."""
         owner = self._component_type(component)
         if owner is None:  # fit will say what is wrong with the component itself
-            return
+            return None
         accepted = dict(inspect.signature(owner).parameters)
         if any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
-            return
+            return None
         if component == "optimizer":
             accepted["param_groups"] = accepted.pop("params")
-        if parameter.partition("__")[0] not in accepted:
-            raise ValueError(
-                f"Invalid parameter {parameter!r} for {component} {owner.__name__}. Valid "
-                f"parameters are: {sorted(accepted)}."
-            )
+        return sorted(accepted)
 
     def _check_callback(self, name: str) -> None:
         names = [known for known, _ in self._uniquely_named_callbacks()]
         if name not in names:
-            raise ValueError(f"There is no callback {name!r}. Valid names are: {names}.")
+            raise ValueError(f"There is no callback {name!r}: {suggest(name, names)}")
 
     def _component_type(self, component: str) -> Any:
         """Return what a component is built with, None if it is nothing of the kind."""
@@ -224,8 +247,8 @@ class SklearnNet(NeuralNet):
 
     @contextmanager
     def _concrete_device(self) -> Iterator[None]:
-        """Show skorch a device that PyTorch knows."""
-        requested, self.device = self.device, resolve_device(self.device)
+        """Show skorch a device that PyTorch knows, and that is there."""
+        requested, self.device = self.device, check_device(self.device)
         try:
             yield
         finally:
@@ -246,9 +269,19 @@ class SklearnNet(NeuralNet):
     def __setstate__(self, state: dict[str, Any]) -> None:
         requested = state["device"]
         nested = dict(state["_nested"])  # a copy has parameters of its own
-        super().__setstate__({**state, "_nested": nested, "device": resolve_device(requested)})
-        if self.device == resolve_device(requested):  # otherwise that device is not here
-            self.device = requested
+        is_there = has_device(requested)
+        concrete = resolve_device(requested if is_there else "cpu")
+        super().__setstate__({**state, "_nested": nested, "device": concrete})
+        self.device = requested
+        if self.initialized_ and not is_there:  # an unfitted one may be on its way elsewhere
+            self._fall_back_to_cpu()
+
+    def _fall_back_to_cpu(self) -> None:
+        warn(
+            f"The model was saved with device={short(self.device)}, which is not there: it "
+            "computes on the CPU."
+        )
+        self.device = "cpu"
 
     # Randomness
 

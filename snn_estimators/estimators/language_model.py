@@ -11,11 +11,12 @@ from sklearn.base import clone
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from snn_estimators._validation import check_whole
+from snn_estimators._validation import check_whole, suggest
 from snn_estimators._warnings import warn
 from snn_estimators.estimators.distillation import Distillation
 from snn_estimators.estimators.generation import Generation, Sampler, stream_ids
 from snn_estimators.estimators.lm_scoring import LanguageModelScoring
+from snn_estimators.estimators.loader_workers import loader_parameters
 from snn_estimators.estimators.pretrained_io import PretrainedIO
 from snn_estimators.estimators.token_windows import (
     TokenWindows,
@@ -121,7 +122,7 @@ class LanguageModel(Distillation, LanguageModelScoring, Generation, PretrainedIO
             If there is no such preset.
         """
         if name not in cls.PRESETS:
-            raise ValueError(f"There is no preset {name!r}: choose one of {sorted(cls.PRESETS)}.")
+            raise ValueError(f"There is no preset {name!r}: {suggest(name, sorted(cls.PRESETS))}")
         return cls(**{**cls.PRESETS[name], **overrides})
 
     def twin(self, **overrides: Any) -> Self:
@@ -355,7 +356,8 @@ class LanguageModel(Distillation, LanguageModelScoring, Generation, PretrainedIO
 
     def get_iterator(self, dataset: Dataset, training: bool = False) -> DataLoader:
         """Batch windows: shuffled or drawn at random to train, of equal lengths to score."""
-        parameters = self.get_params_for("iterator_train" if training else "iterator_valid")
+        name = "iterator_train" if training else "iterator_valid"
+        parameters = loader_parameters(getattr(self, name), self.get_params_for(name))
         parameters.setdefault("collate_fn", collate)
         size = parameters.pop("batch_size", self.batch_size)
         if not training:

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from skorch.history import History
 
 from snn_estimators._files import OtherKindError, read_json
+from snn_estimators._torch import check_device, has_device
 from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.persistence.atomic_folder import (
     folder_version,
@@ -117,7 +118,8 @@ class PretrainedIO(TrainedNet):
             Fitted; its scores are those of the one that was saved. `partial_fit` continues with a
             fresh optimizer. `interrupted_` is False, as no fit was interrupted here; the model
             card says so. `name`, `resume`, `save_every_n_steps` and `memory` are the
-            defaults again unless they are given: a new `fit` is another fit.
+            defaults again unless they are given: a new `fit` is another fit. A saved device that is
+            not there becomes the CPU, with a warning.
 
         Raises
         ------
@@ -126,6 +128,7 @@ class PretrainedIO(TrainedNet):
         ValueError
             If a file is damaged, or the files do not fit each other, this class, or the overrides.
         """
+        check_device(overrides.get("device"))
         return _read(name_or_path, checkpoint, lambda folder: cls._from_folder(folder, overrides))
 
     @classmethod
@@ -150,6 +153,8 @@ class PretrainedIO(TrainedNet):
         parameters = changed | parameters
         try:
             estimator = cls(**{**parameters, **overrides})
+            if "device" not in overrides and not has_device(estimator.device):
+                estimator._fall_back_to_cpu()
             if classes is not None:
                 estimator.classes_ = classes
             build(estimator, config["vocab_size"])
@@ -188,6 +193,7 @@ def load_pretrained(
     FileNotFoundError, ValueError
         As `PretrainedIO.from_pretrained`, and if there is no such class.
     """
+    check_device(overrides.get("device"))
 
     def read(folder: Path) -> Any:
         config = read_json(folder / CONFIG)

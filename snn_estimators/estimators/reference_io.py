@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from snn_estimators.convert import read_checkpoint
@@ -61,7 +60,7 @@ def adopt_checkpoint(
             raise TypeError(
                 f"tokenizer must be a fitted tokenizer, or None for ids, got {tokenizer!r}."
             )
-        check_is_fitted(tokenizer, "vocabulary_")
+        tokenizer.check_is_fitted()
     content = read_checkpoint(path)
     try:
         options = options_of(content)

@@ -108,7 +108,9 @@ class SpikeDecoderLM(LanguageModel):
         `snn_estimators.persistence.fit_cache` for what counts as the same.
     **kwargs
         Parameters of components (``module__heads``, ``tokenizer__alphabet``,
-        ``iterator_train__num_workers``, ...) and further ones of `skorch.NeuralNet`.
+        ``iterator_train__num_workers``, ...) and further ones of `skorch.NeuralNet`. Workers of a
+        data loader start by forkserver, unless ``iterator_train__multiprocessing_context`` says
+        otherwise; inside of a worker of a search there are none.
 
     Attributes
     ----------

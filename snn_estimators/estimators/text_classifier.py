@@ -15,6 +15,7 @@ from sklearn.base import ClassifierMixin, clone
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from snn_estimators._validation import check_choices
 from snn_estimators.estimators.classifier_scoring import ClassifierScoring
 from snn_estimators.estimators.document_weights import document_weights, weighted_mean
 from snn_estimators.estimators.fine_tuning import (
@@ -33,6 +34,7 @@ from snn_estimators.estimators.labelled_documents import (
     warn_of_singles,
 )
 from snn_estimators.estimators.language_model import LanguageModel
+from snn_estimators.estimators.loader_workers import loader_parameters
 from snn_estimators.estimators.pretrained_io import PretrainedIO
 from snn_estimators.estimators.text_net import check_known_ids, options_of
 from snn_estimators.estimators.token_windows import equal_length_batches
@@ -123,8 +125,7 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
 
     def _check_parameters(self, fit_params: Mapping[str, Any]) -> None:
         super()._check_parameters(fit_params)
-        if self.decision not in DECISIONS:
-            raise ValueError(f"decision must be one of {DECISIONS}, got {self.decision!r}.")
+        check_choices({"decision": DECISIONS}, decision=self.decision)
 
     # Fitting
 
@@ -373,7 +374,8 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
 
     def get_iterator(self, dataset: Dataset, training: bool = False) -> DataLoader:
         """Batch documents: of similar lengths to train, of equal lengths to predict."""
-        parameters = self.get_params_for("iterator_train" if training else "iterator_valid")
+        name = "iterator_train" if training else "iterator_valid"
+        parameters = loader_parameters(getattr(self, name), self.get_params_for(name))
         parameters.setdefault("collate_fn", collate_labelled)
         size = parameters.pop("batch_size", self.batch_size)
         if not training:

@@ -12,8 +12,8 @@ from skorch.callbacks import Callback, EarlyStopping, EpochTimer
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from snn_estimators._torch import resolve_device
-from snn_estimators._validation import check_whole, is_number
+from snn_estimators._torch import check_device
+from snn_estimators._validation import check_choices, check_whole, is_number
 from snn_estimators._warnings import warn
 from snn_estimators.estimators.base import SklearnNet
 from snn_estimators.estimators.callbacks import (
@@ -323,20 +323,14 @@ class TrainedNet(SklearnNet):
             raise ValueError(
                 f"betas must be two numbers from 0 on and below 1, got {self.betas!r}."
             )
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {SCHEDULES}, got {self.schedule!r}.")
+        check_choices({"schedule": SCHEDULES}, schedule=self.schedule)
         if self.train_split and not callable(self.train_split):
             raise ValueError(
                 "train_split must be None or something to call, such as skorch's ValidSplit(5), "
                 f"got {self.train_split!r}."
             )
         self._check_evaluation()
-        try:
-            resolve_device(self.device)
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(
-                f'device must be "auto" or a name that PyTorch knows, got {self.device!r}: {error}'
-            ) from error
+        check_device(self.device)
 
     def _check_evaluation(self) -> None:
         every = self.evaluate_every_n_steps

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from snn_estimators._validation import suggest
 from snn_estimators.model_selection.tables import QUALITY, parameter_columns
 
 __all__ = ["BASELINE", "main_effects", "varied_parameters"]
@@ -57,7 +58,7 @@ def main_effects(table: pd.DataFrame, metric: str = QUALITY) -> pd.DataFrame:
     3    levels    16   -0.55               2
     """
     if metric not in table:
-        raise ValueError(f"metric={metric!r} is no column of the table, only {list(table)}.")
+        raise ValueError(f"metric={metric!r} is no column of the table: {suggest(metric, table)}")
     varied = varied_parameters(table)
     rows = candidates(table)
     rows = rows[np.isfinite(rows[metric].astype(float))]

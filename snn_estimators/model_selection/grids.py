@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 import re
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import ParameterGrid
 
+from snn_estimators._validation import suggest
 from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.text import make_tokenizer
 
@@ -62,7 +62,7 @@ def check_grid(estimator: Any, grid: Grid | Sequence[Grid]) -> int:
     >>> check_grid(Ridge(), {"alhpa": [0.1]})
     Traceback (most recent call last):
     ...
-    ValueError: unknown parameter 'alhpa' of Ridge: did you mean 'alpha'?
+    ValueError: unknown parameter 'alhpa' of Ridge: did you mean 'alpha'? Choose one of ...
     """
     grids = [grid] if isinstance(grid, Mapping) else list(grid)
     if not grids or not any(grids):
@@ -129,18 +129,8 @@ def _names_of_net(net: Any) -> Iterable[str]:
 
 def _unknown(name: str, names: Sequence[str], estimator: Any) -> str:
     """Write the error about an unknown name, with the closest known ones."""
-    last = {one.rsplit("__", 1)[-1]: one for one in reversed(names)}
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.7)
-    by_last = difflib.get_close_matches(name.rsplit("__", 1)[-1], last, n=3, cutoff=0.7)
-    close = list(dict.fromkeys([*close, *(last[one] for one in by_last)]))[:3]
-    of_module = sorted(one for one in names if one.startswith("module__"))
-    own = sorted(one for one in names if "__" not in one)
-    hint = (
-        f"did you mean {' or '.join(map(repr, close))}?"
-        if close
-        else f"it takes {', '.join([*of_module, *own])}"
-    )
-    return f"unknown parameter {name!r} of {type(estimator).__name__}: {hint}"
+    kind = type(estimator).__name__
+    return f"unknown parameter {name!r} of {kind}: {suggest(name, names)}"
 
 
 def resolve_parameters(estimator: Any, grid: Mapping[str, Any]) -> dict[str, Any]:

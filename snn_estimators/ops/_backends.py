@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snn_estimators._validation import suggest
+
 
 @functools.cache
 def _compiled(name: str) -> Callable[..., Any] | None:
@@ -40,7 +42,7 @@ def choose_backend(
         return plain[backend]
     known = ["auto", *(["numba"] if twin else []), *plain]
     if backend not in known:
-        raise ValueError(f"backend={backend!r} is unknown; choose one of {known}.")
+        raise ValueError(f"backend={backend!r} is unknown; {suggest(backend, known)}")
     unsupported = [x for x in inputs if x.device.type != "cpu" or x.dtype != torch.float32]
     usable = twin and not unsupported and not lacks and not torch.compiler.is_compiling()
     compiled = _compiled(twin) if twin and usable else None

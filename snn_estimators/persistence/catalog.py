@@ -14,6 +14,7 @@ import pandas as pd
 from safetensors import safe_open
 
 from snn_estimators._files import require
+from snn_estimators._validation import suggest
 from snn_estimators.persistence.atomic_folder import recover_folders, subfolders
 from snn_estimators.persistence.model_files import (
     CONFIG,
@@ -184,5 +185,5 @@ def not_there(name_or_path: str | os.PathLike[str], folder: Path) -> str:
     """Return a message that there is no such model, and which there are."""
     if folder.parent != models_home():
         return f"There is no model in {folder}."
-    names = [folder.name for folder in model_folders()] or "none"
-    return f"There is no model {os.fspath(name_or_path)!r} in {models_home()}; there are: {names}."
+    name, names = os.fspath(name_or_path), [folder.name for folder in model_folders()]
+    return f"There is no model {name!r} in {models_home()}: {suggest(name, names)}"

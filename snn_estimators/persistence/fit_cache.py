@@ -119,14 +119,27 @@ class FitCache:
                 f"1, this one knows {FORMAT}): delete it, or choose another folder."
             )
         elif self.folder.is_dir():
-            visible = (path.name for path in self.folder.iterdir() if path.name[0] != ".")
-            if {*visible} - {_FITS, _SCORES, _MARK}:  # the latter from a moment ago
-                raise ValueError(
-                    f"memory={str(self.folder)!r} holds other things: choose another folder, or "
-                    "one that is not there yet."
-                )
+            self._check_unmarked()
         elif self.folder.exists():
             raise ValueError(f"memory={str(self.folder)!r} is no folder: choose another path.")
+
+    def _check_unmarked(self) -> None:
+        """Raise ValueError if a folder without the file of its format is not for fits alone."""
+        visible = {path.name for path in self.folder.iterdir() if path.name[0] != "."}
+        others = sorted(visible - {_FITS, _SCORES, _MARK})  # the latter from a moment ago
+        if not others:
+            return
+        if any((self.folder / _FITS).glob("*.safetensors")):
+            some = ", ".join(others[:3]) + (", ..." if others[3:] else "")
+            raise ValueError(
+                f"memory={str(self.folder)!r} holds kept fits, but its {_MARK} is missing, and "
+                f"other things are there ({some}): move those elsewhere, and {_MARK} is made anew, "
+                "as each fit is checked by itself; or choose another folder."
+            )
+        raise ValueError(
+            f"memory={str(self.folder)!r} holds other things: choose another folder, or "
+            "one that is not there yet."
+        )
 
     def open(self) -> None:
         """Make the folder, unless it is there."""

@@ -18,7 +18,7 @@ from snn_estimators.persistence.stable_hash import canonical
 from snn_estimators.sweep.keys import score_key
 from snn_estimators.text import BaseTokenizer
 
-__all__ = ["Candidate", "list_candidates", "try_candidates"]
+__all__ = ["Candidate", "describe_candidate", "list_candidates", "try_candidates"]
 
 
 class Candidate(NamedTuple):
@@ -58,7 +58,7 @@ def list_candidates(estimator: Any, grid: Grid | Sequence[Grid]) -> list[Candida
 def _same_fit(one: dict[str, Any], other: dict[str, Any]) -> str:
     """Write the error about two candidates of a grid that make the same fit."""
     names = [name for name in one if one[name] is not other[name]]
-    chosen = [_describe({name: c[name] for name in names}) for c in (one, other)]
+    chosen = [describe_candidate({name: c[name] for name in names}) for c in (one, other)]
     hint = ", or set max_steps=None" if any(n.endswith("max_epochs") for n in names) else ""
     return (
         f"the grid compares {chosen[0]} with {chosen[1]}, which make the same fit: keep one of "
@@ -72,29 +72,41 @@ def try_candidates(
     windows: Sequence[str],
     memory: str | None,
     on_candidate: Callable[[], object] = lambda: None,
-) -> None:
+    *,
+    any_device: bool = False,
+    skip: bool = False,
+) -> dict[int, str]:
     """Build each candidate's module, so that errors come in a second, not in an hour.
 
     Candidates with the same tokenizer have it fitted once. One that cannot be fitted is a
-    ValueError that names its parameters; `memory` is the folder of the cached fits.
+    ValueError that names its parameters; with `skip` the reason is returned, by the candidate's
+    number. `memory` is the folder of the cached fits. With `any_device` the model's need not be
+    there.
     """
     tokens: dict[str, list[Any]] = {}
-    for candidate in candidates:
+    reasons: dict[int, str] = {}
+    for number, candidate in enumerate(candidates):
         try:
             model = _make(estimator, candidate.parameters)
             final_estimator(model).set_params(memory=memory)
+            if any_device:
+                final_estimator(model).set_params(device="auto")
             _try(model, windows, tokens)
             if candidate.key is None:
                 score_key(model)  # raises the error that `list_candidates` passed over
         except (ValueError, TypeError) as error:
-            raise ValueError(
-                "the grid holds an impossible candidate, "
-                f"{_describe(candidate.parameters)}: {error}"
-            ) from error
+            reasons[number] = str(error)
+            if not skip:
+                raise ValueError(
+                    "the grid holds an impossible candidate, "
+                    f"{describe_candidate(candidate.parameters)}: {error}"
+                ) from error
         on_candidate()
+    return reasons
 
 
-def _describe(parameters: Mapping[str, Any]) -> str:
+def describe_candidate(parameters: Mapping[str, Any]) -> str:
+    """Return a candidate's parameters as text, by their short names."""
     names = short_names(parameters)
     return describe_assignments(dict(zip(names, parameters.values(), strict=True)))
 

@@ -36,11 +36,13 @@ class Row:
     """The name of what is no candidate."""
     model: Any = None
     """What is fitted for a baseline; n-grams are counted instead."""
+    impossible: str | None = None
+    """Why it cannot be fitted."""
 
     @property
     def is_fitted(self) -> bool:
         """Whether it has fits that take their time."""
-        return self.baseline is None or self.model is not None
+        return self.impossible is None and (self.baseline is None or self.model is not None)
 
 
 @dataclass
@@ -73,7 +75,9 @@ class Leaderboard:
                 self.results[number][seed, fold] = result
 
     def is_done(self, number: int) -> bool:
-        """Whether all fits of a row have ended."""
+        """Whether all fits of a row have ended, or there are none."""
+        if self.rows[number].impossible is not None:
+            return True
         return len(self.results[number]) == len(self.seeds) * self.folds
 
     @property
@@ -94,7 +98,7 @@ class Leaderboard:
 
     @property
     def n_rows_done(self) -> int:
-        """Number of candidates all of whose fits have ended."""
+        """Number of candidates all of whose fits have ended, or that have none."""
         return sum(self.is_done(n) and self._is_candidate(n) for n in range(len(self.rows)))
 
     def best_row(self, corpus: str) -> int | None:
@@ -225,6 +229,9 @@ class Leaderboard:
         return np.array([_score(name, results.get(pair)) for pair in pairs])
 
     def _failure(self, number: int) -> str | float:
+        impossible = self.rows[number].impossible
+        if impossible is not None:
+            return f"impossible: {' '.join(impossible.split())}"
         failures = (result.failure for result in self.results[number].values())
         return next((failure for failure in failures if failure is not None), np.nan)
 

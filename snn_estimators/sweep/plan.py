@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from snn_estimators._describe import describe_value
 from snn_estimators._validation import check_whole
+from snn_estimators._warnings import warn
 from snn_estimators.estimators import LanguageModel
 from snn_estimators.model_selection.grids import Grid, check_grid, resolve_parameters
 from snn_estimators.model_selection.provenance import describe_corpus
@@ -23,7 +24,7 @@ from snn_estimators.model_selection.seeds import check_seeds
 from snn_estimators.model_selection.tables import short_names
 from snn_estimators.persistence.cache_key import WITHOUT_EFFECT
 from snn_estimators.persistence.hashing import hash_json
-from snn_estimators.sweep.candidates import list_candidates, try_candidates
+from snn_estimators.sweep.candidates import describe_candidate, list_candidates, try_candidates
 from snn_estimators.sweep.defaults import prepare_text
 from snn_estimators.sweep.halving import Rung, plan_rungs
 from snn_estimators.sweep.keys import code_key, score_key
@@ -41,7 +42,9 @@ class Plan:
     """Estimator, candidates, texts, seeds, folds and rungs of a sweep.
 
     The parameters are those of `Sweep`, after `check_estimator`, `resolve_grid` and `load_texts`;
-    `memory` is the folder of the cached fits.
+    `memory` is the folder of the cached fits. Fits `on_other_machines` may have devices that are
+    not here. Candidates that cannot be built are errors or, if `impossible` is "skip", in
+    `reasons`: by corpus and number, why.
     """
 
     estimator: Any
@@ -54,32 +57,45 @@ class Plan:
     resource: str | None = None
     memory: str | None = None
     progress: bool = False
+    on_other_machines: bool = False
+    impossible: str = "raise"
 
     def __post_init__(self) -> None:
         self.candidates = list_candidates(self.estimator, self.grid)
         self._keys: dict[tuple[int | str, int, int], tuple[str, str]] = {}
         self._seed = f"{final_stem(self.estimator)}random_state"
         self._check_seeds()
+        self.reasons: dict[tuple[str, int], str] = {}
         self.rungs = self._plan_rungs()
         self.descriptions = {
             name: describe_corpus(name, [text]) for name, text in self.texts.items()
         }
         self._try_candidates()
+        if self.reasons:
+            self.rungs = self._plan_rungs()
 
     @property
     def n_fits(self) -> int:
         """Number of fits, all rungs together."""
-        return self.n_rows * len(self.seeds) * self.folds
+        return (self.n_rows - len(self.reasons)) * len(self.seeds) * self.folds
 
     @property
     def n_rows(self) -> int:
         """Number of rows that the table will have."""
-        return sum(rung.candidates for rung in self.rungs) * len(self.texts)
+        counts = product(self.texts, self.rungs)
+        fitted = sum(min(rung.candidates, self._n_possible(corpus)) for corpus, rung in counts)
+        return fitted + len(self.reasons)
+
+    def _n_possible(self, corpus: str) -> int:
+        return len(self.candidates) - sum(place == corpus for place, _ in self.reasons)
 
     def row(self, corpus: str, candidate: int, rung: int) -> Row:
         """Return a row of the table."""
         resources = self.rungs[rung].resources if self.halving else None
-        return Row(corpus, candidate, self.candidates[candidate].parameters, rung, resources)
+        parameters, reason = self.candidates[candidate].parameters, self.reasons.get
+        return Row(
+            corpus, candidate, parameters, rung, resources, impossible=reason((corpus, candidate))
+        )
 
     def baseline_row(self, corpus: str, name: str, model: Any = None) -> Row:
         """Return a row of a model that is no candidate, trained as long as the last of those."""
@@ -123,7 +139,8 @@ class Plan:
         for corpus in self.texts:
             training = [train for train, _ in self.folds_of(corpus)]
             for rung, candidate in product(range(len(self.rungs)), range(len(self.candidates))):
-                for fit in self.fits(0, self.row(corpus, candidate, rung)):
+                row = self.row(corpus, candidate, rung)
+                for fit in self.fits(0, row) if row.is_fitted else ():
                     yield fit.key, self._key_of_model(fit, training[fit.fold])
 
     def _key_of_model(self, fit: Fit, windows: list[str]) -> str | None:
@@ -159,10 +176,11 @@ class Plan:
         self.seeds = check_seeds(self.seeds, first)
 
     def _plan_rungs(self) -> list[Rung]:
+        n_candidates = max(map(self._n_possible, self.texts))
         if self.halving is None:
             if self.resource is not None:
                 raise ValueError("resource is for halving alone: set halving, too")
-            return [Rung(len(self.candidates), 0)]
+            return [Rung(n_candidates, 0)]
         check_whole("halving", self.halving, 2)
         model = final_estimator(self.estimator)
         if self.resource is None:
@@ -176,7 +194,7 @@ class Plan:
         for name in _RESOURCES:
             if any(f"{stem}{name}" in one.parameters for one in self.candidates):
                 raise ValueError(f"halving decides on {name} itself: take it out of the grid")
-        return plan_rungs(len(self.candidates), self.halving, getattr(model, self.resource))
+        return plan_rungs(n_candidates, self.halving, getattr(model, self.resource))
 
     def _windows(self, text: str) -> tuple[list[str], WindowKFold]:
         """Cut a text into windows, and make what divides them into folds."""
@@ -192,13 +210,34 @@ class Plan:
                 windows, cv = self._windows(text)
                 list(cv.split(windows))  # raises an error if there are too few
                 try:
-                    try_candidates(
-                        self.estimator, self.candidates, windows, self.memory, bar.update
+                    reasons = try_candidates(
+                        self.estimator,
+                        self.candidates,
+                        windows,
+                        self.memory,
+                        bar.update,
+                        any_device=self.on_other_machines,
+                        skip=self.impossible == "skip",
                     )
+                    if len(reasons) == len(self.candidates):
+                        raise ValueError(f"every candidate of the grid is impossible: {reasons[0]}")
                 except ValueError as error:
                     if len(self.texts) == 1:
                         raise
                     raise ValueError(f"with the corpus {name}, {error}") from error
+                self.reasons |= {(name, number): reason for number, reason in reasons.items()}
+
+    def warn_of_impossible(self) -> None:
+        """Warn of candidates that are skipped, if there are any."""
+        if not self.reasons:
+            return
+        (_, first), reason = next(iter(self.reasons.items()))
+        numbers = {number for _, number in self.reasons}
+        warn(
+            f"{len(numbers)} of {len(self.candidates)} candidates are impossible, and stand last "
+            f"in the table with the reason: "
+            f"{describe_candidate(self.candidates[first].parameters)}: {reason}"
+        )
 
 
 def check_estimator(estimator: Any, memory: str | None) -> None:

@@ -22,6 +22,7 @@ from snn_estimators.sweep.baselines import N_GRAMS, n_gram_results, twins
 from snn_estimators.sweep.budget import Budget
 from snn_estimators.sweep.executors import open_executor
 from snn_estimators.sweep.executors.base import (
+    LOCAL_ENGINES,
     Executor,
     Task,
     TaskNotStartedError,
@@ -45,7 +46,6 @@ from snn_estimators.sweep.worker import (
 
 __all__ = ["Runner"]
 
-_LOCAL = ("loky", "dask")  # engines that start one process a core, or GPU, of this machine
 _DIED = "the process of this fit died, as it does when the system is out of memory"
 
 
@@ -116,7 +116,12 @@ class Runner:
                     for corpus, candidates in climbing.items()
                 }
                 rows = [number for part in numbers.values() for number in part]
-                fits = [fit for n in rows for fit in self.plan.fits(n, self.leaderboard.rows[n])]
+                fits = [
+                    fit
+                    for n in rows
+                    if self.leaderboard.rows[n].is_fitted
+                    for fit in self.plan.fits(n, self.leaderboard.rows[n])
+                ]
                 left = self._recall(fits)
                 self.report(None)
                 if left:
@@ -187,7 +192,7 @@ class Runner:
             self.plan.length + 1, self.plan.folds, self.score_cache.folder, self.track, self.folder,
             settings=torch_settings(device), device=device, switch=switch,
         )  # fmt: skip
-        if engine in _LOCAL:
+        if engine in LOCAL_ENGINES:
             gpus, on_gpu = _gpus(self.plan.estimator)
             if n_jobs is None:
                 left = self.plan.n_fits - self.leaderboard.n_done

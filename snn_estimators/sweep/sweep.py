@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from snn_estimators._describe import changed_parameters
 from snn_estimators._files import check_writable
+from snn_estimators._torch import check_device
 from snn_estimators._validation import check_choices, check_flags, check_whole, is_whole
 from snn_estimators._warnings import warn
 from snn_estimators.estimators import LANGUAGE_MODELS, language_model_class
@@ -25,6 +26,7 @@ from snn_estimators.persistence.fit_cache import MemoryLike
 from snn_estimators.sweep.budget import Budget
 from snn_estimators.sweep.defaults import DEFAULT_GRIDS, sweep_model
 from snn_estimators.sweep.executors import check_engine
+from snn_estimators.sweep.executors.base import LOCAL_ENGINES
 from snn_estimators.sweep.leaderboard import Leaderboard
 from snn_estimators.sweep.outputs import GrowingTables, SweepResult, write_result
 from snn_estimators.sweep.plan import Plan, check_estimator, load_texts, resolve_grid
@@ -36,6 +38,7 @@ from snn_estimators.sweep.worker import Fit
 __all__ = ["Sweep", "SweepInterrupted"]
 
 MEMORY = ".memory"
+_CHOICES = {"cost": COSTS, "impossible": ("raise", "skip")}
 
 
 class SweepInterrupted(KeyboardInterrupt):
@@ -117,6 +120,10 @@ class Sweep:
     fresh : bool, default=False
         Whether to start from scratch: this sweep's fits are deleted from the memory, and nothing
         else. Otherwise the sweep resumes.
+    impossible : {"raise", "skip"}, default="raise"
+        What to do with a candidate that cannot be built, such as one with 2 heads on a code of
+        width 87: raise an error before the first fit, or give it a row with the reason, and search
+        the rest. If no candidate can be built it is an error all the same.
     output : path, optional
         Folder for ``results.csv`` and ``fits.csv``, which grow with each candidate, and for the
         files of `write_tables`. Without it nothing is written.
@@ -155,6 +162,7 @@ class Sweep:
     track: str | None = None
     memory: MemoryLike = None
     fresh: bool = False
+    impossible: str = "raise"
     output: str | os.PathLike[str] | None = None
     progress: bool = False
     command: Sequence[str] | None = None
@@ -241,6 +249,7 @@ class Sweep:
         # The last of the checks, so that no other error leaves an empty folder behind.
         folder = None if self.output is None else check_writable(self.output).absolute()
         score_cache.open()
+        plan.warn_of_impossible()
         return _Ready(plan, leaderboard, score_cache, budget, description, folder)
 
     def _run_fits(self, ready: _Ready) -> Runner:
@@ -290,6 +299,9 @@ class Sweep:
         grid = DEFAULT_GRIDS[model] if self.grid is None else self.grid
         check_estimator(estimator, memory)
         grid = resolve_grid(estimator, grid)
+        on_other_machines = self.engine not in LOCAL_ENGINES
+        if not on_other_machines:
+            check_device(final_estimator(estimator).device)
         check_engine(self.engine)
         return Plan(
             estimator,
@@ -302,6 +314,8 @@ class Sweep:
             resource=self.resource,
             memory=memory,
             progress=self.progress,
+            on_other_machines=on_other_machines,
+            impossible=self.impossible,
         )
 
     def _check_numbers(self) -> None:
@@ -311,7 +325,7 @@ class Sweep:
                 "fits at a time, or -1"
             )
         hint = "give the number of characters to use, or None for all"
-        check_choices({"cost": COSTS}, cost=self.cost)
+        check_choices(_CHOICES, cost=self.cost, impossible=self.impossible)
         check_flags(baselines=self.baselines)
         check_whole("limit", self.limit, 1, optional=True, hint=hint)
         check_whole("length", self.length, 1)
@@ -332,6 +346,7 @@ class Sweep:
                 "halving": self.halving,
                 "cost": self.cost,
                 "baselines": self.baselines,
+                "impossible": self.impossible,
                 "engine": self.engine,
             },
             seed=plan.seeds[0],

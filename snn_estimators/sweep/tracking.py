@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from skorch.callbacks import Callback, TensorBoard
 
+from snn_estimators._validation import short, suggest
 from snn_estimators._warnings import warn
 
 __all__ = [
@@ -42,7 +43,7 @@ _AT_ONCE = 500  # metrics; MLflow's servers take 1000 in a request
 def check_tracker(kind: str) -> None:
     """Raise an error if a tracker is unknown, not installed, or cannot be written to."""
     if kind not in _PACKAGES:
-        raise ValueError(f"there is no tracker {kind!r}: choose tensorboard or mlflow")
+        raise ValueError(f"there is no tracker {short(kind)}: {suggest(kind, _PACKAGES)}")
     try:
         module = importlib.import_module(_PACKAGES[kind])
     except ImportError as error:

@@ -13,18 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
 from snn_estimators._files import replace_file
-from snn_estimators._validation import register
+from snn_estimators._validation import register, short, suggest
 from snn_estimators.text._documents import TextTransformer, check_documents
-from snn_estimators.text.windows import PADDING
+from snn_estimators.text._ids import Ids, check_ids, check_special_ids, to_plain
 
 __all__ = ["BaseTokenizer", "make_tokenizer", "tokenizer_from_dict"]
-
-Ids = npt.NDArray[np.int64]
 
 _TOKENIZERS: dict[str, type[BaseTokenizer]] = {}
 
@@ -117,6 +114,23 @@ class BaseTokenizer(TextTransformer):
         self._set_vocabulary(*self._learn(check_documents(X)))
         return self
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "vocabulary_") or self._is_given()
+
+    def _is_given(self) -> bool:
+        """Return whether the parameters give the vocabulary: then `fit` learns nothing."""
+        return False
+
+    def check_is_fitted(self) -> None:
+        """Raise NotFittedError unless `fit` was called; take up a vocabulary that is given.
+
+        As with scikit-learn's ``CountVectorizer(vocabulary=...)``, that one needs no `fit`.
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "vocabulary_"):
+            self._validate_params()
+            self._set_vocabulary(*self._learn([]))
+
     def transform(self, X: Iterable[str]) -> list[Ids]:
         """Encode documents.
 
@@ -136,7 +150,7 @@ class BaseTokenizer(TextTransformer):
         ValueError
             If a document holds what the vocabulary does not know, and there is no unknown token.
         """
-        check_is_fitted(self, "vocabulary_")
+        self.check_is_fitted()
         documents = check_documents(X, allow_empty=True)
         encode = self._encoder()
         return [encode(document, index) for index, document in enumerate(documents)]
@@ -160,8 +174,8 @@ class BaseTokenizer(TextTransformer):
         TypeError, ValueError
             If an item is not a one-dimensional array of ids of this vocabulary.
         """
-        check_is_fitted(self, "vocabulary_")
-        checked = (self._check_ids(ids, index) for index, ids in enumerate(X))
+        self.check_is_fitted()
+        checked = (check_ids(ids, index, self.n_tokens_) for index, ids in enumerate(X))
         return ["".join(self._pieces(ids.tolist())) for ids in checked]
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
@@ -187,11 +201,11 @@ class BaseTokenizer(TextTransformer):
         TypeError, ValueError
             On reaching something that is not an id of this vocabulary.
         """
-        check_is_fitted(self, "vocabulary_")
+        self.check_is_fitted()
         return self._pieces(
             token
             for index, item in enumerate(ids)
-            for token in self._check_ids([item], index).tolist()
+            for token in check_ids([item], index, self.n_tokens_).tolist()
         )
 
     def _pieces(self, ids: Iterable[int]) -> Iterator[str]:
@@ -220,7 +234,7 @@ class BaseTokenizer(TextTransformer):
         TypeError
             If its class has no `type_name` of its own.
         """
-        check_is_fitted(self, "vocabulary_")
+        self.check_is_fitted()
         if not _is_same(type(self), _TOKENIZERS[self.type_name]):
             raise TypeError(
                 f"{type(self).__name__} has no type_name of its own, so it would be loaded as a "
@@ -229,7 +243,7 @@ class BaseTokenizer(TextTransformer):
         parameters = self.get_params(deep=False)
         return {
             "type": self.type_name,
-            "parameters": {name: _to_plain(value) for name, value in parameters.items()},
+            "parameters": {name: to_plain(value) for name, value in parameters.items()},
             **self._content(),
             "unknown_id": self.unknown_id_,
             "padding_id": self.padding_id_,
@@ -327,40 +341,7 @@ class BaseTokenizer(TextTransformer):
             len(set(vocabulary)) < len(vocabulary)
         ):
             raise ValueError("The tokens of the tokenizer's 'vocabulary' must be distinct strings.")
-        for i in special_ids:
-            if i is not None and (type(i) is not int or not 0 <= i < len(vocabulary)):
-                raise ValueError(
-                    f"The tokenizer's 'unknown_id' and 'padding_id' must be null or ids of its "
-                    f"{len(vocabulary)} tokens, got {i!r}."
-                )
-
-    def _check_ids(self, ids: npt.ArrayLike, index: int) -> Ids:
-        """Return ids as an array without padding; index names it in errors."""
-        array = np.asarray(ids)
-        if array.ndim != 1:
-            raise TypeError(
-                f"Item {index} has {array.ndim} dimensions where one is needed: pass a list of "
-                "one-dimensional arrays of token ids, one a document."
-            )
-        if array.size and not np.issubdtype(array.dtype, np.integer):
-            raise TypeError(f"Item {index} holds {array.dtype} values where token ids belong.")
-        array = array[array != PADDING].astype(np.int64)
-        if array.size and not 0 <= array.min() <= array.max() < self.n_tokens_:
-            wrong = array[(array < 0) | (array >= self.n_tokens_)][0]
-            raise ValueError(
-                f"Item {index} holds the id {wrong}, but the vocabulary has {self.n_tokens_} "
-                f"tokens (ids 0 to {self.n_tokens_ - 1})."
-            )
-        return array
-
-
-def _to_plain(value: Any) -> Any:
-    """Turn values that parameters may have, but JSON does not know, into ones that it does."""
-    if isinstance(value, np.generic):  # a search may have set it
-        return value.item()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return list(value) if isinstance(value, tuple) else value
+        check_special_ids(special_ids, len(vocabulary))
 
 
 def make_tokenizer(name: str) -> BaseTokenizer:
@@ -413,6 +394,6 @@ def tokenizer_from_dict(d: Mapping[str, Any]) -> BaseTokenizer:
 def _tokenizer_class(name: Any) -> type[BaseTokenizer]:
     if not isinstance(name, str) or name not in _TOKENIZERS:
         raise ValueError(
-            f"There is no tokenizer of type {name!r}: use one of {sorted(_TOKENIZERS)}."
+            f"There is no tokenizer of type {short(name)}: {suggest(name, sorted(_TOKENIZERS))}"
         )
     return _TOKENIZERS[name]

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from snn_estimators.text.base import BaseTokenizer, Ids
+from snn_estimators.text._ids import Ids
+from snn_estimators.text.base import BaseTokenizer
 
 __all__ = ["CharTokenizer"]
 
@@ -29,7 +30,8 @@ class CharTokenizer(BaseTokenizer):
         distinct characters of the training text, in sorted order. ``"spikedecoder"`` stands for
         the 30 symbols ``abcdefghijklmnopqrstuvwxyz.'P`` and space, ``"spikedecoder-32"`` for the 32
         symbols ``abcdefghijklmnopqrstuvwxyz.'SEP`` and space, both with ``P`` as padding. (The
-        names repeat letters, so they cannot be mistaken for alphabets.)
+        names repeat letters, so they cannot be mistaken for alphabets.) With a given alphabet there
+        is nothing to learn, and `transform` needs no `fit`.
     handle_unknown : {"auto", "error", "token"}, default="auto"
         What to do with a character outside the alphabet: raise an error, or give it the id of the
         unknown token. "auto" is "error" with a given alphabet and "token" with a learned one,
@@ -60,6 +62,8 @@ class CharTokenizer(BaseTokenizer):
     [array([1, 2]), array([6, 4, 2, 7])]
     >>> tokenizer.inverse_transform(ids)
     ['be', 'toe�']
+    >>> CharTokenizer("abc").transform(["cab"])
+    [array([2, 0, 1])]
     """
 
     type_name: ClassVar[str] = "char"
@@ -79,6 +83,9 @@ class CharTokenizer(BaseTokenizer):
         self.alphabet = alphabet
         self.handle_unknown = handle_unknown
         self.unknown_token = unknown_token
+
+    def _is_given(self) -> bool:
+        return self.alphabet is not None
 
     def _learn(self, documents: list[str]) -> tuple[list[str], int | None, int | None]:
         if len(self.unknown_token) != 1:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from sklearn.utils import check_random_state
 
+from snn_estimators._validation import suggest
 from snn_estimators.text._documents import check_documents
 
 __all__ = ["available_corpora", "load_corpus"]
@@ -69,7 +70,7 @@ def load_corpus(name: str | Path = "python-docs", **options: Any) -> list[str]:
     if unknown and loader is not _hub:  # datasets raises its own errors about options
         raise TypeError(
             f"The corpus {str(name)!r} has no option {', '.join(unknown)}: "
-            f"{'its options are ' + ', '.join(known) if known else 'it has none'}."
+            f"{suggest(unknown[0], known)}"
         )
     return check_documents(loader(*arguments, **options), name=f"corpus {str(name)!r}")
 
@@ -206,9 +207,7 @@ def _find_loader(name: str | Path) -> tuple[Callable[..., list[str]], tuple[Any,
         return _folder, (path,)
     if path.exists():
         return _file, (path,)
-    raise ValueError(
-        f"There is no corpus, file or folder {str(name)!r}: use one of {list(_CORPORA)}."
-    )
+    raise ValueError(f"There is no corpus, file or folder {str(name)!r}: {suggest(name, _CORPORA)}")
 
 
 def _options(loader: Callable[..., Any], n_arguments: int) -> list[str]:

@@ -15,10 +15,10 @@ __all__ = ["PretrainedTokenizer"]
 class PretrainedTokenizer(BackendTokenizer):
     """A tokenizer of the Hugging Face hub, or from a folder or a file.
 
-    `fit` learns nothing from the documents; it loads the tokenizer, and `transform` encodes without
-    adding special tokens or cutting anything off. A saved one holds all it needs: neither it nor a
-    model that was saved with it needs the name, the folder or the network again, unless it is
-    fitted again, but only the package ``tokenizers``.
+    `fit` learns nothing from the documents; it loads the tokenizer, and `transform` does so
+    without it. `transform` encodes without adding special tokens or cutting anything off. A saved
+    tokenizer holds all it needs: neither it nor a model that was saved with it needs the name, the
+    folder or the network again, unless it is fitted again, but only the package ``tokenizers``.
 
     Parameters
     ----------
@@ -85,6 +85,9 @@ class PretrainedTokenizer(BackendTokenizer):
         self.name_or_path = name_or_path
         self.revision = revision
         self.local_files_only = local_files_only
+
+    def _is_given(self) -> bool:
+        return True
 
     def _make_backend(self, documents: list[str]) -> tuple[Any, int | None]:
         if not os.fspath(self.name_or_path):

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from snn_estimators.text.base import BaseTokenizer, Ids
+from snn_estimators.text._ids import Ids
+from snn_estimators.text.base import BaseTokenizer
 
 __all__ = ["WordTokenizer"]
 

@@ -283,3 +283,13 @@ def test_one_place_is_not_given_twice(run, tale, home):
 
 def test_the_models_of_the_command_line_are_the_librarys():
     assert [*LanguageModelName] == [*LANGUAGE_MODELS]
+
+
+def test_a_device_that_is_not_there(run, tale, tmp_path):
+    model = tmp_path / "model"
+    for command in (["fit", tale, "--output", model], ["score", model, tale], ["sweep", tale]):
+        code, _, errors = run(*command, "--device=cuda:99")
+        assert code == 2
+        assert errors.startswith("error: device='cuda:99' is not there, ")
+        assert 'device="cpu"' in errors
+    assert not model.exists()

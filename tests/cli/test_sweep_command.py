@@ -211,6 +211,20 @@ def test_ctrl_c_while_planning_says_that_nothing_was_started(
 
 
 @pytest.mark.slow
+def test_what_is_impossible_is_skipped_on_request(run, tale, tmp_path):
+    command = ["sweep", tale, *TINY_SWEEP, "--grid=mlp_ratio=1,0", "--output", tmp_path / "out"]
+    code, _, errors = run(*command)
+    assert code == 2
+    assert "impossible candidate" in errors
+    with pytest.warns(UserWarning, match="2 of 4 candidates are impossible"):
+        code, output, _ = run(*command, "--skip-impossible")
+    assert code == 0
+    assert "impossible: " in output
+    failure = pd.read_csv(tmp_path / "out" / "results.csv")["failure"]
+    assert failure.str.startswith("impossible: ").sum() == 2
+
+
+@pytest.mark.slow
 def test_spikegpt_is_swept_with_seeds_and_halving(run, tale, tmp_path):
     code, _, errors = run(
         "sweep", tale, tale.parent / "song.txt", "--model=spikegpt", "--set=n_layer=1",

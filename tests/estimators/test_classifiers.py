@@ -250,7 +250,7 @@ def test_a_class_seen_once_is_said():
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
-        ({"decision": "best"}, ValueError, "decision must be one of"),
+        ({"decision": "best"}, ValueError, "decision='best' is unknown"),
         ({"max_epochs": 0}, ValueError, "max_epochs must be"),
         ({"tokenizer": 3}, TypeError, "tokenizer must be"),
         ({"module__heads": 3}, ValueError, "heads=3 must divide"),

@@ -92,10 +92,10 @@ def test_neither_name_nor_path(fitted, home, name):
 
 
 def test_no_such_model(fitted, home, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no model 'cats' in .*there are: none"):
+    with pytest.raises(FileNotFoundError, match=r"no model 'cats' in .*there is none"):
         SpikeDecoderLM.from_pretrained("cats")
     fitted.save_pretrained("dogs")
-    with pytest.raises(FileNotFoundError, match=r"there are: \['dogs'\]"):
+    with pytest.raises(FileNotFoundError, match=r"choose one of \['dogs'\]"):
         SpikeDecoderLM.from_pretrained("cats")
     with pytest.raises(FileNotFoundError, match="There is no model in"):
         SpikeDecoderLM.from_pretrained(tmp_path / "nothing")

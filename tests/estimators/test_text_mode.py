@@ -179,11 +179,17 @@ def test_byte_pairs_go_all_the_way(texts, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("timesteps", "Invalid parameter 'timesteps' for estimator SpikeDecoderLM.*max_epochs"),
-        ("module__timestep", "Invalid parameter 'timestep' for module SpikingDecoder.*timesteps"),
-        ("modul__timesteps", "Invalid parameter 'modul' for estimator"),
+        (
+            "timesteps",
+            "Invalid parameter 'timesteps' for estimator SpikeDecoderLM: .*'module__timesteps'",
+        ),
+        (
+            "module__timestep",
+            "Invalid parameter 'timestep' for module SpikingDecoder: did you mean 'timesteps'",
+        ),
+        ("modul__timesteps", "Invalid parameter 'modul' for estimator.* 'module__timesteps'"),
         ("tokenizer__size", "Invalid parameter 'size' for tokenizer CharTokenizer.*alphabet"),
-        ("optimizer__momentum", "Invalid parameter 'momentum' for optimizer AdamW.*amsgrad"),
+        ("optimizer__momentum", "Invalid parameter 'momentum' for optimizer AdamW: .*maximize"),
         ("callbacks__bar", "There is no callback 'bar'.*progress"),
         ("history", "Invalid parameter 'history'"),
         ("modulex", "Invalid parameter 'modulex'"),
@@ -321,7 +327,7 @@ def test_characters_outside_the_alphabet(texts, fitted):
         ({"train_split": 5}, ValueError, "train_split must be None or something to call"),
         ({"device": "abacus"}, ValueError, "device must be"),
         ({"tokenizer": 5}, TypeError, "tokenizer must be a name"),
-        ({"schedule": "linear"}, ValueError, "schedule must be one of"),
+        ({"schedule": "linear"}, ValueError, "schedule='linear' is unknown"),
         ({"tokenizer": "syllable"}, ValueError, "no tokenizer of type 'syllable'"),
     ],
 )

@@ -43,7 +43,7 @@ def test_candidates_are_counted():
     ("grid", "message"),
     [
         ({"alhpa": [1]}, "unknown parameter 'alhpa' of Ridge: did you mean 'alpha'"),
-        ({"zzz": [1]}, "it takes alpha"),
+        ({"zzz": [1]}, "unknown parameter 'zzz' of Ridge: choose one of ['alpha', 'copy_X'"),
         ({}, "empty"),
         ([], "empty"),
         ([{}], "empty"),

@@ -207,6 +207,10 @@ def test_a_damaged_store_says_what_to_do(folder):
     with pytest.raises(ValueError, match=r"memory\.json is damaged: .*Delete it: the fits are"):
         tiny_model(memory=folder).fit(TEXTS)
     (folder / "memory.json").unlink()
+    (folder / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"memory\.json is missing.*\(notes\.txt\): move those"):
+        tiny_model(memory=folder).fit(TEXTS)
+    (folder / "notes.txt").unlink()
     tiny_model(memory=folder).fit(TEXTS)
     assert len(finished(folder)) == 1
 

@@ -120,7 +120,7 @@ def test_a_saved_model_has_no_checkpoints(fitted, home):
     (home / "empty" / "checkpoints").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         SpikeDecoderLM.from_pretrained("empty")
-    with pytest.raises(FileNotFoundError, match=r"there are: \['cats', 'empty'\]"):
+    with pytest.raises(FileNotFoundError, match=r"choose one of \['cats', 'empty'\]"):
         SpikeDecoderLM.from_pretrained("dogs")
 
 

@@ -76,6 +76,7 @@ from snn_estimators.sweep.plan import resolve_grid
         ({"grid": [{"heads": [1]}, {"save_every_n_steps": [1]}]}, ValueError, "'save_every_n"),
         ({"estimator": sweep_model(name="mine")}, ValueError, "name='mine'.*leave name=None"),
         ({"estimator": sweep_model(resume=True)}, ValueError, "resume=True.*leave name=None"),
+        ({"estimator": sweep_model(device="cuda:99")}, ValueError, "^device=.cuda:99. .*=.cpu"),
         ({"engine": "spark"}, ValueError, "no engine 'spark'"),
         ({"engine": "dask://127.0.0.1:9"}, ConnectionError, "does not answer"),
         ({"track": "paper"}, ValueError, "no tracker"),

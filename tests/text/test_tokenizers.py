@@ -15,6 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.validation import check_is_fitted
 
 from snn_estimators.text import (
     BaseTokenizer,
@@ -39,6 +40,9 @@ TOKENIZERS = [
     BPETokenizer(258, special_tokens=("<end>",)),
     PretrainedTokenizer(),
 ]
+GIVEN = [*TOKENIZERS[2:3], CharTokenizer("spikedecoder"), PretrainedTokenizer()]
+"""Those whose parameters give the vocabulary."""
+LEARN = [*TOKENIZERS[:2], *TOKENIZERS[3:-1]]
 each_tokenizer = pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=repr, indirect=True)
 
 
@@ -135,13 +139,11 @@ def test_survives_pickle_joblib_json_and_clone(tokenizer, tmp_path):
         assert copy.to_dict() == tokenizer.to_dict()
         for one, other in zip(expected, copy.transform(DOCUMENTS), strict=True):
             np.testing.assert_array_equal(one, other)
-    with pytest.raises(NotFittedError):
-        clone(tokenizer).transform(DOCUMENTS)
 
 
-@each_tokenizer
+@pytest.mark.parametrize("tokenizer", LEARN, ids=repr, indirect=True)
 def test_refuses_to_work_before_fit(tokenizer):
-    tokenizer = clone(tokenizer)
+    tokenizer = clone(tokenizer.fit(DOCUMENTS))
     for call in (
         lambda: tokenizer.transform(DOCUMENTS),
         lambda: tokenizer.inverse_transform([[0]]),
@@ -150,6 +152,35 @@ def test_refuses_to_work_before_fit(tokenizer):
     ):
         with pytest.raises(NotFittedError):
             call()
+    with pytest.raises(NotFittedError):
+        check_is_fitted(tokenizer)
+
+
+@pytest.mark.parametrize("tokenizer", GIVEN, ids=repr, indirect=True)
+def test_a_given_vocabulary_needs_no_fit(tokenizer):
+    documents = ["the cat", "on the mat"]
+    fitted = clone(tokenizer).fit(documents)
+    ids = fitted.transform(documents)
+    check_is_fitted(tokenizer)
+    assert not hasattr(tokenizer, "vocabulary_")
+    for use in (
+        lambda new: new.transform(documents),
+        lambda new: new.inverse_transform(ids),
+        lambda new: list(new.decode_stream(ids[1])),
+        lambda new: new.to_dict(),
+        lambda new: make_pipeline(new).transform(documents),
+        lambda new: pickle.loads(pickle.dumps(new)).transform(documents),
+    ):
+        new = clone(tokenizer)
+        assert repr(use(new)) == repr(use(fitted))
+    assert new.set_params(**fitted.get_params()).fit(documents).n_tokens_ == fitted.n_tokens_
+
+
+def test_a_given_vocabulary_that_is_none_is_refused_when_it_is_used():
+    with pytest.raises(ValueError, match="alphabet='abca' repeats 'a'"):
+        CharTokenizer("abca").transform(["a"])
+    with pytest.raises(ValueError, match="'q'"):
+        CharTokenizer("abc").transform(["q"])
 
 
 @each_tokenizer

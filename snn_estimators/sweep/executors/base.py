@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import joblib
 
 __all__ = [
+    "LOCAL_ENGINES",
     "Completed",
     "Executor",
     "Task",
@@ -24,6 +25,8 @@ __all__ = [
     "threads_per_worker",
 ]
 
+LOCAL_ENGINES = ("loky", "dask")
+"""Those that start processes on this machine, one a core or GPU."""
 ANSWER_WITHIN = 5.0  # seconds
 LOOK_EVERY = 1.0  # seconds
 PATIENCE = 60.0  # seconds; workers that restart take a few, those of a cloud take longer
