@@ -7,13 +7,16 @@ import os
 import tempfile
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 __all__ = [
     "OtherKindError",
+    "check_not_sparse",
     "check_writable",
+    "parse_json",
+    "read_file",
     "read_json",
     "replace_file",
     "require",
@@ -22,6 +25,11 @@ __all__ = [
     "write_file",
     "write_json",
 ]
+
+
+_DEEPEST = 200  # levels of nesting, far below Python's limit of recursion
+_SMALL = 64 * 2**20  # bytes
+_HOLES = 16  # times what is on the disk, which weights of zeros may well be
 
 
 class OtherKindError(ValueError):
@@ -110,11 +118,54 @@ def to_plain(value: Any) -> Any:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file, with an error that names it if it is missing or damaged."""
-    require(path)
+    content = read_file(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (RecursionError, ValueError) as error:
+        return parse_json(content)
+    except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}.") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return a JSON value; raise ValueError for what is none, or nested too deeply to be walked."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    level = [value]
+    for _ in range(_DEEPEST):
+        parts = (part.values() if isinstance(part, dict) else part for part in level)
+        level = [item for part in parts for item in part if isinstance(item, dict | list)]
+        if not level:
+            return value
+    raise ValueError(f"it is nested more than {_DEEPEST} deep")
+
+
+def read_file(path: Path) -> bytes:
+    """Return what is in a file; raise ValueError for more than it takes on the disk.
+
+    A sparse file, which holds next to nothing, may claim to have any size.
+    """
+    require(path)
+    with path.open("rb") as file:
+        check_not_sparse(file, path)
+        try:
+            return file.read()
+        except MemoryError as error:
+            raise ValueError(f"{path} does not fit into the memory.") from error
+
+
+def check_not_sparse(file: IO[bytes], path: Path) -> None:
+    """Raise ValueError for a large file most of which is holes; the position becomes its start."""
+    about = os.fstat(file.fileno())
+    on_disk = getattr(about, "st_blocks", about.st_size) * 512
+    if about.st_size <= max(_SMALL, _HOLES * on_disk):
+        return
+    # File systems that compress, or do not count blocks, have no holes.
+    if hasattr(os, "SEEK_HOLE") and file.seek(0, os.SEEK_HOLE) < about.st_size:
+        raise ValueError(
+            f"{path} is damaged: of its {about.st_size:,} bytes all but {on_disk:,} are holes."
+        )
+    file.seek(0)
 
 
 def require(path: Path) -> None:

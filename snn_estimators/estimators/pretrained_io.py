@@ -23,9 +23,9 @@ from snn_estimators.persistence.catalog import not_there
 from snn_estimators.persistence.model_files import (
     CONFIG,
     HISTORY,
+    WEIGHTS,
     check_keys,
     check_replaceable,
-    load_weights,
     plain,
     read_classes,
     read_config,
@@ -36,11 +36,15 @@ from snn_estimators.persistence.model_files import (
 )
 from snn_estimators.persistence.names import load_argument, resolve_name
 from snn_estimators.persistence.run_folder import RunFolder, is_run, other_steps
+from snn_estimators.persistence.weights import check_fit, load_weights
 
 __all__ = ["PretrainedIO", "build", "load_pretrained", "model_folder"]
 
-_OF_A_FIT = frozenset({"name", "resume", "save_every_n_steps"})
-"""Parameters of how a fit saves itself, no part of the model."""
+_OF_A_FIT = frozenset({"compile", "memory", "name", "pretrained", "resume", "save_every_n_steps"})
+"""Parameters of how a fit is done and kept, no part of the model."""
+
+_NO_MODEL = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What parameters raise that make no model."""
 
 
 class PretrainedIO(TrainedNet):
@@ -116,8 +120,9 @@ class PretrainedIO(TrainedNet):
         estimator
             Fitted; its scores are those of the one that was saved. `partial_fit` continues with a
             fresh optimizer. `interrupted_` is False, as no fit was interrupted here; the model
-            card says so. `name`, `resume`, `save_every_n_steps` and `memory` are the
-            defaults again unless they are given: a new `fit` is another fit.
+            card says so. `name`, `resume`, `save_every_n_steps`, `memory`, `compile`
+            and ``num_workers`` are the defaults again unless they are given: a new `fit` is another
+            fit, and a file decides about no folder, compiler or process.
 
         Raises
         ------
@@ -137,7 +142,7 @@ class PretrainedIO(TrainedNet):
                 "pass module=..., the same class, or an instance built the same way."
             )
         saved = config["parameters"].items()
-        parameters = {k: untuple(v) for k, v in saved if k not in _OF_A_FIT}
+        parameters = {k: untuple(v) for k, v in saved if not _is_of_a_fit(k)}
         tokenizer = None
         if config["has_tokenizer"]:
             tokenizer = read_tokenizer(folder, config["vocab_size"])
@@ -152,13 +157,15 @@ class PretrainedIO(TrainedNet):
             estimator = cls(**{**parameters, **overrides})
             if classes is not None:
                 estimator.classes_ = classes
-            build(estimator, config["vocab_size"])
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            build(estimator, config["vocab_size"], folder / WEIGHTS)
+        except OtherKindError:
+            raise
+        except _NO_MODEL as error:
             given = f" with the given {', '.join(overrides)}" if overrides else ""
             raise (OtherKindError if overrides else ValueError)(
                 f"The parameters in {folder / CONFIG}{given} make no {cls.__name__}: {error}"
             ) from error
-        load_weights(plain(estimator.module_), folder, config["weights_sha256"])
+        load_weights(plain(estimator.module_), folder / WEIGHTS, config["weights_sha256"])
         estimator.history_ = History(history)
         if tokenizer is not None:
             estimator.tokenizer_ = tokenizer
@@ -259,9 +266,19 @@ def model_folder(name_or_path: str | os.PathLike[str], checkpoint: str | int | N
     return folder
 
 
-def build(estimator: Any, vocab_size: int) -> None:
-    """Build the module of a new estimator, for weights to come."""
+def build(estimator: Any, vocab_size: int, weights: Path | None = None) -> None:
+    """Build the module of a new estimator, for weights to come.
+
+    If these are in a file that the module does not fit, it raises `OtherKindError` at once.
+    """
     estimator._check_parameters({})
     estimator._new_vocab_size = vocab_size
     with estimator._private_generators(0):
+        if weights is not None:
+            kind = getattr(estimator._component_type("module"), "__name__", "module")
+            check_fit(estimator._new_module, weights, kind)
         estimator.initialize()
+
+
+def _is_of_a_fit(name: str) -> bool:
+    return name.partition("__")[0] in _OF_A_FIT or name.endswith("__num_workers")

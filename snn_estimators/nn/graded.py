@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snn_estimators._validation import check_flags, check_sizes, is_number
+from snn_estimators._validation import check_flags, check_sizes, is_float
 from snn_estimators.nn.neurons import NEURONS, Neuron, NeuronOptions, UpdateCost
 
 
@@ -68,9 +68,9 @@ class Graded(Neuron):
 
     def __init__(self, levels: int = 16, step: float = 0.25, signed: bool = False) -> None:
         super().__init__()
-        check_sizes(levels=levels)
+        check_sizes(levels=levels, most=2**24)  # up to which single precision counts
         check_flags(signed=signed)
-        if not is_number(step) or not 0 < step < float("inf"):
+        if not is_float(step) or not 0 < step < float("inf"):
             raise ValueError(f"step={step!r} must be a positive number: what one count is worth.")
         self.levels, self.unit, self.signed = int(levels), float(step), signed
         self.gain = nn.Parameter(torch.ones(()))

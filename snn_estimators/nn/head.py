@@ -98,8 +98,8 @@ class Head(nn.Module):
         super().__init__()
         self.readout, self.read_first = readout, read_first
         self.neuron = neuron()
-        features = readout.read(torch.zeros(timesteps, width)).shape[-1]
-        self.linear = nn.Linear(features, vocab_size)
+        multiple = readout.read(torch.zeros(timesteps, 1, device="cpu")).shape[-1]
+        self.linear = nn.Linear(width * multiple, vocab_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [time, batch, sequence, width] to [batch, sequence, vocab_size]."""
