@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
 import uuid
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 __all__ = [
     "OtherKindError",
-    "check_not_sparse",
     "check_writable",
+    "is_no_file",
     "parse_json",
     "read_file",
     "read_json",
@@ -141,34 +142,32 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_file(path: Path) -> bytes:
-    """Return what is in a file; raise ValueError for more than it takes on the disk.
-
-    A sparse file, which holds next to nothing, may claim to have any size.
-    """
+    """Return what is in a file, with an error that names it if that cannot be."""
     require(path)
-    with path.open("rb") as file:
-        check_not_sparse(file, path)
-        try:
-            return file.read()
-        except MemoryError as error:
-            raise ValueError(f"{path} does not fit into the memory.") from error
-
-
-def check_not_sparse(file: IO[bytes], path: Path) -> None:
-    """Raise ValueError for a large file most of which is holes; the position becomes its start."""
-    about = os.fstat(file.fileno())
-    on_disk = getattr(about, "st_blocks", about.st_size) * 512
-    if about.st_size <= max(_SMALL, _HOLES * on_disk):
-        return
-    # File systems that compress, or do not count blocks, have no holes.
-    if hasattr(os, "SEEK_HOLE") and file.seek(0, os.SEEK_HOLE) < about.st_size:
-        raise ValueError(
-            f"{path} is damaged: of its {about.st_size:,} bytes all but {on_disk:,} are holes."
-        )
-    file.seek(0)
+    try:
+        return path.read_bytes()
+    except MemoryError as error:
+        raise ValueError(f"{path} does not fit into the memory.") from error
 
 
 def require(path: Path) -> None:
-    """Raise FileNotFoundError unless there is such a file."""
+    """Raise FileNotFoundError unless there is such a file, ValueError if it is all but empty.
+
+    A sparse file, most of which is holes, may claim to have any size.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: the model was not saved completely.")
+    about = path.stat()
+    on_disk = getattr(about, "st_blocks", about.st_size) * 512
+    if about.st_size <= max(_SMALL, _HOLES * on_disk) or not hasattr(os, "SEEK_HOLE"):
+        return
+    with path.open("rb") as file:  # file systems that compress, or count no blocks, have no holes
+        if file.seek(0, os.SEEK_HOLE) < about.st_size:
+            raise ValueError(
+                f"{path} is damaged: of its {about.st_size:,} bytes all but {on_disk:,} are holes."
+            )
+
+
+def is_no_file(path: Path) -> bool:
+    """Return whether there is something else than a file, such as a pipe, which may block."""
+    return os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode)

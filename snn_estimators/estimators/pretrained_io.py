@@ -13,6 +13,7 @@ from skorch.history import History
 from snn_estimators._files import OtherKindError, read_json
 from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.persistence.atomic_folder import (
+    check_readable,
     folder_version,
     locked_folder,
     recover_folder,
@@ -220,6 +221,7 @@ def _read(
         folder = model_folder(name_or_path, checkpoint)
         before = folder_version(folder)
         if before is None:
+            check_readable(folder)
             continue
         try:
             model = read(folder)

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from numbers import Integral
 from pathlib import Path
 
-from snn_estimators._files import read_json, require, write_json
+from snn_estimators._files import is_no_file, read_json, require, write_json
 from snn_estimators._validation import is_float, is_whole
 from snn_estimators.persistence.atomic_folder import make_folder, recover_folders, write_folder
 from snn_estimators.persistence.file_lock import is_locked, try_lock
@@ -240,7 +240,10 @@ class RunFolder:
         """Add an exception to error.log; if that fails too, the exception says so."""
         try:
             trace = "".join(traceback.format_exception(error))
-            with (self.folder / ERRORS).open("a", encoding="utf-8") as file:
+            path = self.folder / ERRORS
+            if is_no_file(path):
+                raise OSError(f"{path} is no file")
+            with path.open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}, after step {step}\n{trace}\n")
         except Exception as another:
             error.add_note(f"error.log could not be written: {another}")

@@ -9,7 +9,7 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from snn_estimators._files import OtherKindError, check_not_sparse, read_file, require
+from snn_estimators._files import OtherKindError, read_file, require
 from snn_estimators.nn.outline import difference, misfit
 from snn_estimators.persistence.hashing import hash_bytes
 
@@ -19,11 +19,10 @@ __all__ = ["check_fit", "load_weights", "read_shapes", "read_tensors"]
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Return the shapes in the header of a safetensors file; raise ValueError if it is damaged."""
     require(path)
-    with path.open("rb") as file:
-        check_not_sparse(file, path)
     try:
         with safe_open(path, "numpy") as weights:
-            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}
+            names = weights.keys()
+            return {name: tuple(weights.get_slice(name).get_shape()) for name in names}
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
 

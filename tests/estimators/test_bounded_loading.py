@@ -125,8 +125,15 @@ def test_labels_take_no_more_than_they_hold(change, dtype):
 
 @pytest.mark.parametrize(
     "history",
-    [{"a": 1}, "x", [[]], [{"batches": {}}], [{"batches": []}, {"batches": [1]}]]
-    + [[{"batches": [], "train_batch_count": -1}], [{"batches": [], "valid_loss": 10**400}]],
+    [
+        {"a": 1},
+        "x",
+        [[]],
+        [{"batches": {}}],
+        [{"batches": []}, {"batches": [1]}],
+        [{"batches": [], "train_batch_count": -1}],
+        [{"batches": [], "valid_loss": 10**400}],
+    ],
     ids=lambda content: str(content)[:40],
 )
 def test_a_history_that_is_none(change, history):
