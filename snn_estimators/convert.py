@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from snn_estimators._torch_files import check_storages
 from snn_estimators.nn import SpikeGPT, SpikingDecoder
+from snn_estimators.nn.outline import BeyondError, outline
 
 _RENAMED = {
     "encodingType": "encoding",
@@ -90,11 +92,8 @@ def from_spikedecoder(
     """
     options = _translate(config, state_dict)
     hint = "does config belong to the checkpoint?"
-    return _fill(
-        SpikingDecoder(**{**SpikingDecoder.PUBLISHED, **options}),
-        _rename(state_dict, options),
-        hint,
-    )
+    make = partial(SpikingDecoder, **{**SpikingDecoder.PUBLISHED, **options})
+    return _fill(make, _rename(state_dict, options), hint)
 
 
 def from_spikegpt(
@@ -139,7 +138,8 @@ def from_spikegpt(
         gap = next(layer for layer in range(len(layers) + 1) if layer not in layers)
         raise ValueError(f"blocks.{gap} is missing in the checkpoint, which has {len(layers)}.")
     vocab_size, n_embd = embedding.shape
-    module = SpikeGPT(
+    make = partial(
+        SpikeGPT,
         vocab_size,
         **{**SpikeGPT.PUBLISHED, "n_layer": len(layers), "n_embd": n_embd},
         ctx_len=ctx_len,
@@ -147,7 +147,7 @@ def from_spikegpt(
     )
     tensors = {k: v.reshape(-1) if ".time_mix_" in k else v for k, v in state_dict.items()}
     hint = f"the sizes are those of emb.weight, {vocab_size} x {n_embd}; model_type={model_type!r}"
-    return _fill(module, tensors, hint, partial(_spikegpt_name, model_type=model_type))
+    return _fill(make, tensors, hint, partial(_spikegpt_name, model_type=model_type))
 
 
 _SPIKEGPT_NAMES = [
@@ -174,23 +174,33 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 
 def _fill(
-    module: _Module,
+    make: Callable[[], _Module],
     tensors: Mapping[str, Tensor],
     hint: str,
     named: Callable[[str], str] = lambda name: name,
 ) -> _Module:
-    """Load tensors; `named` gives a tensor of the module its name among them."""
-    expected = {named(name): (name, tensor) for name, tensor in module.state_dict().items()}
+    """Build a module and load tensors; `named` gives a tensor of the module its name among them.
+
+    Whether they fit is known before it is built.
+    """
+    check_storages(tensors)
+    try:
+        shapes = outline(make, {name: tensor.shape for name, tensor in tensors.items()})
+    except BeyondError as error:
+        raise ValueError(f"The tensors are not those of the model: {error}; {hint}") from error
+    assert shapes is not None  # our modules read no numbers
+    expected = {named(name): (name, shape) for name, shape in shapes.items()}
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors:
             raise ValueError(f"{name} is missing in the checkpoint; {hint}")
         if name not in expected:
             raise ValueError(f"{name} is in the checkpoint, but missing in the model; {hint}")
-        found, wanted = tuple(tensors[name].shape), tuple(expected[name][1].shape)
+        found, wanted = tuple(tensors[name].shape), expected[name][1]
         if found != wanted:
             raise ValueError(
                 f"{name} has shape {found} in the checkpoint, but should have {wanted}; {hint}"
             )
+    module = make()
     module.load_state_dict({ours: tensors[name] for name, (ours, _) in expected.items()})
     return module.eval()
 

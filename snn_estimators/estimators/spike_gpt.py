@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import CrossEntropyLoss
 from torch.optim import Adam
 
+from snn_estimators._torch_files import check_archive, check_storages
 from snn_estimators._validation import is_float
 from snn_estimators.convert import from_spikegpt
 from snn_estimators.estimators.language_model import LanguageModel, module_parameters
@@ -330,6 +331,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a file of ``torch.save`` without executing anything in it."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
+    check_archive(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PyTorch, about formats that raise an error below
@@ -350,4 +352,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
                 f"{path} is to hold real tensors alone, but {name!r} is none: save the model's "
                 "state_dict itself, torch.save(model.state_dict(), path)."
             )
+    try:
+        check_storages(content)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
     return {str(name): tensor.float() for name, tensor in content.items()}

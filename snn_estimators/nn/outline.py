@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as registration
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["difference", "misfit"]
+__all__ = ["BeyondError", "difference", "misfit", "outline"]
 
 _TO_SPARE = 100
 """Parameters beyond the given tensors: some are replaced while a module is built."""
@@ -28,7 +28,7 @@ _RANDOM = frozenset(
 )  # on the meta device they fill nothing, and import a compiler
 
 
-class _BeyondError(Exception):
+class BeyondError(ValueError):
     """A module asks for more than the tensors that are given."""
 
 
@@ -46,7 +46,7 @@ class _FillNothing(TorchFunctionMode):
 
 @contextmanager
 def _bounded(shapes: Counter[tuple[int, ...]]) -> Iterator[None]:
-    """Count what this thread's modules register; raise `_BeyondError` beyond the given shapes."""
+    """Count what this thread's modules register; raise `BeyondError` beyond the given shapes."""
     thread, left, to_spare = threading.get_ident(), shapes.copy(), _TO_SPARE
     parts = 10 * (shapes.total() + _TO_SPARE)  # modules, many of which have no parameters
 
@@ -60,14 +60,14 @@ def _bounded(shapes: Counter[tuple[int, ...]]) -> Iterator[None]:
             return
         to_spare -= 1
         if to_spare < 0:
-            raise _BeyondError(f"there are more tensors here, such as {name} of shape {shape}")
+            raise BeyondError(f"there are more tensors here, such as {name} of shape {shape}")
 
     def on_module(module: nn.Module, name: str, part: nn.Module | None) -> None:
         nonlocal parts
         if threading.get_ident() == thread:
             parts -= 1
             if parts < 0:
-                raise _BeyondError(f"there are more parts here than tensors there, such as {name}")
+                raise BeyondError(f"there are more parts here than tensors there, such as {name}")
 
     hooks = (
         registration.register_module_parameter_registration_hook(on_parameter),
@@ -80,21 +80,51 @@ def _bounded(shapes: Counter[tuple[int, ...]]) -> Iterator[None]:
             hook.remove()
 
 
-def misfit(make: Callable[[], nn.Module], tensors: Mapping[str, Sequence[int]]) -> str | None:
-    """Return how a module differs from tensors of given shapes, before it takes any memory.
+def outline(
+    make: Callable[[], nn.Module], tensors: Mapping[str, Sequence[int]]
+) -> dict[str, tuple[int, ...]] | None:
+    """Return the shapes of a module's state dict, found out at a cost that given tensors bound.
 
     Parameters
     ----------
     make : callable
         Builds the module; what it raises is passed on. It is called on the meta device.
     tensors : mapping of str to shape
-        What is to become the module's state dict.
+        What is to become the state dict; its names are not compared.
+
+    Returns
+    -------
+    dict or None
+        None if the module reads numbers while it is built, as a user-defined one may.
+
+    Raises
+    ------
+    BeyondError
+        If the module asks for many more tensors than there are.
+    """
+    shapes = Counter(tuple(shape) for shape in tensors.values())
+    try:
+        with _bounded(shapes), torch.device("meta"), _FillNothing():
+            own = make().state_dict()
+    except (RuntimeError, TypeError) as error:
+        if "meta tensor" in str(error) or "meta device" in str(error):
+            return None
+        raise
+    return {name: tuple(tensor.shape) for name, tensor in own.items()}
+
+
+def misfit(make: Callable[[], nn.Module], tensors: Mapping[str, Sequence[int]]) -> str | None:
+    """Return how a module differs from tensors of given shapes, before it takes any memory.
+
+    Parameters
+    ----------
+    make, tensors
+        As in `outline`.
 
     Returns
     -------
     str or None
-        A phrase; None if they fit, or if the module reads numbers while it is built, as a
-        user-defined one may.
+        A phrase; None if they fit, or if that cannot be told.
 
     Examples
     --------
@@ -103,17 +133,11 @@ def misfit(make: Callable[[], nn.Module], tensors: Mapping[str, Sequence[int]]) 
     >>> misfit(lambda: nn.Sequential(*(nn.Linear(9, 9) for _ in range(10**9))), {"weight": (9, 9)})
     'there are more tensors here, such as bias of shape (9,)'
     """
-    shapes = Counter(tuple(shape) for shape in tensors.values())
     try:
-        with _bounded(shapes), torch.device("meta"), _FillNothing():
-            own = make().state_dict()
-    except _BeyondError as error:
+        own = outline(make, tensors)
+    except BeyondError as error:
         return str(error)
-    except (RuntimeError, TypeError) as error:
-        if "meta tensor" in str(error) or "meta device" in str(error):
-            return None
-        raise
-    return difference({name: tensor.shape for name, tensor in own.items()}, tensors)
+    return None if own is None else difference(own, tensors)
 
 
 def difference(own: Mapping[str, Sequence[int]], given: Mapping[str, Sequence[int]]) -> str | None:
