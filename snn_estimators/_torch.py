@@ -13,6 +13,7 @@ from torch import Tensor
 __all__ = [
     "Device",
     "GeneratorStates",
+    "check_device",
     "generator_states",
     "private_generators",
     "resolve_device",
@@ -31,6 +32,29 @@ def resolve_device(device: Device) -> torch.device:
     if device is None or device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
+
+
+def check_device(device: Device) -> None:
+    """Raise ValueError for a device that PyTorch does not know, or that is not here.
+
+    Examples
+    --------
+    >>> check_device("meta")
+    Traceback (most recent call last):
+    ...
+    ValueError: device must be "auto", "cpu" or the name of another that is here, got 'meta': ...
+    """
+    reason = "it holds no numbers"
+    try:
+        if resolve_device(device).type != "meta":
+            torch.empty(0, device=resolve_device(device))
+            return
+    except (AssertionError, RuntimeError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+    raise ValueError(
+        f'device must be "auto", "cpu" or the name of another that is here, got {device!r}: '
+        f"{reason}"
+    )
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from skorch.callbacks import Callback, EarlyStopping, EpochTimer
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from snn_estimators._torch import resolve_device
+from snn_estimators._torch import check_device
 from snn_estimators._validation import check_whole, is_float, is_number
 from snn_estimators._warnings import warn
 from snn_estimators.estimators.base import SklearnNet
@@ -331,12 +331,7 @@ class TrainedNet(SklearnNet):
                 f"got {self.train_split!r}."
             )
         self._check_evaluation()
-        try:
-            resolve_device(self.device)
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(
-                f'device must be "auto" or a name that PyTorch knows, got {self.device!r}: {error}'
-            ) from error
+        check_device(self.device)
 
     def _check_evaluation(self) -> None:
         every = self.evaluate_every_n_steps

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
-from snn_estimators._files import replace_file
+from snn_estimators._files import parse_json, replace_file
 from snn_estimators._validation import register
 from snn_estimators.text._documents import TextTransformer, check_documents
 from snn_estimators.text.windows import PADDING
@@ -299,7 +299,7 @@ class BaseTokenizer(TextTransformer):
             If the file cannot be read.
         """
         try:
-            d = json.loads(Path(path).read_text(encoding="utf-8"))
+            d = parse_json(Path(path).read_text(encoding="utf-8"))
         except ValueError as error:  # no JSON, or no UTF-8
             raise ValueError(f"{os.fspath(path)} does not hold a tokenizer: {error}.") from error
         tokenizer = tokenizer_from_dict(d)

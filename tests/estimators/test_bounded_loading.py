@@ -189,3 +189,10 @@ def test_a_kept_fit_at_an_impossible_place_is_done_anew(tmp_path, texts, count):
     state.write(path.with_name(path.name.replace(".safe", ".unfinished.safe")))
     with pytest.warns(UserWarning, match="the fit starts from scratch"):
         assert model.fit(texts).n_steps_ == 2
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "meta", "nonsense", 7, [1]])
+def test_a_device_that_is_not_here(change, device):
+    folder = change("gpt", setting(device=device))
+    refused(folder, r'device must be "auto", "cpu" or the name of another that is here')
+    assert load_pretrained(folder, device="cpu").score(X) < 0
