@@ -132,12 +132,12 @@ def parse_json(text: str | bytes) -> Any:
         value = json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    level = [value]
+    level = [value] if isinstance(value, dict | list) else []
     for _ in range(_DEEPEST):
         parts = (part.values() if isinstance(part, dict) else part for part in level)
         level = [item for part in parts for item in part if isinstance(item, dict | list)]
-        if not level:
-            return value
+    if not level:
+        return value
     raise ValueError(f"it is nested more than {_DEEPEST} deep")
 
 
