@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
 import uuid
 from pathlib import Path
@@ -14,6 +15,9 @@ import numpy as np
 __all__ = [
     "OtherKindError",
     "check_writable",
+    "is_no_file",
+    "parse_json",
+    "read_file",
     "read_json",
     "replace_file",
     "require",
@@ -22,6 +26,11 @@ __all__ = [
     "write_file",
     "write_json",
 ]
+
+
+_DEEPEST = 200  # levels of nesting, far below Python's limit of recursion
+_SMALL = 64 * 2**20  # bytes
+_HOLES = 16  # times what is on the disk, which weights of zeros may well be
 
 
 class OtherKindError(ValueError):
@@ -110,14 +119,55 @@ def to_plain(value: Any) -> Any:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file, with an error that names it if it is missing or damaged."""
-    require(path)
+    content = read_file(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (RecursionError, ValueError) as error:
+        return parse_json(content)
+    except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}.") from error
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Return a JSON value; raise ValueError for what is none, or nested too deeply to be walked."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(_DEEPEST):
+        parts = (part.values() if isinstance(part, dict) else part for part in level)
+        level = [item for part in parts for item in part if isinstance(item, dict | list)]
+    if not level:
+        return value
+    raise ValueError(f"it is nested more than {_DEEPEST} deep")
+
+
+def read_file(path: Path) -> bytes:
+    """Return what is in a file, with an error that names it if that cannot be."""
+    require(path)
+    try:
+        return path.read_bytes()
+    except MemoryError as error:
+        raise ValueError(f"{path} does not fit into the memory.") from error
+
+
 def require(path: Path) -> None:
-    """Raise FileNotFoundError unless there is such a file."""
+    """Raise FileNotFoundError unless there is such a file, ValueError if it is all but empty.
+
+    A sparse file, most of which is holes, may claim to have any size.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: the model was not saved completely.")
+    about = path.stat()
+    on_disk = getattr(about, "st_blocks", about.st_size) * 512
+    if about.st_size <= max(_SMALL, _HOLES * on_disk) or not hasattr(os, "SEEK_HOLE"):
+        return
+    with path.open("rb") as file:  # file systems that compress, or count no blocks, have no holes
+        if file.seek(0, os.SEEK_HOLE) < about.st_size:
+            raise ValueError(
+                f"{path} is damaged: of its {about.st_size:,} bytes all but {on_disk:,} are holes."
+            )
+
+
+def is_no_file(path: Path) -> bool:
+    """Return whether there is something else than a file, such as a pipe, which may block."""
+    return os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode)

@@ -16,6 +16,7 @@ __all__ = [
     "Device",
     "GeneratorStates",
     "check_device",
+    "check_device_name",
     "generator_states",
     "has_device",
     "private_generators",
@@ -37,15 +38,22 @@ def resolve_device(device: Device) -> torch.device:
     return torch.device(device)
 
 
-def check_device(device: Device) -> torch.device:
-    """Return the device that a `device` parameter means; raise ValueError if it is not there."""
+def check_device_name(device: Device) -> torch.device:
+    """Return the device that a `device` parameter means; raise ValueError if it is no name."""
     try:
-        found = resolve_device(device)
+        if not isinstance(device, str | torch.device | None):
+            raise TypeError(f"a {type(device).__name__}")
+        return resolve_device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(
             'device must be "auto" or a name that PyTorch knows, such as "cuda:0", got '
             f'{short(device)}: give device="cpu".'
         ) from error
+
+
+def check_device(device: Device) -> torch.device:
+    """Return the device that a `device` parameter means; raise ValueError if it is not there."""
+    found = check_device_name(device)
     if not has_device(found):
         count = torch.cuda.device_count()
         raise ValueError(

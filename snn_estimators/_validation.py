@@ -20,6 +20,7 @@ __all__ = [
     "check_shares",
     "check_sizes",
     "check_whole",
+    "is_float",
     "is_number",
     "is_whole",
     "register",
@@ -100,10 +101,12 @@ def _likeness(name: str, other: str) -> float:
     return max(difflib.SequenceMatcher(None, a.lower(), b.lower()).ratio() for a, b in pairs)
 
 
-def check_sizes(**options: Any) -> None:
-    """Raise ValueError for a value that is no whole number from 1 on."""
+def check_sizes(*, most: int = 2**31 - 1, **options: Any) -> None:
+    """Raise ValueError for a value that is no whole number from 1 up to `most`."""
     for name, value in options.items():
         check_whole(name, value, 1)
+        if value > most:
+            raise ValueError(f"{name} must be at most {most}, got {value!r}.")
 
 
 def check_shares(**options: Any) -> None:
@@ -162,5 +165,13 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
+def is_float(value: Any) -> bool:
+    """Return whether a value is a number that a float can hold, NaN and infinity included."""
+    try:
+        return is_number(value) and isinstance(float(value), float)
+    except OverflowError:  # of a whole number
+        return False
+
+
 def _is_finite(value: Any) -> bool:
-    return is_number(value) and math.isfinite(value)
+    return is_float(value) and math.isfinite(value)

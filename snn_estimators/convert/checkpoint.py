@@ -10,7 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from snn_estimators._torch_files import check_storages
 from snn_estimators._warnings import warn
+from snn_estimators.nn.outline import BeyondError, outline
 
 __all__ = ["Checkpoint", "check_system", "fill", "find_tensors", "nearest"]
 
@@ -59,7 +61,8 @@ def find_tensors(content: Any, anchor: str) -> Checkpoint:
     TypeError
         If it is no mapping.
     ValueError
-        If it holds several models, and it is not clear which one is meant.
+        If it holds several models, and it is not clear which one is meant; if a tensor is larger
+        than the numbers that it holds.
     """
     if not isinstance(content, Mapping):
         raise TypeError(
@@ -76,7 +79,9 @@ def find_tensors(content: Any, anchor: str) -> Checkpoint:
     if others := _listed(name for name in state_dict if name not in tensors):
         taken_off.append(f"entries that are no tensors ({others})")
     bare_names, said = _bare_names(tensors, anchor)
-    return Checkpoint({bare: tensors[n] for n, bare in bare_names.items()}, taken_off + said)
+    tensors = {bare: tensors[name] for name, bare in bare_names.items()}
+    check_storages(tensors)
+    return Checkpoint(tensors, taken_off + said)
 
 
 def _bare_names(names: Collection[str], anchor: str) -> tuple[dict[str, str], list[str]]:
@@ -114,15 +119,15 @@ def check_system(checkpoint: Checkpoint, anchor: str, system: str) -> None:
 
 
 def fill(
-    module: Module,
+    make: Callable[[], Module],
     checkpoint: Checkpoint,
     hint: str,
     named: Callable[[str], str],
 ) -> Module:
-    """Load a checkpoint's tensors, in the module's precision; warn once of what is left out.
+    """Build a module and load a checkpoint's tensors, in its precision; warn of what is left out.
 
     `named` gives a tensor of the module its name in the checkpoint. Shapes may differ by
-    dimensions of size 1.
+    dimensions of size 1. Whether all fits is known before the module is built.
 
     Raises
     ------
@@ -130,10 +135,10 @@ def fill(
         For a tensor that is missing, unknown, or does not fit, named with the `hint`.
     """
     tensors, taken_off = dict(checkpoint.tensors), list(checkpoint.taken_off)
-    expected = {named(name): (name, tensor) for name, tensor in module.state_dict().items()}
-    for name, (_, tensor) in expected.items():
+    expected = _expected_shapes(make, tensors, hint, named)
+    for name in expected:
         if name not in tensors and name.endswith("num_batches_tracked"):  # PyTorch before 0.4.1
-            tensors[name] = torch.zeros_like(tensor)
+            tensors[name] = torch.zeros(expected[name][1], dtype=torch.long)
     extra = [n for n in tensors if n not in expected and _is_meaningless(n, tensors[n])]
     if extra:
         taken_off.append(f"buffers that mean nothing here ({_listed(extra)})")
@@ -145,15 +150,34 @@ def fill(
         if name not in expected:
             near = nearest(name, expected.keys() - tensors.keys() or expected, "which knows")
             raise ValueError(f"{name} is in the checkpoint, but missing in the model{near}; {hint}")
-        _check_fits(name, tensors[name], expected[name][1], hint)
-    if narrowed := [n for n, (_, own) in expected.items() if _narrows(tensors[n], own)]:
+        _check_shape(name, tensors[name], expected[name][1], hint)
+    module = make()
+    own = module.state_dict()
+    loaded = {}
+    for name, (ours, shape) in expected.items():
+        _check_numbers(name, tensors[name], own[ours])
+        loaded[ours] = tensors[name].reshape(shape)
+    if narrowed := [n for n, (ours, _) in expected.items() if _narrows(tensors[n], own[ours])]:
         taken_off.append(f"digits beyond {torch.get_default_dtype()} ({_listed(narrowed)})")
     if taken_off:
         warn("Taken off the checkpoint: " + "; ".join(taken_off) + ".")
-    module.load_state_dict(
-        {ours: tensors[name].reshape(own.shape) for name, (ours, own) in expected.items()}
-    )
+    module.load_state_dict(loaded)
     return module.eval()
+
+
+def _expected_shapes(
+    make: Callable[[], nn.Module],
+    tensors: Mapping[str, Tensor],
+    hint: str,
+    named: Callable[[str], str],
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return the module's tensors by their names in the checkpoint: own names and shapes."""
+    try:
+        shapes = outline(make, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    except BeyondError as error:
+        raise ValueError(f"The tensors are not those of the model: {error}; {hint}") from error
+    assert shapes is not None  # our modules read no numbers
+    return {named(name): (name, shape) for name, shape in shapes.items()}
 
 
 def _open_envelope(content: Mapping[Any, Any], anchor: str) -> tuple[tuple[str, ...], Any]:
@@ -250,12 +274,15 @@ def _is_causal_mask(tensor: Tensor) -> bool:
     return bool(alike and before[0] != after[0])
 
 
-def _check_fits(name: str, tensor: Tensor, own: Tensor, hint: str) -> None:
-    found, wanted = tuple(tensor.shape), tuple(own.shape)
+def _check_shape(name: str, tensor: Tensor, wanted: tuple[int, ...], hint: str) -> None:
+    found = tuple(tensor.shape)
     if [n for n in found if n != 1] != [n for n in wanted if n != 1]:
         raise ValueError(
             f"{name} has shape {found} in the checkpoint, but should have {wanted}; {hint}"
         )
+
+
+def _check_numbers(name: str, tensor: Tensor, own: Tensor) -> None:
     is_real = tensor.is_floating_point() or not (tensor.is_complex() or own.is_floating_point())
     if not (_is_plain(tensor) and is_real):
         raise ValueError(

@@ -14,6 +14,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from snn_estimators._torch_files import check_archive
+
 __all__ = ["read_checkpoint"]
 
 
@@ -69,6 +71,7 @@ def _read_safetensors(path: Path) -> Any:
 
 
 def _read_pickle(path: Path) -> Any:
+    check_archive(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PyTorch, about formats that raise an error below

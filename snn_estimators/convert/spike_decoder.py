@@ -120,9 +120,9 @@ def from_spikedecoder(state_dict: Mapping[str, Any], config: Mapping[str, Any]) 
     checkpoint = find_tensors(state_dict, _ANCHOR)
     options = _translate(config, checkpoint)
     check_system(checkpoint, _ANCHOR, "SpikeDecoder")
-    module = SpikingDecoder(**options)
+    make = partial(SpikingDecoder, **options)
     named = partial(_reference_name, options=options)
-    fill(module, _usual(checkpoint, options), "does config belong to it?", named)
+    module = fill(make, _usual(checkpoint, options), "does config belong to it?", named)
     _warn_of_collisions(module)
     return module
 

@@ -67,8 +67,8 @@ def from_spikegpt(
     options = spikegpt_options(state_dict, model_type=model_type, ctx_len=ctx_len)
     hint = "the sizes are those of emb.weight, {vocab_size} x {n_embd}; model_type={model_type!r}"
     named = partial(_reference_name, model_type=options["model_type"])
-    module = SpikeGPT(**options)
-    return fill(module, find_tensors(state_dict, _ANCHOR), hint.format(**options), named)
+    make = partial(SpikeGPT, **options)
+    return fill(make, find_tensors(state_dict, _ANCHOR), hint.format(**options), named)
 
 
 def spikegpt_options(

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch.utils.data import Dataset
 
+from snn_estimators._validation import is_whole
 from snn_estimators.persistence.description import constructor_parameters
 from snn_estimators.persistence.hashing import hash_arrays
 from snn_estimators.persistence.training_state import ResumeError, is_packable
@@ -61,6 +63,7 @@ def load_training_state(net: Any, state: Mapping[str, Any], data: Dataset | None
 
 
 def _load(net: Any, state: Mapping[str, Any], training: bool) -> None:
+    _check_position(net, state, training)
     for name, part in _parts(net):
         part.load_state_dict(state["parts"][name])
     for name, parameter in net.module_.named_parameters():
@@ -74,6 +77,19 @@ def _load(net: Any, state: Mapping[str, Any], training: bool) -> None:
     for name, value in state["position"].items():
         setattr(net._position, name, value)
     net._set_generators(state["generators"])
+
+
+def _check_position(net: Any, state: Mapping[str, Any], training: bool) -> None:
+    """Raise ValueError for a place in a fit that this net cannot be at."""
+    position = state["position"]
+    most = {"epochs": len(state["history"]), "batches": math.inf}
+    most["steps"] = net.planned_steps_ if training else math.inf
+    for name, limit in most.items():
+        if not is_whole(position[name], 0) or position[name] > limit:
+            raise ValueError(f"its {name} are {position[name]!r}, but at most {limit}")
+    unknown = position.keys() - vars(net._position).keys()
+    if unknown:
+        raise ValueError(f"its position knows no {min(unknown)!r}")
 
 
 def _parts(net: Any) -> Iterator[tuple[str, Any]]:

@@ -11,9 +11,10 @@ from sklearn.base import clone
 from skorch.history import History
 
 from snn_estimators._files import OtherKindError, read_json
-from snn_estimators._torch import check_device, has_device
+from snn_estimators._torch import check_device, check_device_name, has_device
 from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.persistence.atomic_folder import (
+    check_readable,
     folder_version,
     locked_folder,
     recover_folder,
@@ -24,9 +25,9 @@ from snn_estimators.persistence.catalog import not_there
 from snn_estimators.persistence.model_files import (
     CONFIG,
     HISTORY,
+    WEIGHTS,
     check_keys,
     check_replaceable,
-    load_weights,
     plain,
     read_classes,
     read_config,
@@ -37,11 +38,17 @@ from snn_estimators.persistence.model_files import (
 )
 from snn_estimators.persistence.names import load_argument, resolve_name
 from snn_estimators.persistence.run_folder import RunFolder, is_run, other_steps
+from snn_estimators.persistence.weights import check_fit, load_weights
 
 __all__ = ["PretrainedIO", "build", "load_pretrained", "model_folder"]
 
-_OF_A_FIT = frozenset({"name", "resume", "save_every_n_steps", "teacher"})
-"""Parameters of how a fit saves itself, no part of the model."""
+_OF_A_FIT = frozenset(
+    {"compile", "memory", "name", "pretrained", "resume", "save_every_n_steps", "teacher"}
+)
+"""Parameters of how a fit is done and kept, no part of the model."""
+
+_NO_MODEL = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What parameters raise that make no model."""
 
 
 class PretrainedIO(TrainedNet):
@@ -117,9 +124,10 @@ class PretrainedIO(TrainedNet):
         estimator
             Fitted; its scores are those of the one that was saved. `partial_fit` continues with a
             fresh optimizer. `interrupted_` is False, as no fit was interrupted here; the model
-            card says so. `name`, `resume`, `save_every_n_steps` and `memory` are the
-            defaults again unless they are given: a new `fit` is another fit. A saved device that is
-            not there becomes the CPU, with a warning.
+            card says so. `name`, `resume`, `save_every_n_steps`, `memory`, `compile`
+            and ``num_workers`` are the defaults again unless they are given: a new `fit` is another
+            fit, and a file decides about no folder, compiler or process. A saved device that is not
+            there becomes the CPU, with a warning.
 
         Raises
         ------
@@ -140,7 +148,7 @@ class PretrainedIO(TrainedNet):
                 "pass module=..., the same class, or an instance built the same way."
             )
         saved = config["parameters"].items()
-        parameters = {k: untuple(v) for k, v in saved if k not in _OF_A_FIT}
+        parameters = {k: untuple(v) for k, v in saved if not _is_of_a_fit(k)}
         tokenizer = None
         if config["has_tokenizer"]:
             tokenizer = read_tokenizer(folder, config["vocab_size"])
@@ -153,17 +161,19 @@ class PretrainedIO(TrainedNet):
         parameters = changed | parameters
         try:
             estimator = cls(**{**parameters, **overrides})
-            if "device" not in overrides and not has_device(estimator.device):
+            if "device" not in overrides and not has_device(check_device_name(estimator.device)):
                 estimator._fall_back_to_cpu()
             if classes is not None:
                 estimator.classes_ = classes
-            build(estimator, config["vocab_size"])
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            build(estimator, config["vocab_size"], folder / WEIGHTS)
+        except OtherKindError:
+            raise
+        except _NO_MODEL as error:
             given = f" with the given {', '.join(overrides)}" if overrides else ""
             raise (OtherKindError if overrides else ValueError)(
                 f"The parameters in {folder / CONFIG}{given} make no {cls.__name__}: {error}"
             ) from error
-        load_weights(plain(estimator.module_), folder, config["weights_sha256"])
+        load_weights(plain(estimator.module_), folder / WEIGHTS, config["weights_sha256"])
         estimator.history_ = History(history)
         if tokenizer is not None:
             estimator.tokenizer_ = tokenizer
@@ -219,6 +229,7 @@ def _read(
         folder = model_folder(name_or_path, checkpoint)
         before = folder_version(folder)
         if before is None:
+            check_readable(folder)
             continue
         try:
             model = read(folder)
@@ -265,9 +276,19 @@ def model_folder(name_or_path: str | os.PathLike[str], checkpoint: str | int | N
     return folder
 
 
-def build(estimator: Any, vocab_size: int) -> None:
-    """Build the module of a new estimator, for weights to come."""
+def build(estimator: Any, vocab_size: int, weights: Path | None = None) -> None:
+    """Build the module of a new estimator, for weights to come.
+
+    If these are in a file that the module does not fit, it raises `OtherKindError` at once.
+    """
     estimator._check_parameters({})
     estimator._new_vocab_size = vocab_size
     with estimator._private_generators(0):
+        if weights is not None:
+            kind = getattr(estimator._component_type("module"), "__name__", "module")
+            check_fit(estimator._new_module, weights, kind)
         estimator.initialize()
+
+
+def _is_of_a_fit(name: str) -> bool:
+    return name.partition("__")[0] in _OF_A_FIT or name.endswith("__num_workers")

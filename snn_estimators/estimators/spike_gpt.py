@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import CrossEntropyLoss
 from torch.optim import Adam
 
-from snn_estimators._validation import is_number
+from snn_estimators._validation import is_float
 from snn_estimators.convert import from_spikegpt, spikegpt_options
 from snn_estimators.estimators.language_model import LanguageModel, module_parameters
 from snn_estimators.estimators.pretrained_io import build
@@ -293,7 +293,7 @@ random_state, verbose
 
     def _check_recipe(self) -> None:
         super()._check_recipe()
-        if not is_number(self.logit_penalty) or not 0 <= self.logit_penalty < float("inf"):
+        if not is_float(self.logit_penalty) or not 0 <= self.logit_penalty < float("inf"):
             raise ValueError(
                 f"logit_penalty must be a finite number from 0 on, got {self.logit_penalty!r}."
             )

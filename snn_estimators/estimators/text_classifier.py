@@ -215,11 +215,13 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
         if method == "fit":  # otherwise more may come
             warn_of_singles(given.labels)
         with self._open_checkpointer(given, fit_params) as checkpointer:
-            tokenizer, tokens = self._fit_or_adopt_tokenizer(given, checkpointer)
+            start = _Start(len(given.labels.classes), given.pretrained)
+            with self._starting_from(start):
+                tokenizer, tokens = self._fit_or_adopt_tokenizer(given, checkpointer)
             dataset = LabelledDocuments(tokens, given.labels)
             split: Any = self.get_split_datasets(dataset, **fit_params)  # before anything is lost
             with self._private_generators(self._draw_seed()):
-                with self._starting_from(_Start(len(given.labels.classes), given.pretrained)):
+                with self._starting_from(start):
                     self.initialize()
                 self.classes_ = given.labels.classes
                 if tokenizer is not None:
@@ -337,8 +339,8 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
 
     # skorch's hooks
 
-    def initialize_module(self) -> Self:
-        """Build the classifier on a new or a pretrained backbone; a skorch hook."""
+    def _new_module(self) -> nn.Module:
+        """Return a classifier on a new or a pretrained backbone."""
         if self._start is not None:
             n_classes, pretrained = self._start
         elif hasattr(self, "classes_"):  # of a saved classifier, whose weights are to come
@@ -356,8 +358,7 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
             self._built_with = {**options_of(pretrained), **own}
             self._was_ready = isinstance(pretrained.module, nn.Module)
         tuned = pretrained is not None
-        self.module_ = SequenceClassifier(backbone, n_classes, self.decision, tuned)
-        return self
+        return SequenceClassifier(backbone, n_classes, self.decision, tuned)
 
     def get_dataset(self, X: Any, y: Any = None) -> Dataset:
         """Return X, the labelled documents, as they are; a skorch hook."""

@@ -11,11 +11,12 @@ import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from snn_estimators._validation import check_whole, is_number
+from snn_estimators._validation import check_whole, is_float
 from snn_estimators._warnings import warn
 from snn_estimators.estimators.fitted_parameters import FittedParameters
 from snn_estimators.estimators.token_windows import check_token_ids
 from snn_estimators.estimators.training import TrainedNet
+from snn_estimators.nn.outline import misfit
 from snn_estimators.nn.reads import ReadsPenalty
 from snn_estimators.persistence.cache_key import fit_key, module_defaults, why_not_cacheable
 from snn_estimators.persistence.checkpointing import Checkpointer, Role
@@ -63,7 +64,7 @@ class TextNet(TrainedNet, FittedParameters):
 
     def _check_parameters(self, fit_params: Mapping[str, Any]) -> None:
         self._check_recipe()
-        if not is_number(self.spike_penalty) or not 0 <= self.spike_penalty < math.inf:
+        if not is_float(self.spike_penalty) or not 0 <= self.spike_penalty < math.inf:
             raise ValueError(
                 f"spike_penalty must be a finite number from 0 on, got {self.spike_penalty!r}."
             )
@@ -129,14 +130,23 @@ class TextNet(TrainedNet, FittedParameters):
         self, documents: Any, checkpointer: Checkpointer
     ) -> tuple[BaseTokenizer | None, Sequence[Ids]]:
         """Return a tokenizer, newly fitted or the saved one, and the ids of the documents."""
+        checkpointer.check_fit(self._misfit)
         saved = checkpointer.saved
         if saved is None:
             tokenizer, tokens = self._learn_tokens(documents)
         else:
-            self._new_vocab_size = saved.vocab_size
             tokenizer, tokens = saved.tokenizer, checkpointer.tokenize(documents)
         checkpointer.check_data(lambda: hash_arrays(list(tokens)))
         return tokenizer, tokens
+
+    def _misfit(self, vocab_size: int, weights: Mapping[str, Sequence[int]]) -> str | None:
+        """Return in what the module differs from saved weights of given shapes, if it does."""
+        self._new_vocab_size = vocab_size
+        try:
+            with self._private_generators(0):
+                return misfit(self._new_module, weights)
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            return str(error)  # if it is not the file's fault, building the module raises it again
 
     # Saving
 
@@ -193,8 +203,12 @@ class TextNet(TrainedNet, FittedParameters):
 
     def initialize_module(self) -> Self:
         """Build the module for the vocabulary that was found; a skorch hook."""
-        self.module_ = self._build_module()
+        self.module_ = self._new_module()
         return self
+
+    def _new_module(self) -> nn.Module:
+        """Return the module for the vocabulary that was found."""
+        return self._build_module()
 
     def _build_module(self) -> nn.Module:
         parameters = options_of(self)

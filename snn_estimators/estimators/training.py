@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from snn_estimators._torch import check_device
-from snn_estimators._validation import check_choices, check_whole, is_number
+from snn_estimators._validation import check_choices, check_whole, is_float, is_number
 from snn_estimators._warnings import warn
 from snn_estimators.estimators.base import SklearnNet
 from snn_estimators.estimators.callbacks import (
@@ -315,7 +315,7 @@ class TrainedNet(SklearnNet):
                 f"lr_final={self.lr_final!r} is above lr={self.lr!r}, from which it comes down: "
                 "lower it, or raise lr."
             )
-        if not is_number(self.weight_decay) or not 0 <= self.weight_decay < float("inf"):
+        if not is_float(self.weight_decay) or not 0 <= self.weight_decay < float("inf"):
             raise ValueError(
                 f"weight_decay must be a finite number from 0 on, got {self.weight_decay!r}."
             )
@@ -349,7 +349,7 @@ def _n_steps(epoch: Mapping[str, Any]) -> int:
 
 
 def _is_positive(value: Any) -> bool:
-    return is_number(value) and 0 < float(value) < float("inf")
+    return is_float(value) and 0 < float(value) < float("inf")
 
 
 def _is_pair_of_betas(value: Any) -> bool:

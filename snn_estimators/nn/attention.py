@@ -42,11 +42,14 @@ class SpikingCore(nn.Module):
         check_choices({"attention_decay": ATTENTION_DECAYS}, attention_decay=decay)
         self.heads, self.scale, self.decay_kind = heads, scale, decay
         self.dropout = nn.Dropout(dropout)
-        rates = 1 - 0.5 ** torch.arange(1.0, heads + 1).clamp_max(16)
+        rates = logits = torch.empty(heads)
+        if not rates.is_meta:  # where PyTorch imports its compiler to compute
+            rates = 1 - 0.5 ** torch.arange(1.0, heads + 1).clamp_max(16)
+            logits = torch.logit(rates)
         if decay == "fixed":
             self.register_buffer("rates", rates, persistent=False)
         elif decay == "learned":
-            self.rate_logits = nn.Parameter(torch.logit(rates))
+            self.rate_logits = nn.Parameter(logits)
 
     @property
     def decay(self) -> Tensor | None:

@@ -244,5 +244,5 @@ def check_heads(heads: int, width: int, encoding: str, position_encoding: str) -
         raise ValueError(
             f"heads={heads} must divide the model's width, which is {width} with "
             f"encoding={encoding!r} and position_encoding={position_encoding!r}; choose one of "
-            f"{[h for h in range(1, width + 1) if width % h == 0]} or another width."
+            f"{[h for h in range(1, min(width, 100) + 1) if width % h == 0]} or another width."
         )

@@ -196,7 +196,8 @@ class SpikingDecoder(nn.Module):
         surrogate_alpha: float | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(vocab_size=vocab_size, max_len=max_len, timesteps=timesteps)
+        check_sizes(vocab_size=vocab_size, max_len=max_len)
+        check_sizes(timesteps=timesteps, most=10_000)
         check_choices(CHOICES, neuron=neuron, readout=readout)
         check_flags(float_readout=float_readout)
         spikes = choose_spiking_parts(

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from snn_estimators._validation import check_flags, check_sizes, is_number
+from snn_estimators._validation import check_flags, check_sizes, is_float
 from snn_estimators.nn.neurons import NEURONS, Neuron, NeuronOptions, UpdateCost
 from snn_estimators.ops import GradedParameters, graded
 
@@ -69,14 +69,15 @@ class Graded(Neuron):
         features: int | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(levels=levels, **({} if features is None else {"features": features}))
+        check_sizes(levels=levels, most=2**24)  # up to which single precision counts
+        check_sizes(**({} if features is None else {"features": features}))
         check_flags(
             signed=signed,
             learnable_gain=learnable_gain,
             learnable_threshold=learnable_threshold,
             learnable_step=learnable_step,
         )
-        if not is_number(step) or not 0 < step < float("inf"):
+        if not is_float(step) or not 0 < step < float("inf"):
             raise ValueError(f"step={step!r} must be a positive number: what one count is worth.")
         self.levels, self.ceiling, self.signed = int(levels), int(levels), signed
         self.step = float(step)

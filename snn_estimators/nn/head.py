@@ -97,7 +97,8 @@ class Head(nn.Module):
     ) -> None:
         super().__init__()
         self.readout, self.read_first = readout, read_first
-        features = readout.read(torch.zeros(timesteps, width)).shape[-1]
+        multiple = readout.read(torch.zeros(timesteps, 1, device="cpu")).shape[-1]
+        features = width * multiple
         self.neuron = neuron(features if read_first else width)
         self.linear = nn.Linear(features, vocab_size)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -64,14 +64,16 @@ class TimeMixing(Mixing):
     def __init__(self, layer: int, n_layer: int, width: int, neuron: MaybeNeuron) -> None:
         super().__init__()
         depth = layer / max(1, n_layer - 1)
-        channel = torch.arange(width)
-        share = (channel / width) ** (1 - layer / n_layer)
-        self.mix_key = nn.Parameter(share.clone())
-        self.mix_value = nn.Parameter(share + 0.3 * depth)
-        self.mix_receptance = nn.Parameter(share.sqrt())
-        rank = channel / max(1, width - 1)
-        self.time_decay = nn.Parameter(-5 + 8 * rank ** (0.7 + 1.3 * depth))
-        self.time_first = nn.Parameter(math.log(0.3) + 0.5 * ((channel + 1) % 3 - 1))
+
+        def share(channel: Tensor) -> Tensor:
+            return (channel / width) ** (1 - layer / n_layer)
+
+        self.mix_key = _per_channel(width, share)
+        self.mix_value = _per_channel(width, lambda c: share(c) + 0.3 * depth)
+        self.mix_receptance = _per_channel(width, lambda c: share(c).sqrt())
+        power, last = 0.7 + 1.3 * depth, max(1, width - 1)
+        self.time_decay = _per_channel(width, lambda c: -5 + 8 * (c / last) ** power)
+        self.time_first = _per_channel(width, lambda c: math.log(0.3) + 0.5 * ((c + 1) % 3 - 1))
         self.key = PreSpikingLinear(width, width, neuron, normalized=True)
         self.value = PreSpikingLinear(width, width, neuron, normalized=True)
         self.receptance = PreSpikingLinear(width, width, neuron, normalized=True)
@@ -103,9 +105,12 @@ class ChannelMixing(Mixing):
 
     def __init__(self, layer: int, n_layer: int, width: int, neuron: MaybeNeuron) -> None:
         super().__init__()
-        share = (torch.arange(width) / width) ** (1 - layer / n_layer)
-        self.mix_key = nn.Parameter(share.clone())
-        self.mix_receptance = nn.Parameter(share)
+
+        def share(channel: Tensor) -> Tensor:
+            return (channel / width) ** (1 - layer / n_layer)
+
+        self.mix_key = _per_channel(width, share)
+        self.mix_receptance = _per_channel(width, share)
         self.key = PreSpikingLinear(width, 4 * width, neuron, normalized=True)
         self.receptance = PreSpikingLinear(width, width, neuron, normalized=True)
         self.value = PreSpikingLinear(4 * width, width, neuron)
@@ -121,6 +126,13 @@ class ChannelMixing(Mixing):
         value, v_value = self.value(torch.relu(key).square(), membranes[2])
         out = torch.sigmoid(receptance) * value
         return out, MixingState(last, (v_key, v_receptance, v_value))
+
+
+def _per_channel(width: int, value: Callable[[Tensor], Tensor]) -> nn.Parameter:
+    """Return a parameter of a value for each channel: 0, 1, ... are mapped to what it starts at."""
+    start = torch.empty(width)
+    # To compute on the meta device, where there are no numbers, PyTorch imports its compiler.
+    return nn.Parameter(start if start.is_meta else value(torch.arange(width)))
 
 
 def shift(x: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor]:

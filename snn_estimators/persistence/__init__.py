@@ -3,7 +3,8 @@
 Seven concepts, each in a module or two:
 
 * the state of a training as one file (`training_state`);
-* the files of a model (`model_files`), and what is saved under names (`names`, `catalog`);
+* the files of a model (`model_files`), whose `weights` bound what is built, and what is saved
+  under names (`names`, `catalog`);
 * the `Checkpointer`, which saves and restores while a net trains (`checkpointing`);
 * its store: the checkpoints of a named fit (`named_run`, `run_folder`, `step_log`), or a cache of
   fits (`fit_cache`);

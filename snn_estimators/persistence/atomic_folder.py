@@ -16,6 +16,7 @@ from snn_estimators.persistence.file_lock import hold_lock
 from snn_estimators.persistence.names import HOME, models_home
 
 __all__ = [
+    "check_readable",
     "folder_version",
     "locked_folder",
     "make_folder",
@@ -82,8 +83,10 @@ def locked_folder(folder: Path) -> Iterator[None]:
     make_folder(folder.parent)
     with hold_lock(folder.with_name(f".{folder.name}.lock")):
         backups = sorted(_leftovers(folder, "old"), key=os.path.getmtime)
-        if backups and not folder.exists():
+        if backups and not os.path.lexists(folder):
             backups.pop().rename(folder)
+        if not folder.is_dir():  # something else is in the place of what they are
+            backups = []
         for rest in (*backups, *_leftovers(folder, "new")):
             shutil.rmtree(rest, ignore_errors=True)
         yield
@@ -96,7 +99,7 @@ def recover_folder(folder: Path) -> bool:
     """
     folder = folder.resolve()
     while not folder.is_dir():
-        if not _leftovers(folder, "old"):
+        if os.path.lexists(folder) or not _leftovers(folder, "old"):
             return folder.is_dir()  # a writer may have ended in between
         try:
             with locked_folder(folder):
@@ -115,12 +118,28 @@ def recover_folders(parent: Path) -> None:
 
 def _leftovers(folder: Path, kind: str) -> list[Path]:
     pattern = rf"\.{re.escape(folder.name)}\.[0-9a-f]{{8}}\.{kind}"
-    return [p for p in subfolders(folder.parent) if re.fullmatch(pattern, p.name)]
+    found = (p for p in subfolders(folder.parent) if re.fullmatch(pattern, p.name))
+    return [p for p in found if p.is_dir() and not p.is_symlink()]
 
 
 def subfolders(folder: Path) -> list[Path]:
     """Return what is in a folder; nothing if it is not there."""
     return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def check_readable(folder: Path) -> None:
+    """Raise an OSError that names a folder if it is there, but cannot be read; no other may come.
+
+    Its writer may have moved it away for a moment: then it is not there, or it can be read.
+    """
+    try:
+        os.listdir(folder)
+        folder.stat()
+    except FileNotFoundError:
+        if os.path.lexists(folder):
+            raise FileNotFoundError(f"{folder} is a link to nothing: delete it.") from None
+    except OSError as error:
+        raise type(error)(f"{folder} cannot be read: {error.strerror}.") from error
 
 
 def folder_version(folder: Path) -> tuple[int, ...] | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
@@ -241,6 +241,21 @@ class Checkpointer:
         if self._store.compares_data:
             self._metadata["data"] = documents_hash()
             self._store.check_data(self.saved, self._metadata["data"])
+
+    def check_fit(self, misfit: Callable[[int, Mapping[str, Sequence[int]]], str | None]) -> None:
+        """Turn down what is saved if the module to be built does not fit the saved weights.
+
+        `misfit` says in what it differs, of a size of the vocabulary and the weights' shapes.
+        """
+
+        def check(saved: Saved) -> None:
+            shapes = {name: tensor.shape for name, tensor in saved.state.weights().items()}
+            phrase = misfit(saved.vocab_size, shapes)
+            if phrase is not None:
+                raise ResumeError(f"The weights do not fit the module: {phrase}.")
+
+        while self.saved is not None and not self._loads(self.saved, check):
+            pass
 
     def restore_finished(self, net: Any) -> bool:
         """Make an initialized net what it was at the end of the fit, if that has been saved."""

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout, lock_descriptor
 
+from snn_estimators._files import is_no_file
+
 __all__ = ["hold_lock", "is_locked", "try_lock"]
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
@@ -28,6 +30,8 @@ def try_lock(path: Path, *, timeout: float = 0.0) -> Iterator[bool]:
     """
     if not path.parent.is_dir():  # filelock would make it
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    if is_no_file(path):
+        raise OSError(errno.EINVAL, "This is no file, so it cannot be a lock: delete it", str(path))
     lock = FileLock(path, thread_local=False, poll_interval=_POLL, fallback_to_soft=False)
     try:
         lock.acquire(timeout=timeout)
@@ -58,6 +62,8 @@ def hold_lock(path: Path) -> Iterator[None]:
 def is_locked(path: Path) -> bool:
     """Return whether anybody holds the lock of a file; it need not be writable, or there."""
     try:
+        if is_no_file(path):
+            return False
         with path.open() as file:
             return not lock_descriptor(file.fileno(), blocking=False)
     except OSError:

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
-from snn_estimators._files import OtherKindError, read_json, require, to_plain, write_json
+from snn_estimators._files import OtherKindError, read_json, to_plain, write_json
 from snn_estimators._version import __version__
 from snn_estimators.persistence.cache_key import module_defaults
 from snn_estimators.persistence.hashing import hash_bytes
+from snn_estimators.persistence.training_state import check_epochs
 from snn_estimators.text import BaseTokenizer, tokenizer_from_dict
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "WEIGHTS",
     "check_keys",
     "check_replaceable",
-    "load_weights",
     "plain",
     "read_classes",
     "read_config",
@@ -128,14 +127,22 @@ def read_classes(config: Mapping[str, Any], path: Path) -> npt.NDArray[Any] | No
     described = config["classes"]
     check_keys(described, {"dtype": str, "labels": list}, path)
     try:
-        classes = np.array(described["labels"], dtype=described["dtype"])
-    except (TypeError, ValueError) as error:
+        classes = _labels(described["labels"], described["dtype"])
+    except (ArithmeticError, SyntaxError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: its classes make no labels: {error}.") from error
     if classes.ndim != 1 or classes.tolist() != described["labels"]:
         raise ValueError(
             f"{path} is damaged: {described['labels']} are no {described['dtype']} labels."
         )
     return classes
+
+
+def _labels(labels: list[Any], name: str) -> npt.NDArray[Any]:
+    """Return labels as an array of a data type, strings no wider than the longest needs."""
+    dtype = np.dtype(name)
+    if dtype.kind not in "biufUO" or dtype.hasobject != (name == "object"):
+        raise ValueError(f"{name!r} is no type of labels")
+    return np.array(labels, dtype=str if dtype.kind == "U" else dtype)
 
 
 def _model_card(estimator: Any, config: Mapping[str, Any], name: str, argument: str) -> str:
@@ -233,12 +240,10 @@ def check_keys(content: Any, types: Mapping[str, type], path: Path) -> None:
 def read_history(path: Path) -> list[dict[str, Any]]:
     """Read history.json: a list of epochs, each a dictionary with a list of batches."""
     epochs = read_json(path)
-    if not isinstance(epochs, list):
-        raise ValueError(f"{path} is damaged: it holds no list of epochs.")
-    for epoch in epochs:
-        check_keys(epoch, {"batches": list}, path)
-        for batch in epoch["batches"]:
-            check_keys(batch, {}, path)
+    try:
+        check_epochs(epochs)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}.") from error
     return epochs
 
 
@@ -256,37 +261,6 @@ def read_tokenizer(folder: Path, vocab_size: int) -> BaseTokenizer:
             f"vocabulary holds {vocab_size}: they do not belong together."
         )
     return tokenizer
-
-
-def load_weights(module: nn.Module, folder: Path, sha256: str) -> None:
-    """Read model.safetensors into a module, with a ValueError unless each tensor fits.
-
-    If the file is whole, it is an `OtherKindError`. The hash of the file must be the saved one.
-    """
-    path = folder / WEIGHTS
-    require(path)
-    # The file is opened once: the second time it may be another writer's, or missing.
-    content = path.read_bytes()
-    try:
-        weights = safetensors.torch.load(content)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no safetensors file: {error}.") from error
-    own = module.state_dict()
-    if own.keys() != weights.keys():
-        odd = sorted(own.keys() ^ weights.keys())
-        raise OtherKindError(
-            f"{path} does not fit a {type(module).__name__} with these parameters: {len(odd)} "
-            f"tensors are in one of them only, such as {odd[0]}."
-        )
-    for name, tensor in weights.items():
-        if own[name].shape != tensor.shape:
-            raise OtherKindError(
-                f"{path} does not fit a {type(module).__name__} with these parameters: {name} has "
-                f"shape {tuple(tensor.shape)} there and {tuple(own[name].shape)} here."
-            )
-    if hash_bytes(content) != sha256:
-        raise ValueError(f"{path} is damaged: it is not what was saved with {folder / CONFIG}.")
-    module.load_state_dict(weights)
 
 
 def untuple(value: Any) -> Any:

@@ -25,15 +25,15 @@ from dataclasses import asdict, dataclass
 from numbers import Integral
 from pathlib import Path
 
-import safetensors.torch
-
-from snn_estimators._files import read_json, require, write_json
+from snn_estimators._files import is_no_file, read_json, require, write_json
+from snn_estimators._validation import is_float, is_whole
 from snn_estimators.persistence.atomic_folder import make_folder, recover_folders, write_folder
 from snn_estimators.persistence.file_lock import is_locked, try_lock
 from snn_estimators.persistence.hashing import hash_file
 from snn_estimators.persistence.model_files import CARD, HISTORY, WEIGHTS, check_keys
 from snn_estimators.persistence.names import is_name, models_home
-from snn_estimators.persistence.training_state import TrainingState
+from snn_estimators.persistence.training_state import MODULE, TrainingState
+from snn_estimators.persistence.weights import read_tensors
 
 __all__ = [
     "ERRORS",
@@ -76,8 +76,8 @@ class Summary:
         is_sound = (
             isinstance(content, dict)
             and content.keys() == cls.__dataclass_fields__.keys()
-            and all(type(content[name]) is int for name in numbers)
-            and all(content[n] is None or type(content[n]) in (int, float) for n in losses)
+            and all(is_whole(content[name], 0) for name in numbers)
+            and all(content[name] is None or is_float(content[name]) for name in losses)
             and type(content["finished"]) is bool
         )
         if not is_sound:
@@ -85,14 +85,11 @@ class Summary:
         return cls(**content)
 
 
-_MODULE = "parts/module_/"  # before the names of weights among a state's tensors
-
-
 def write_state(state: TrainingState, folder: Path) -> None:
     """Write the state of a training into the folder of its model's files, for `read_state`."""
     files = {path.name: hash_file(path) for path in folder.iterdir() if path.name != CARD}
     content = {**state.content, "history": [], "files": files}
-    others = {name: t for name, t in state.tensors.items() if not name.startswith(_MODULE)}
+    others = {name: t for name, t in state.tensors.items() if not name.startswith(MODULE)}
     TrainingState(content, others).write(folder / STATE)
 
 
@@ -108,8 +105,8 @@ def read_state(folder: Path) -> TrainingState:
         if hash_file(folder / name) != expected:
             raise ValueError(f"{folder / name} is damaged: it is not what was saved.")
     state.content["history"] = read_json(folder / HISTORY)
-    weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
-    state.tensors.update({f"{_MODULE}{name}": tensor for name, tensor in weights.items()})
+    weights = read_tensors(folder / WEIGHTS)
+    state.tensors.update({f"{MODULE}{name}": tensor for name, tensor in weights.items()})
     return state
 
 
@@ -243,7 +240,10 @@ class RunFolder:
         """Add an exception to error.log; if that fails too, the exception says so."""
         try:
             trace = "".join(traceback.format_exception(error))
-            with (self.folder / ERRORS).open("a", encoding="utf-8") as file:
+            path = self.folder / ERRORS
+            if is_no_file(path):
+                raise OSError(f"{path} is no file")
+            with path.open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}, after step {step}\n{trace}\n")
         except Exception as another:
             error.add_note(f"error.log could not be written: {another}")

@@ -17,20 +17,26 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from snn_estimators._files import OtherKindError, require, to_plain
+from snn_estimators._files import OtherKindError, parse_json, read_file, to_plain
+from snn_estimators._validation import is_float, is_whole
 from snn_estimators.persistence.hashing import hash_tensors
 
 __all__ = [
     "FORMAT",
+    "MODULE",
     "BatchOrderError",
     "ResumeError",
     "TrainingState",
+    "check_epochs",
     "is_packable",
     "pack",
     "unpack",
 ]
 
 FORMAT = 4
+MODULE = "parts/module_/"
+"""Before the names of weights among a state's tensors."""
+
 _CONTENT = "content.json"  # a tensor of bytes: the header of a safetensors file has a limit
 _CHECKSUM = "sha256"
 
@@ -68,6 +74,7 @@ class TrainingState:
     def to_dict(self) -> dict[str, Any]:
         """Return the state, with its tensors on the CPU; raise ResumeError if it is incomplete."""
         try:
+            check_epochs(self.content["history"])
             state = unpack(self.content["state"], self.tensors)
             return {**state, "history": self.content["history"]}
         except (LookupError, TypeError, ValueError) as error:
@@ -77,6 +84,11 @@ class TrainingState:
     def metadata(self) -> dict[str, Any]:
         """What `from_dict` was given."""
         return self.content["metadata"]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the tensors of the net's module, under their names in it."""
+        tensors = self.tensors.items()
+        return {k.removeprefix(MODULE): v for k, v in tensors if k.startswith(MODULE)}
 
     def to_bytes(self) -> bytes:
         """Return the content of a safetensors file, with a checksum."""
@@ -99,17 +111,16 @@ class TrainingState:
         ValueError
             If it is damaged (a single bit is enough), no safetensors file, or of another format.
         """
-        require(path)
-        data = path.read_bytes()
+        data = read_file(path)
         try:
             tensors = safetensors.torch.load(data)
             written, found = _written_checksum(data), hash_tensors(tensors)
-            content = json.loads(tensors.pop(_CONTENT).numpy().tobytes())
+            content = parse_json(tensors.pop(_CONTENT).numpy().tobytes())
             is_ours = content["format"] == FORMAT
             # The first format had no checksum.
             if written != found and (written is not None or is_ours):
                 raise ValueError("what it holds is not what was written")
-        except (SafetensorError, LookupError, RecursionError, TypeError, ValueError) as error:
+        except (SafetensorError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged or no state of a training: {error}.") from error
         if not is_ours:
             raise OtherKindError(
@@ -122,10 +133,27 @@ class TrainingState:
         return cls(content, tensors)
 
 
+def check_epochs(epochs: Any) -> None:
+    """Raise ValueError unless this is a history: a list of epochs, each with a list of batches."""
+    if not isinstance(epochs, list):
+        raise ValueError("it holds no list of epochs")
+    for epoch in epochs:
+        batches = epoch.get("batches") if isinstance(epoch, dict) else None
+        if not isinstance(batches, list) or not all(isinstance(row, dict) for row in batches):
+            raise ValueError("an epoch of it holds no list of batches")
+        count = epoch.get("train_batch_count")
+        if count is not None and not is_whole(count, 0):
+            raise ValueError(f"'train_batch_count' is no number of batches, but {count!r}")
+        for row in (epoch, *batches):
+            for name, value in row.items():
+                if name.endswith("_loss") and not is_float(value):
+                    raise ValueError(f"{name!r} is no loss, but {value!r}")
+
+
 def _written_checksum(data: bytes) -> str | None:
     """Return the checksum in the header of a safetensors file, if there is one."""
     end = 8 + int.from_bytes(data[:8], "little")
-    return json.loads(data[8:end]).get("__metadata__", {}).get(_CHECKSUM)
+    return parse_json(data[8:end]).get("__metadata__", {}).get(_CHECKSUM)
 
 
 # Python's containers, numpy's and PyTorch's numbers as JSON and tensors

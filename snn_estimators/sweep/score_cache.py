@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from snn_estimators._files import check_writable, replace_file
+from snn_estimators._files import check_writable, read_json, replace_file
 from snn_estimators._warnings import warn
 from snn_estimators.persistence.fit_cache import FitCache, MemoryLike
 from snn_estimators.persistence.hashing import hash_json
@@ -74,7 +74,7 @@ class ScoreCache:
             return None
         path = self._path(key)
         try:
-            record = json.loads(path.read_text("utf-8"))
+            record = read_json(path)
             if record["sha256"] != hash_json(record["content"]):
                 raise ValueError("its checksum is wrong")
             return FitResult.of(record["content"]["fit_time"], record["content"]["scores"])

@@ -6,13 +6,14 @@ import codecs
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from snn_estimators.text._ids import Ids
+from snn_estimators.text._patterns import check_patterns
 from snn_estimators.text.base import BaseTokenizer
 
 __all__ = ["BackendTokenizer", "check_unicode", "import_tokenizers", "parse_backend"]
@@ -37,9 +38,32 @@ def parse_backend(text: str, user: str) -> Any:
     """Return the `tokenizers.Tokenizer` that its own JSON describes, or raise ValueError."""
     library = import_tokenizers(user)
     try:
-        return library.Tokenizer.from_str(text)
+        check_patterns("tokenizers", *sorted(_patterns(json.loads(text))))
+        with _without_panic():
+            return library.Tokenizer.from_str(text)
     except Exception as error:  # the library raises nothing more special
         raise ValueError(f"This is no JSON of the tokenizers library: {error}") from error
+
+
+def _patterns(content: Any) -> set[str]:
+    """Return the regular expressions in the library's JSON."""
+    parts = content.values() if isinstance(content, dict) else content
+    if not isinstance(content, dict | list):
+        return set()
+    found = set().union(*map(_patterns, parts))
+    own = content.get("Regex") if isinstance(content, dict) else None
+    return found | {own} if isinstance(own, str) else found
+
+
+@contextmanager
+def _without_panic() -> Iterator[None]:
+    """Turn a panic of the library, which passes every ``except Exception``, into a ValueError."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(f"the tokenizers library gave up: {error}") from error
 
 
 class BackendTokenizer(BaseTokenizer):
@@ -79,7 +103,9 @@ class BackendTokenizer(BaseTokenizer):
 
         def encode(document: str, index: int) -> Ids:
             try:
-                return np.array(backend.encode(document, add_special_tokens=False).ids, np.int64)
+                with _without_panic():
+                    encoding = backend.encode(document, add_special_tokens=False)
+                return np.array(encoding.ids, np.int64)
             except Exception as error:  # the library raises nothing more special
                 check_unicode([document], index)
                 raise ValueError(f"Document {index} cannot be encoded: {error}") from error
@@ -87,14 +113,19 @@ class BackendTokenizer(BaseTokenizer):
         return encode
 
     def _texts(self, document: str) -> list[str]:
-        encoding = self.backend_.encode(document, add_special_tokens=False)
+        with _without_panic():
+            encoding = self.backend_.encode(document, add_special_tokens=False)
         return [document[start:end] for start, end in encoding.offsets]
 
     def _pieces(self, ids: Iterable[int]) -> Iterator[str]:
         if self._bytes is None:
-            decode = partial(self.backend_.decode, skip_special_tokens=False)
-            return _pieces_in_context(ids, decode)
+            return _pieces_in_context(ids, self._decode)
         return _pieces_of_bytes(ids, self._bytes)
+
+    def _decode(self, ids: list[int]) -> str:
+        with _without_panic():
+            text: str = self.backend_.decode(ids, skip_special_tokens=False)
+        return text
 
     def _content(self) -> dict[str, Any]:
         return {"tokenizer": json.loads(self.backend_.to_str())}

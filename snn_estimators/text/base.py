@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
-from snn_estimators._files import replace_file
+from snn_estimators._files import parse_json, replace_file
 from snn_estimators._validation import register, short, suggest
 from snn_estimators.text._documents import TextTransformer, check_documents
 from snn_estimators.text._ids import Ids, check_ids, check_special_ids, to_plain
@@ -313,7 +313,7 @@ class BaseTokenizer(TextTransformer):
             If the file cannot be read.
         """
         try:
-            d = json.loads(Path(path).read_text(encoding="utf-8"))
+            d = parse_json(Path(path).read_text(encoding="utf-8"))
         except ValueError as error:  # no JSON, or no UTF-8
             raise ValueError(f"{os.fspath(path)} does not hold a tokenizer: {error}.") from error
         tokenizer = tokenizer_from_dict(d)

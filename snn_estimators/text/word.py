@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -12,9 +12,13 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from snn_estimators.text._ids import Ids
+from snn_estimators.text._patterns import check_patterns
 from snn_estimators.text.base import BaseTokenizer
 
 __all__ = ["WordTokenizer"]
+
+_PATTERN = r"\w+(?:['’]\w+)*|[^\w\s]"  # noqa: RUF001
+_KNOWN = (_PATTERN, r"\S+")  # that take linear time
 
 
 class WordTokenizer(BaseTokenizer):
@@ -83,7 +87,7 @@ class WordTokenizer(BaseTokenizer):
         lowercase: bool = False,
         unknown_token: str | None = "<unk>",
         padding_token: str | None = "<pad>",
-        pattern: str = r"\w+(?:['’]\w+)*|[^\w\s]",  # noqa: RUF001
+        pattern: str = _PATTERN,
     ) -> None:
         self.min_frequency = min_frequency
         self.max_size = max_size
@@ -123,6 +127,12 @@ class WordTokenizer(BaseTokenizer):
             for token in (self.unknown_token, self.padding_token)
         )
         return vocabulary, unknown_id, padding_id
+
+    def _read_content(self, d: Mapping[str, Any]) -> Any:
+        if self.pattern not in _KNOWN:
+            check_patterns("re", self.pattern)
+        self._splitter()
+        return super()._read_content(d)
 
     def _splitter(self) -> Callable[[str], list[str]]:
         """Return the function from a document to its words."""

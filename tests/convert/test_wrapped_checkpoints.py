@@ -159,7 +159,7 @@ def test_weights_that_are_no_real_numbers_are_refused(reference):
     )
     weight = reference.weights[name]
     for odd in (weight.to(torch.int8), weight.to(torch.complex64), weight.to_sparse()):
-        with pytest.raises(ValueError, match=f"{name} is a .* should hold real numbers: save"):
+        with pytest.raises(ValueError, match=f"{name} is (a|no) .* numbers: save"):
             reference.convert({**reference.weights, name: odd})
 
 
