@@ -133,7 +133,7 @@ def compare(
     """
     started = time.perf_counter()
     text = prepare_text(options.corpus, limit=5_000 if options.quick else None)
-    quick, full = (5, 1, 2, 1), (STEPS, SEEDS, WINDOWS, BATCH)
+    quick, full = (5, 1, 2, 2), (STEPS, SEEDS, WINDOWS, BATCH)
     steps, seeds, windows, batch_size = quick if options.quick else full
     texts = divide(text, windows)
     rates = tune(texts, steps, batch_size)

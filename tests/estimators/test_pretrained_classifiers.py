@@ -38,7 +38,7 @@ def test_pretrained_weights_are_the_start(language_model):
 def test_pretrained_weights_are_tuned_and_the_model_is_kept(language_model):
     before, score = weights_of(language_model), language_model.score(X)
     parameters = repr(language_model.get_params())
-    model = tiny_classifier(pretrained=language_model, max_epochs=12).fit(X, Y)
+    model = tiny_classifier(pretrained=language_model, max_epochs=12, batch_size=4).fit(X, Y)
     assert model.score(X, Y) > 0.8
     changed = [n for n, w in before.items() if not torch.equal(weights_of(language_model)[n], w)]
     assert not changed
@@ -53,7 +53,7 @@ def test_pretrained_weights_are_tuned_and_the_model_is_kept(language_model):
 def test_spikegpt_starts_from_its_own_kind(language_model):
     size = {"module__n_layer": 1, "module__n_embd": 16, "module__initialization": "firing"}
     start = SpikeGPTLM(tokenizer="word", max_epochs=2, random_state=0, **size).fit(X)
-    model = tiny_gpt(pretrained=start, max_epochs=8).fit(X, Y)
+    model = tiny_gpt(pretrained=start, max_epochs=8, batch_size=4).fit(X, Y)
     assert model.score(X, Y) > 0.9
     with pytest.raises(TypeError, match="a fitted SpikeGPTLM"):
         tiny_gpt(pretrained=language_model).fit(X, Y)
