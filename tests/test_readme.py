@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
 import pytest
 import typer
 
 from snn_estimators import cli
+from snn_estimators.model_selection.baselines import largest_twin_within
 from snn_estimators.model_selection.grids import parse_grid
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +26,8 @@ def blocks(language):
 def test_python_blocks_run_one_after_another(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(tmp_path / "home"))
+    few = partial(largest_twin_within, shapes=[(1, 16), (1, 40)])
+    monkeypatch.setattr("snn_estimators.sweep.baselines.largest_twin_within", few)
     names: dict = {}
     for block in blocks("python"):
         exec(compile(in_short(block), "README.md", "exec"), names)
