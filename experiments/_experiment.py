@@ -47,8 +47,9 @@ def sweep(
     if options.quick:
         grids = [grid] if isinstance(grid, Mapping) else grid
         grid = [{name: ends(values) for name, values in one.items()} for one in grids]
+        length, folds = min(length, 16), 2
         characters = 10 * (length + 1)
-        parameters |= {"max_steps": 2, "steps_per_epoch": 2, "batch_size": 2}
+        parameters |= {"max_steps": 2, "steps_per_epoch": 2, "batch_size": 8}
         parameters |= {"blocks": 1, "timesteps": 1}
     result = Sweep(
         grid,

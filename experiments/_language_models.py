@@ -18,7 +18,14 @@ import torch
 from joblib import Parallel, delayed
 from skorch.callbacks import Callback
 
-from snn_estimators import CharTokenizer, language_model_scores, results_table, write_tables
+from snn_estimators import (
+    CharTokenizer,
+    SpikeDecoderLM,
+    SpikeGPTLM,
+    language_model_scores,
+    results_table,
+    write_tables,
+)
 from snn_estimators.energy import PROFILES
 from snn_estimators.estimators import LanguageModel
 from snn_estimators.model_selection import describe_corpus, describe_run
@@ -29,6 +36,11 @@ LENGTH, WINDOWS, STEPS, SEEDS, BATCH = 128, 64, 500, 3, 16
 INT8 = "energy_with_memory_in_int8_nj"
 QUANTIZED = "as_quantized_activations_in_int8_nj"
 SHARED = {"tokenizer": CharTokenizer("spikedecoder")}
+QUICK_SHAPE = 1, 16  # blocks and width
+QUICK_SIZES: Mapping[type, Mapping[str, int]] = {
+    SpikeGPTLM: {"module__n_layer": 1, "module__n_embd": 16},
+    SpikeDecoderLM: {"module__blocks": 1, "module__token_dim": 10, "module__position_dim": 6},
+}
 
 
 class Texts(NamedTuple):
@@ -126,14 +138,15 @@ def compare(
     """
     started = time.perf_counter()
     text = prepare_text(options.corpus, limit=5_000 if options.quick else None)
-    quick, full = (5, 1, 2, 1), (STEPS, SEEDS, WINDOWS, BATCH)
+    quick, full = (5, 1, 2, 2), (STEPS, SEEDS, WINDOWS, BATCH)
     steps, seeds, windows, batch_size = quick if options.quick else full
     texts = divide(text, windows)
     rates = tune(texts, steps, batch_size)
 
     def make(entry: Entry) -> LanguageModel:
         rate = rates.get(entry.labels["model"])
-        return entry.make() if rate is None else entry.make().set_params(lr=rate)
+        model = entry.make().set_params(**{} if rate is None else {"lr": rate})
+        return model.set_params(**QUICK_SIZES[type(model)] if options.quick else {})
 
     jobs = [(place, seed) for seed in range(seeds) for place in range(len(models))]
     scores = Parallel(n_jobs=options.jobs or -1, verbose=5)(

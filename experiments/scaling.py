@@ -69,7 +69,7 @@ def main() -> None:
     started = time.perf_counter()
     text = prepare_text(options.corpus, limit=5_000 if options.quick else None)
     texts = divide(text, 2 if options.quick else 64)
-    batch_size = 1 if options.quick else BATCH
+    batch_size = 2 if options.quick else BATCH
     rows = list(product(SPIKES, scale["shapes"], scale["steps"]))
     jobs = [(row, seed) for row in rows for seed in range(options.seeds)]
     found = Parallel(n_jobs=options.jobs or -1, verbose=5)(

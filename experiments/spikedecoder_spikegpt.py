@@ -8,13 +8,14 @@ training nor the table sees; that is all the tuning that any kind gets here.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
 from _experiment import parse_arguments
-from _language_models import INT8, LENGTH, Entry, Texts, compare, divide, train
+from _language_models import INT8, LENGTH, QUICK_SHAPE, Entry, Texts, compare, divide, train
 from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 
@@ -85,10 +86,10 @@ KINDS: Mapping[str, Kind] = {
 
 
 def kinds_to_compare(kinds: Mapping[str, Kind], quick: bool) -> Mapping[str, Kind]:
-    """Return the kinds, each with its last shape alone if it is to be quick."""
+    """Return the kinds, each at a tiny shape alone if it is to be quick."""
     if not quick:
         return kinds
-    return {name: kind._replace(shapes=kind.shapes[-1:]) for name, kind in kinds.items()}
+    return {name: kind._replace(shapes=(QUICK_SHAPE,)) for name, kind in kinds.items()}
 
 
 def entries(kinds: Mapping[str, Kind]) -> list[Entry]:
@@ -108,18 +109,23 @@ def tune(
     batch_size: int,
     rates: Sequence[float] = RATES,
 ) -> dict[str, float]:
-    """Return the best rate of each kind: at its middle shape, on text of its own."""
+    """Return the best rate of each kind: at its middle shape, on text of its own.
+
+    To be quick, one pair is tried, and all others take the first rate.
+    """
     own = divide(texts.train, len(texts.test))
-    rates = rates[:1] if options.quick else rates
 
     def perplexity(name: str, rate: float) -> float:
         model = kinds[name].make(kinds[name].shapes[:3][-1]).set_params(lr=rate)
         return train(model, 0, own, steps, batch_size, options.memory).perplexity(own.test)
 
-    pairs = [(name, rate) for name in kinds for rate in rates]
+    pairs = [(name, rate) for name in kinds for rate in rates][: 1 if options.quick else None]
     found = Parallel(n_jobs=options.jobs or -1)(delayed(perplexity)(*pair) for pair in pairs)
     reached = dict(zip(pairs, found, strict=True))
-    return {name: min(rates, key=lambda rate, of=name: reached[of, rate]) for name in kinds}
+    return {
+        name: min(rates, key=lambda rate, of=name: reached.get((of, rate), math.inf))
+        for name in kinds
+    }
 
 
 COSTS = {

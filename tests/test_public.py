@@ -19,11 +19,13 @@ def test_public_names_are_found(name):
 
 
 @pytest.mark.slow
-def test_rooms_are_reached_by_attribute():
+def test_rooms_are_reached_by_attribute_and_leave_pyplot_alone():
     upwards = "ops nn text energy convert persistence estimators distributed model_selection sweep"
     assert set(upwards.split()) == set(snn_estimators._ROOMS)
     code = (
-        f"import snn_estimators as s; [getattr(s, room).__doc__[0] for room in {upwards.split()}]"
+        f"import snn_estimators as s; [getattr(s, room).__doc__[0] for room in {upwards.split()}]\n"
+        "import sys, snn_estimators.model_selection.plots\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -268,7 +268,7 @@ def test_the_grid_search_is_scikit_learns(windows):
         scoring=language_model_scores,
         refit="neg_perplexity",
         cv=WindowKFold(2, length=17, stride=8),
-    ).fit(windows[0][:200])
+    ).fit(windows[0][:40])
     table = results_table(search)
     assert len(table) == 2
     assert {"heads", "perplexity", "energy_per_token_nj", "pareto"} <= set(table.columns)

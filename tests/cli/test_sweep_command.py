@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import time
 
 import pandas as pd
@@ -21,15 +19,17 @@ TINY_SWEEP = [
 @pytest.mark.slow
 def test_a_sweep_from_another_process(tale, tmp_path):
     """The real thing: entry point, progress bar, two processes, files."""
-    command = [sys.executable, "-m", "snn_estimators.cli", "sweep", tale, "--output"]
+    said, errors = tmp_path / "said.txt", tmp_path / "errors.txt"
+    command = ["snn_estimators.cli", "sweep", tale, "--output", tmp_path / "out"]
     options = [option for option in TINY_SWEEP if option != "--jobs=1"]
-    done = subprocess.run(
-        [*command, tmp_path / "out", *options, "--jobs=2", "--grid", "lr=0.01,0.001"],
-        capture_output=True, text=True, encoding="utf-8", timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "8/8" in done.stderr
-    assert "perplexity" in done.stdout
+    with running(
+        run_module, *command, *options, "--jobs=2", "--grid", "lr=0.01,0.001",
+        output=said, errors=errors,
+    ) as process:  # fmt: skip
+        process.join(300)
+    assert process.exitcode == 0, errors.read_text("utf-8")
+    assert "8/8" in errors.read_text("utf-8")
+    assert "perplexity" in said.read_text("utf-8")
     table = pd.read_csv(tmp_path / "out" / "results.csv")
     assert len(table) == 4
     assert table["perplexity"].notna().all()

@@ -10,7 +10,7 @@ from tiny_language_model import tiny_model
 @pytest.fixture(scope="session")
 def classifier():
     """A fitted classifier that tests read and never change."""
-    return tiny_classifier(max_epochs=8).fit(X, Y)
+    return tiny_classifier(max_epochs=8, batch_size=4).fit(X, Y)
 
 
 @pytest.fixture(scope="session")

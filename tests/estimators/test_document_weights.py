@@ -138,7 +138,7 @@ class TestFits:
     @pytest.mark.parametrize("make", [tiny_classifier, tiny_gpt])
     def test_a_penalty_makes_fewer_reads(self, make):
         reads = [
-            summarize(make(spike_penalty=penalty).fit(X, Y).energy(X))["weight_reads"]
+            summarize(make(spike_penalty=penalty, batch_size=4).fit(X, Y).energy(X))["weight_reads"]
             for penalty in (0.0, 300.0)
         ]
         assert reads[1] < 0.9 * reads[0]

@@ -12,7 +12,7 @@ from snn_estimators.nn.spiking_linear import PreSpikingLinear
 from snn_estimators.sweep import prepare_text
 
 pytestmark = pytest.mark.slow
-TEXT = [prepare_text("python-docs", limit=6_000)]
+TEXT = [prepare_text("python-docs", limit=3_000)]
 
 
 def rwkv(**parameters):

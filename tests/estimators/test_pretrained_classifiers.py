@@ -38,7 +38,7 @@ def test_pretrained_weights_are_the_start(language_model):
 def test_pretrained_weights_are_tuned_and_the_model_is_kept(language_model):
     before, score = weights_of(language_model), language_model.score(X)
     parameters = repr(language_model.get_params())
-    model = tiny_classifier(pretrained=language_model, max_epochs=12).fit(X, Y)
+    model = tiny_classifier(pretrained=language_model, max_epochs=12, batch_size=4).fit(X, Y)
     assert model.score(X, Y) > 0.8
     changed = [n for n, w in before.items() if not torch.equal(weights_of(language_model)[n], w)]
     assert not changed
@@ -46,14 +46,14 @@ def test_pretrained_weights_are_tuned_and_the_model_is_kept(language_model):
     assert repr(language_model.get_params()) == parameters
     tuned = weights_of(model)["backbone.blocks.0.attention.query.linear.weight"]
     assert not torch.equal(tuned, before["blocks.0.attention.query.linear.weight"])
-    assert model.partial_fit(X, Y).n_iter_ == 24
+    assert model.set_params(max_epochs=1).partial_fit(X, Y).n_iter_ == 13
 
 
 @pytest.mark.slow
 def test_spikegpt_starts_from_its_own_kind(language_model):
-    size = {"module__n_layer": 2, "module__n_embd": 16, "module__initialization": "firing"}
+    size = {"module__n_layer": 1, "module__n_embd": 16, "module__initialization": "firing"}
     start = SpikeGPTLM(tokenizer="word", max_epochs=2, random_state=0, **size).fit(X)
-    model = tiny_gpt(pretrained=start, max_epochs=8).fit(X, Y)
+    model = tiny_gpt(pretrained=start, max_epochs=8, batch_size=4).fit(X, Y)
     assert model.score(X, Y) > 0.9
     with pytest.raises(TypeError, match="a fitted SpikeGPTLM"):
         tiny_gpt(pretrained=language_model).fit(X, Y)
@@ -63,11 +63,12 @@ def test_spikegpt_starts_from_its_own_kind(language_model):
 def test_a_saved_name_is_as_good(language_model, tmp_path, monkeypatch):
     monkeypatch.setenv("SNN_ESTIMATORS_HOME", str(tmp_path))
     folder = language_model.save_pretrained("words")
-    named = tiny_classifier(pretrained="words").fit(X, Y)
-    given = tiny_classifier(pretrained=language_model).fit(X, Y)
+    named = tiny_classifier(pretrained="words", max_epochs=1)
+    given = tiny_classifier(pretrained=language_model, max_epochs=1).fit(X, Y)
+    named.fit(X, Y)
     assert named.predict_proba(X).tolist() == given.predict_proba(X).tolist()
     grid = {"pretrained": [None, "words", folder, FrozenEstimator(language_model)]}
-    search = GridSearchCV(tiny_classifier(pretrained="words"), grid, cv=2, error_score="raise")
+    search = GridSearchCV(named, grid, cv=2, error_score="raise", refit=False)
     scores = search.fit(X, Y).cv_results_["mean_test_score"]
     assert scores[1] == scores[2] == scores[3]
     with pytest.raises(FileNotFoundError, match="words"):
@@ -165,8 +166,9 @@ def test_there_and_back(labels, tmp_path):
 @pytest.mark.slow
 def test_what_was_pretrained_stands_on_its_own(language_model, tmp_path):
     start = language_model.save_pretrained(tmp_path / "start")
+    options = {"module__mlp_dropout": 0.2, "max_epochs": 1}
     for pretrained in (language_model, start):
-        model = tiny_classifier(pretrained=pretrained, module__mlp_dropout=0.2).fit(X, Y)
+        model = tiny_classifier(pretrained=pretrained, **options).fit(X, Y)
         model.save_pretrained(tmp_path / "model")
         loaded = SpikeDecoderClassifier.from_pretrained(tmp_path / "model")
         assert loaded.predict_proba(X).tolist() == model.predict_proba(X).tolist()

@@ -239,7 +239,7 @@ def test_early_stopping_is_no_interruption(texts, recwarn):
 @pytest.mark.slow
 def test_fits_in_threads_equal_fits_in_turn(texts):
     """PyTorch's generators are the process's: one fit must not draw another's numbers."""
-    models = [tiny_model(random_state=i, module__mlp_dropout=0.3, max_epochs=4) for i in range(6)]
+    models = [tiny_model(random_state=i, module__mlp_dropout=0.3, max_epochs=3) for i in range(4)]
     with ThreadPoolExecutor(3) as pool:
         together = list(pool.map(lambda model: clone(model).fit(texts).score(texts), models))
     assert together == [model.fit(texts).score(texts) for model in models]

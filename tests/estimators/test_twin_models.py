@@ -21,6 +21,7 @@ def spike_gpt(**parameters: object) -> SpikeGPTLM:
 
 def decoder(**parameters: object) -> SpikeDecoderLM:
     small = {"module__max_len": 16, "module__blocks": 1, "module__heads": 1, "lr": 1e-2}
+    small |= {"module__token_dim": 10, "module__position_dim": 6}
     return SpikeDecoderLM(**{**small, "max_steps": 8, "random_state": 0, **parameters})
 
 

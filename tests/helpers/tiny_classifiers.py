@@ -19,7 +19,7 @@ MODULE = {
 
 
 def tiny_classifier(**parameters):
-    defaults = {"lr": 3e-2, "max_epochs": 3, "batch_size": 4, "random_state": 0}
+    defaults = {"lr": 3e-2, "max_epochs": 3, "batch_size": 8, "random_state": 0}
     adopted = {} if parameters.get("pretrained") is not None else MODULE
     return SpikeDecoderClassifier(**{**adopted, **defaults, **parameters})
 
@@ -39,8 +39,8 @@ def reviews(n=40, seed=0):
 
 
 def tiny_gpt(**parameters):
-    size = {"module__n_layer": 2, "module__n_embd": 16}
-    defaults = {"lr": 1e-2, "max_epochs": 3, "batch_size": 4, "random_state": 0}
+    size = {"module__n_layer": 1, "module__n_embd": 16}
+    defaults = {"lr": 1e-2, "max_epochs": 3, "batch_size": 8, "random_state": 0}
     adopted = {} if parameters.get("pretrained") is not None else size
     return SpikeGPTClassifier(**{**adopted, **defaults, **parameters})
 

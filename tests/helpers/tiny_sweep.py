@@ -9,9 +9,9 @@ from skorch.callbacks import Callback
 
 TALE = {"tale": ["The cat sat on the mat. A dog ran to the tree! " * 8]}
 SONG = {"song": ["Row, row, row your boat, gently down the stream. " * 8]}
-TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 8}
+TINY = {"length": 16, "blocks": 1, "timesteps": 1, "heads": 1, "max_steps": 2, "batch_size": 16}
 TINY |= {"normalization": "layer"}  # whose sums do not depend on the number of threads
-LONG = TINY | {"max_steps": 30, "steps_per_epoch": 5}
+LONG = TINY | {"max_steps": 12, "steps_per_epoch": 2}
 
 
 def timeless(table):

@@ -28,14 +28,18 @@ _CONTEXT.set_forkserver_preload(["warm_imports"])
 
 @contextmanager
 def running(
-    function: Callable[..., Any], *args: Any, output: Path | str = os.devnull
+    function: Callable[..., Any],
+    *args: Any,
+    output: Path | str = os.devnull,
+    errors: Path | str | None = None,
 ) -> Iterator[BaseProcess]:
     """Start a process that calls a function, which it imports, and kill it in the end.
 
-    It leads a group of its own. What it says goes to `output`, and the signal that killed it is
-    its negative `exitcode`.
+    It leads a group of its own. What it says goes to `output`, and what it says on stderr to
+    `errors` if that is given. The signal that killed it is its negative `exitcode`.
     """
-    process = _CONTEXT.Process(target=_run, args=(function, args, str(output), dict(os.environ)))
+    says = str(output), str(errors or output)
+    process = _CONTEXT.Process(target=_run, args=(function, args, says, dict(os.environ)))
     process.start()
     try:
         yield process
@@ -51,11 +55,11 @@ def all_running() -> set[psutil.Process]:
 
 
 def _run(
-    function: Callable[..., Any], args: tuple[Any, ...], output: str, env: dict[str, str]
+    function: Callable[..., Any], args: tuple[Any, ...], says: tuple[str, str], env: dict[str, str]
 ) -> None:
     os.setsid()
-    with open(output, "ab") as file:
-        for stream in (1, 2):
+    for stream, path in enumerate(says, start=1):
+        with open(path, "ab") as file:
             os.dup2(file.fileno(), stream)
     os.environ.clear()
     os.environ.update(env)
@@ -75,7 +79,8 @@ def run_module(name: str, *arguments: Any) -> None:
 
 
 def run_script(path: Path | str, *arguments: Any) -> None:
-    """Do what ``python path`` does."""
+    """Do what ``python path`` does, in the folder that has it."""
+    os.chdir(Path(path).parent)
     sys.argv = [str(path), *map(str, arguments)]
     runpy.run_path(str(path), run_name="__main__")
 

@@ -35,6 +35,8 @@ def decoder() -> SpikeDecoderLM:
         module__max_len=16,
         module__blocks=1,
         module__heads=1,
+        module__token_dim=20,
+        module__position_dim=12,
         module__token_shift=1,
         module__timesteps=2,
         max_steps=5,

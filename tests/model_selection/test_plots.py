@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -98,15 +96,6 @@ def test_failures_and_gaps_do_not_hinder(plot, failing_search):
 def test_the_same_table_gives_the_same_plot(big_results):
     table = results_table(big_results)
     assert draw(plot_pareto(table)) == draw(plot_pareto(table.copy()))
-
-
-@pytest.mark.slow
-def test_pyplot_is_left_alone():
-    code = (
-        "import sys; import snn_estimators.model_selection.plots;"
-        "assert 'matplotlib.pyplot' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_another_cost_has_a_front_of_its_own():

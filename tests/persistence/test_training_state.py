@@ -74,11 +74,11 @@ class Counter(Callback):
 
 
 CASES = {
-    "shuffled epochs": {"module__mlp_dropout": 0.2, "max_epochs": 3},
+    "shuffled epochs": {"module__mlp_dropout": 0.2},
     "drawn windows": {"steps_per_epoch": 4, "max_steps": 9, "module__mlp_dropout": 0.2},
     "validation": {
         "train_split": ValidSplit(3), "evaluate_every_n_steps": 2, "steps_per_epoch": 3,
-        "module__mlp_dropout": 0.2, "max_epochs": 3,
+        "module__mlp_dropout": 0.2,
     },
     "Adam": {"optimizer": torch.optim.Adam, "schedule": "trapezoid", "warmup_steps": 3},
     "momentum": {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9, "clip": None},
@@ -90,7 +90,6 @@ CASES = {
         "callbacks": [Counter, LRScheduler(ExponentialLR, gamma=0.9, step_every="batch"),
                       Freezer("head.bias", at=2)],
         "schedule": "constant",
-        "max_epochs": 3,
     },
 }  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from no_plots import skip_plots
 from tiny_sweep import TALE, TINY
@@ -24,6 +26,22 @@ def real_plots():
 @pytest.fixture
 def tiny():
     return sweep_model(**TINY)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The folder and the result of a sweep of one and two heads, which tests never change."""
+    output = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        skip_plots(patch)
+        options = {"estimator": sweep_model(**TINY), "length": 16, "n_jobs": 1, "baselines": False}
+        return output, Sweep({"heads": [1, 2]}, TALE, output=output, **options).run()
+
+
+@pytest.fixture
+def kept(finished, tmp_path):
+    """A copy of that folder, to be changed, and the result."""
+    return shutil.copytree(finished[0], tmp_path / "kept"), finished[1]
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -19,7 +17,7 @@ import pytest
 from assassin import Assassin
 from skorch.callbacks import Callback
 from tiny_sweep import TALE, TINY, timeless
-from warm_process import all_running, run_module, running
+from warm_process import all_running, run_module, run_script, running
 
 distributed = pytest.importorskip("distributed")
 
@@ -163,11 +161,11 @@ pd.testing.assert_frame_equal(table, run(n_jobs=1))
 def test_a_plain_script_needs_no_guard_and_a_worker_that_is_killed_changes_nothing(tmp_path):
     script = tmp_path / "plain.py"
     script.write_text(SCRIPT.format(tiny=TINY, tale=TALE))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    options = {"capture_output": True, "text": True, "timeout": 600}
-    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, **options)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+    said = tmp_path / "said.txt"
+    with running(run_script, script, output=said) as process:
+        process.join(600)
+    assert process.exitcode == 0, said.read_text()
+    assert "Traceback" not in said.read_text()
 
 
 @pytest.fixture

@@ -8,6 +8,12 @@ from snn_estimators.model_selection import pareto_front
 from snn_estimators.sweep import Sweep, sweep_model
 
 
+@pytest.fixture(scope="module")
+def memory(tmp_path_factory):
+    """The fits, which are the same whatever they cost."""
+    return tmp_path_factory.mktemp("memory")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("cost", "column"),
@@ -16,7 +22,9 @@ from snn_estimators.sweep import Sweep, sweep_model
         ("weight_reads", "weight_reads_per_token"),
     ],
 )
-def test_a_sweeps_front_is_over_the_cost_that_is_named(cost: str, column: str, tmp_path) -> None:
+def test_a_sweeps_front_is_over_the_cost_that_is_named(
+    cost: str, column: str, memory, tmp_path
+) -> None:
     grid = {"timesteps": [1, 2], "mlp_ratio": [1, 2]}
     sweep = Sweep(
         grid,
@@ -26,6 +34,7 @@ def test_a_sweeps_front_is_over_the_cost_that_is_named(cost: str, column: str, t
         length=16,
         n_jobs=1,
         cost=cost,
+        memory=memory,
         output=tmp_path,
     )
     result = sweep.run()

@@ -25,17 +25,16 @@ from snn_estimators.text import WindowKFold, split_windows
 
 
 @pytest.mark.slow
-def test_finished_fits_are_not_done_again(make, tmp_path, steps):
-    first = make({"heads": [1, 2]}, output=tmp_path).run()
-    del steps[:]
-    again = make({"heads": [1, 2]}, output=tmp_path).run()
+def test_finished_fits_are_not_done_again(make, kept, steps):
+    output, first = kept
+    again = make({"heads": [1, 2]}, output=output).run()
     assert not steps
     assert again.run["fits"] == {"done": 4, "taken_over": 4}
     pd.testing.assert_frame_equal(again.table, first.table)
-    more = make({"heads": [1, 2, 5]}, output=tmp_path).run()
+    more = make({"heads": [1, 2, 5]}, output=output).run()
     assert len(steps) == 4
     assert more.run["fits"]["taken_over"] == 4
-    fresh = make({"heads": [1, 2]}, output=tmp_path, fresh=True).run()
+    fresh = make({"heads": [1, 2]}, output=output, fresh=True).run()
     assert len(steps) == 4 + 8
     pd.testing.assert_frame_equal(timeless(fresh.table), timeless(first.table))
 
@@ -62,23 +61,23 @@ def test_fresh_leaves_other_fits_and_files_alone(make, tmp_path, steps, through_
 @pytest.mark.parametrize(
     "other", [{"corpora": SONG}, {"seeds": [1]}, {"folds": 3}, {"limit": 300}, {"length": 15}]
 )
-def test_fits_of_another_sweep_are_not_mistaken(make, tmp_path, other):
-    make({"heads": [1]}, output=tmp_path).run()
-    assert make({"heads": [1]}, **{"memory": tmp_path / ".memory"} | other).run().run["fits"][
+def test_fits_of_another_sweep_are_not_mistaken(make, kept, other):
+    assert make({"heads": [1]}, **{"memory": kept[0] / ".memory"} | other).run().run["fits"][
         "taken_over"
     ] == 0  # fmt: skip
 
 
 @pytest.mark.slow
-def test_a_damaged_record_is_done_again(make, tmp_path):
-    first = make({"heads": [1]}, output=tmp_path).run()
+def test_a_damaged_record_is_done_again(make, kept):
+    output, first = kept
+    damages = (b'{"cut', None) * 2
     for path, damage in zip(
-        sorted((tmp_path / ".memory" / "scores").iterdir()), (b'{"cut', None), strict=True
+        sorted((output / ".memory" / "scores").iterdir()), damages, strict=True
     ):
         content = path.read_bytes()
         path.write_bytes(damage or content.replace(b'"accuracy": 0.', b'"accuracy": 1.'))
     with pytest.warns(UserWarning, match="damaged"):
-        again = make({"heads": [1]}, output=tmp_path).run()
+        again = make({"heads": [1, 2]}, output=output).run()
     assert again.run["fits"]["taken_over"] == 0
     pd.testing.assert_frame_equal(timeless(again.table), timeless(first.table))
 
@@ -94,7 +93,7 @@ def test_rows_stream_into_the_file(make, tmp_path, monkeypatch):
             seen.append(pd.read_csv(path))
 
     monkeypatch.setattr(outputs, "replace_file", replace_file)
-    result = make({"heads": [1, 2, 5]}, output=tmp_path, seeds=2).run()
+    result = make({"heads": [1, 2, 5]}, output=tmp_path).run()
     assert list(map(len, seen)) == [0, 1, 2, 3]
     assert all(list(table.columns) == list(result.table.columns) for table in seen)
     pd.testing.assert_frame_equal(seen[-1], result.table)

@@ -52,7 +52,7 @@ def test_tensorboard_follows_each_fit_and_changes_nothing(tmp_path):
     runs = sorted((tmp_path / "tracked" / "tensorboard").iterdir())
     assert [one.name for one in runs] == NAMES
     events = EventAccumulator(str(runs[0])).Reload()
-    assert len(events.Scalars("Loss/train_loss")) == 1
+    assert len(events.Scalars("Loss/train_loss")) == 2
     assert_same(tracked, run(tmp_path / "plain"))
     assert kept(tmp_path / "tracked") == kept(tmp_path / "plain")
     # A fit is the same with and without: nothing is trained, and no run is started, twice.
