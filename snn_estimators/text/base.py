@@ -19,8 +19,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from snn_estimators._files import replace_file
 from snn_estimators._validation import register
+from snn_estimators.text._checks import check_ids, check_vocabulary
 from snn_estimators.text._documents import TextTransformer, check_documents
-from snn_estimators.text.windows import PADDING
 
 __all__ = ["BaseTokenizer", "make_tokenizer", "tokenizer_from_dict"]
 
@@ -85,8 +85,15 @@ class BaseTokenizer(TextTransformer):
         """Return the function from a document and its index (for errors) to its ids."""
         raise NotImplementedError
 
+    def _blocks(self, document: str) -> Iterator[str]:
+        """Yield a document in parts whose ids together are its own.
+
+        One that is not cut may cost many times its size: the encoder gets it as a whole.
+        """
+        yield document
+
     def _texts(self, document: str) -> Sequence[str]:
-        """Return the text behind each token of a document; only where tokens may be unknown."""
+        """Return the text behind each token of a block; only where tokens may be unknown."""
         raise NotImplementedError(
             f"{type(self).__name__} has unknown tokens, but no method _texts that splits a "
             "document into the texts of its tokens: write it, so that they can be charged for."
@@ -139,7 +146,16 @@ class BaseTokenizer(TextTransformer):
         check_is_fitted(self, "vocabulary_")
         documents = check_documents(X, allow_empty=True)
         encode = self._encoder()
-        return [encode(document, index) for index, document in enumerate(documents)]
+        return [self._encode(document, index, encode) for index, document in enumerate(documents)]
+
+    def _encode(self, document: str, index: int, encode: Callable[[str, int], Ids]) -> Ids:
+        """Return a document's ids, encoded block by block."""
+        try:
+            parts = [encode(block, index) for block in self._blocks(document)]
+        except ValueError:
+            encode(document, index)  # of the whole, the error names the position
+            raise
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def inverse_transform(self, X: Iterable[npt.ArrayLike]) -> list[str]:
         """Decode token ids.
@@ -161,7 +177,7 @@ class BaseTokenizer(TextTransformer):
             If an item is not a one-dimensional array of ids of this vocabulary.
         """
         check_is_fitted(self, "vocabulary_")
-        checked = (self._check_ids(ids, index) for index, ids in enumerate(X))
+        checked = (check_ids(ids, index, self.n_tokens_) for index, ids in enumerate(X))
         return ["".join(self._pieces(ids.tolist())) for ids in checked]
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
@@ -191,7 +207,7 @@ class BaseTokenizer(TextTransformer):
         return self._pieces(
             token
             for index, item in enumerate(ids)
-            for token in self._check_ids([item], index).tolist()
+            for token in check_ids([item], index, self.n_tokens_).tolist()
         )
 
     def _pieces(self, ids: Iterable[int]) -> Iterator[str]:
@@ -321,37 +337,7 @@ class BaseTokenizer(TextTransformer):
 
     def _check_vocabulary(self, vocabulary: Any, *special_ids: Any) -> None:
         """Raise ValueError for a damaged vocabulary from a file."""
-        if not isinstance(vocabulary, list) or not vocabulary:
-            raise ValueError("The tokenizer's 'vocabulary' must be a list of at least one string.")
-        if any(not isinstance(t, str) for t in vocabulary) or (
-            len(set(vocabulary)) < len(vocabulary)
-        ):
-            raise ValueError("The tokens of the tokenizer's 'vocabulary' must be distinct strings.")
-        for i in special_ids:
-            if i is not None and (type(i) is not int or not 0 <= i < len(vocabulary)):
-                raise ValueError(
-                    f"The tokenizer's 'unknown_id' and 'padding_id' must be null or ids of its "
-                    f"{len(vocabulary)} tokens, got {i!r}."
-                )
-
-    def _check_ids(self, ids: npt.ArrayLike, index: int) -> Ids:
-        """Return ids as an array without padding; index names it in errors."""
-        array = np.asarray(ids)
-        if array.ndim != 1:
-            raise TypeError(
-                f"Item {index} has {array.ndim} dimensions where one is needed: pass a list of "
-                "one-dimensional arrays of token ids, one a document."
-            )
-        if array.size and not np.issubdtype(array.dtype, np.integer):
-            raise TypeError(f"Item {index} holds {array.dtype} values where token ids belong.")
-        array = array[array != PADDING].astype(np.int64)
-        if array.size and not 0 <= array.min() <= array.max() < self.n_tokens_:
-            wrong = array[(array < 0) | (array >= self.n_tokens_)][0]
-            raise ValueError(
-                f"Item {index} holds the id {wrong}, but the vocabulary has {self.n_tokens_} "
-                f"tokens (ids 0 to {self.n_tokens_ - 1})."
-            )
-        return array
+        check_vocabulary(vocabulary, *special_ids)
 
 
 def _to_plain(value: Any) -> Any:

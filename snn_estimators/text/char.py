@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
+from snn_estimators.text._blocks import code_points, cut, distinct_characters
 from snn_estimators.text.base import BaseTokenizer, Ids
 
 __all__ = ["CharTokenizer"]
@@ -89,10 +90,9 @@ class CharTokenizer(BaseTokenizer):
         use_token = learned if self.handle_unknown == "auto" else self.handle_unknown == "token"
         padding = None
         if self.alphabet is None:
-            characters = set().union(*documents)
-            if use_token:  # goes last, even where the text holds it
-                characters.discard(self.unknown_token)
-            vocabulary = sorted(characters)
+            vocabulary = distinct_characters(documents)
+            if use_token and self.unknown_token in vocabulary:  # it goes last
+                vocabulary.remove(self.unknown_token)
         else:
             alphabet, padding = _PRESETS.get(self.alphabet, (self.alphabet, None))
             vocabulary = _check_alphabet(alphabet)
@@ -102,7 +102,7 @@ class CharTokenizer(BaseTokenizer):
             # Raise now, before any training, what transform would raise later.
             encode = _encoder(vocabulary, None)
             for index, document in enumerate(documents):
-                encode(document, index)
+                self._encode(document, index, encode)
         return (
             vocabulary,
             vocabulary.index(self.unknown_token) if use_token else None,
@@ -111,6 +111,9 @@ class CharTokenizer(BaseTokenizer):
 
     def _encoder(self) -> Callable[[str, int], Ids]:
         return _encoder(self.vocabulary_, self.unknown_id_)
+
+    def _blocks(self, document: str) -> Iterator[str]:
+        return cut(document)
 
     def _texts(self, document: str) -> str:
         return document
@@ -132,19 +135,15 @@ def _check_alphabet(alphabet: str) -> list[str]:
     return list(alphabet)
 
 
-def _code_points(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-
-
 def _encoder(vocabulary: list[str], unknown_id: int | None) -> Callable[[str, int], Ids]:
     """Return a table look-up from code points to ids: linear, and without a loop in Python."""
-    code_points = _code_points("".join(vocabulary))
-    outside = int(code_points.max()) + 1  # one entry for all characters past the last known one
+    known = code_points("".join(vocabulary))
+    outside = int(known.max()) + 1  # one entry for all characters past the last known one
     table = np.full(outside + 1, -1 if unknown_id is None else unknown_id, dtype=np.int64)
-    table[code_points] = np.arange(len(vocabulary))
+    table[known] = np.arange(len(vocabulary))
 
     def encode(document: str, index: int) -> Ids:
-        ids = table[np.minimum(_code_points(document), outside)]
+        ids = table[np.minimum(code_points(document), outside)]
         if unknown_id is None and ids.size and ids.min() < 0:
             position = int(np.argmin(ids))
             character = document[position]

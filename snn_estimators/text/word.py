@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice, repeat
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
+from snn_estimators.text._blocks import AT_WHITE_SPACE, cut
 from snn_estimators.text.base import BaseTokenizer, Ids
 
 __all__ = ["WordTokenizer"]
+
+_WORDS = r"\w+(?:['’]\w+)*|[^\w\s]"  # noqa: RUF001
+_NEVER_MATCH_WHITE_SPACE = frozenset({_WORDS, r"\S+"})
 
 
 class WordTokenizer(BaseTokenizer):
@@ -82,7 +87,7 @@ class WordTokenizer(BaseTokenizer):
         lowercase: bool = False,
         unknown_token: str | None = "<unk>",
         padding_token: str | None = "<pad>",
-        pattern: str = r"\w+(?:['’]\w+)*|[^\w\s]",  # noqa: RUF001
+        pattern: str = _WORDS,
     ) -> None:
         self.min_frequency = min_frequency
         self.max_size = max_size
@@ -101,7 +106,8 @@ class WordTokenizer(BaseTokenizer):
         split = self._splitter()
         counts: Counter[str] = Counter()
         for document in documents:
-            counts.update(split(document))
+            for block in self._blocks(document):
+                counts.update(split(block))
         words = [
             word
             for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -123,8 +129,13 @@ class WordTokenizer(BaseTokenizer):
         )
         return vocabulary, unknown_id, padding_id
 
-    def _splitter(self) -> Callable[[str], list[str]]:
-        """Return the function from a document to its words."""
+    def _blocks(self, document: str) -> Iterator[str]:
+        if self.pattern not in _NEVER_MATCH_WHITE_SPACE:
+            return iter([document])
+        return cut(document, AT_WHITE_SPACE)
+
+    def _splitter(self) -> Callable[[str], Iterable[str]]:
+        """Return the function from a block to its words."""
         try:
             pattern = re.compile(self.pattern)
         except re.error as error:
@@ -136,14 +147,16 @@ class WordTokenizer(BaseTokenizer):
                 f"pattern={self.pattern!r} has a capturing group: write (?:...) instead of (...)."
             )
 
-        def split(document: str) -> list[str]:
-            text = document.lower() if self.lowercase else document
-            return [word for word in pattern.findall(text) if word]
+        def split(block: str) -> Iterable[str]:
+            text = block.lower() if self.lowercase else block
+            if self.pattern in _NEVER_MATCH_WHITE_SPACE:
+                return pattern.findall(text)
+            return (match[0] for match in pattern.finditer(text) if match[0])
 
         return split
 
     def _texts(self, document: str) -> list[str]:
-        return self._splitter()(document)
+        return list(self._splitter()(document))
 
     def _encoder(self) -> Callable[[str, int], Ids]:
         split = self._splitter()
@@ -151,12 +164,12 @@ class WordTokenizer(BaseTokenizer):
         unknown = -1 if self.unknown_id_ is None else self.unknown_id_
 
         def encode(document: str, index: int) -> Ids:
-            words = split(document)
-            ids = np.fromiter((index_of.get(w, unknown) for w in words), np.int64, len(words))
+            ids = np.fromiter(map(index_of.get, split(document), repeat(unknown)), np.int64)
             if unknown < 0 and ids.size and ids.min() < 0:
                 position = int(np.argmin(ids))
+                word = next(islice(split(document), position, None))
                 raise ValueError(
-                    f"Document {index} has the word {words[position]!r} at position {position} "
+                    f"Document {index} has the word {word!r} at position {position} "
                     "(in words), which is not in the vocabulary: lower min_frequency, raise "
                     "max_size, or set unknown_token."
                 )
