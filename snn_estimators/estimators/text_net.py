@@ -20,7 +20,7 @@ from snn_estimators.nn.reads import ReadsPenalty
 from snn_estimators.persistence.cache_key import fit_key, module_defaults, why_not_cacheable
 from snn_estimators.persistence.checkpointing import Checkpointer, Role
 from snn_estimators.persistence.fit_cache import CachedFit, FitCache, MemoryLike
-from snn_estimators.persistence.hashing import hash_arrays
+from snn_estimators.persistence.hashing import hash_ids
 from snn_estimators.text import BaseTokenizer, Ids, check_documents, make_tokenizer
 
 __all__ = ["TextNet", "check_known_ids", "largest_id", "options_of"]
@@ -114,7 +114,7 @@ class TextNet(TrainedNet, FittedParameters):
             tokens = documents
             n_tokens = 1 + largest_id(tokens)
         else:
-            tokens = tokenizer.fit(documents).transform(documents)
+            tokens = tokenizer.fit(documents).encode(documents)
             n_tokens = tokenizer.n_tokens_
         size = self.get_params_for("module").get("vocab_size", n_tokens)
         if size < n_tokens:
@@ -135,7 +135,7 @@ class TextNet(TrainedNet, FittedParameters):
         else:
             self._new_vocab_size = saved.vocab_size
             tokenizer, tokens = saved.tokenizer, checkpointer.tokenize(documents)
-        checkpointer.check_data(lambda: hash_arrays(list(tokens)))
+        checkpointer.check_data(lambda: hash_ids(tokens))
         return tokenizer, tokens
 
     # Saving
@@ -188,7 +188,7 @@ class TextNet(TrainedNet, FittedParameters):
         """Return the ids of checked documents, all within the vocabulary."""
         self.check_is_fitted()
         if self.tokenizer is not None:
-            return self.tokenizer_.transform(documents)
+            return self.tokenizer_.encode(documents)
         return check_known_ids(documents, self.module_.vocab_size)
 
     def initialize_module(self) -> Self:

@@ -35,7 +35,8 @@ class TokenWindows(Dataset):
 
     Parameters
     ----------
-    documents : sequence of ndarray of int64, each of shape (n_tokens,)
+    documents : sequence of ndarray of int, each of shape (n_tokens,)
+        Windows are copies, as int64.
     length : int
         Inputs a window, the module's ``max_len``. Windows at the end of a document are shorter.
     stride : int, optional
@@ -79,7 +80,8 @@ class TokenWindows(Dataset):
         document, start = int(documents[0]), int(starts[0])
         ids = self.documents[document]
         stop = min(start + self.length, int(self._n_inputs[document]))
-        return torch.from_numpy(ids[start:stop]), torch.from_numpy(ids[start + 1 : stop + 1])
+        window = torch.from_numpy(ids[start : stop + 1].astype(np.int64))
+        return window[: stop - start], window[1:]
 
     def locate(self, indices: npt.NDArray[np.intp]) -> tuple[Ids, Ids]:
         """Return the document of each window and the position where it starts there."""
@@ -138,7 +140,9 @@ def n_counted(targets: Tensor) -> float:
 
 
 def check_token_ids(estimator: Any, X: Any, *, reset: bool) -> Ids | list[Ids]:
-    """Return token ids as an int64 table, or as a list of int64 arrays if they are ragged.
+    """Return token ids as a table, or as a list of arrays if they are ragged.
+
+    Integers keep their type, and are not copied.
 
     A table sets the estimator's `n_features_in_` (`reset`, in fit), or has to match it.
 
@@ -202,21 +206,22 @@ def _finite_numbers(ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
         raise ValueError(f"X holds {ids.dtype} values where token ids belong.")
     if np.isinf(ids).any():
         raise ValueError("X holds infinite values where token ids belong.")
-    if ids.max() >= 2**63:
-        raise ValueError(f"X holds {ids.max()}, which is too large for a token id.")
     return ids
 
 
 def _whole_numbers(ids: npt.NDArray[Any], estimator: Any) -> Ids:
     if not ids.size:
         return np.empty(ids.shape, np.int64)
-    ids = _finite_numbers(ids)
-    whole = ids.astype(np.int64)
+    if ids.dtype.kind not in "iu":
+        ids = _finite_numbers(ids)
+    if ids.max() >= 2**63:
+        raise ValueError(f"X holds {ids.max()}, which is too large for a token id.")
+    whole = ids if ids.dtype.kind in "iu" else ids.astype(np.int64)
     if whole.min() < 0:
         raise ValueError(
             f"Negative values in data passed to {type(estimator).__name__}: token ids count from "
             "0. Pass documents of different lengths as a list of 1-D arrays, without padding."
         )
-    if not np.array_equal(whole, ids):
+    if whole is not ids and not np.array_equal(whole, ids):
         raise ValueError("X holds fractions: token ids are whole numbers from 0 on.")
     return whole

@@ -1,7 +1,8 @@
 """Text: tokenizers and cleaners (scikit-learn transformers), corpora, windows, splits."""
 
 from snn_estimators.text._documents import check_documents
-from snn_estimators.text.base import BaseTokenizer, Ids, make_tokenizer, tokenizer_from_dict
+from snn_estimators.text._ids import Ids
+from snn_estimators.text.base import BaseTokenizer, make_tokenizer, tokenizer_from_dict
 from snn_estimators.text.bpe import BPETokenizer
 from snn_estimators.text.char import CharTokenizer
 from snn_estimators.text.cleaner import TextCleaner

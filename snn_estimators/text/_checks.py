@@ -1,7 +1,8 @@
-"""What tokenizers ask of ids and of vocabularies from files."""
+"""What tokenizers ask of ids and of files, and what files ask of them."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from snn_estimators.text.windows import PADDING
 
-__all__ = ["check_ids", "check_vocabulary"]
+__all__ = ["check_ids", "check_vocabulary", "to_plain"]
 
 
 def check_ids(ids: npt.ArrayLike, index: int, n_tokens: int) -> npt.NDArray[np.int64]:
@@ -44,3 +45,12 @@ def check_vocabulary(vocabulary: Any, *special_ids: Any) -> None:
                 f"The tokenizer's 'unknown_id' and 'padding_id' must be null or ids of its "
                 f"{len(vocabulary)} tokens, got {i!r}."
             )
+
+
+def to_plain(value: Any) -> Any:
+    """Turn values that parameters may have, but JSON does not know, into ones that it does."""
+    if isinstance(value, np.generic):  # a search may have set it
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return list(value) if isinstance(value, tuple) else value

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from snn_estimators.text._blocks import BETWEEN_WORDS, cut
-from snn_estimators.text.base import BaseTokenizer, Ids
+from snn_estimators.text._ids import Ids
+from snn_estimators.text.base import BaseTokenizer
 
 __all__ = ["BackendTokenizer", "check_unicode", "import_tokenizers", "parse_backend"]
 

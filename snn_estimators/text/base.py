@@ -19,12 +19,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from snn_estimators._files import replace_file
 from snn_estimators._validation import register
-from snn_estimators.text._checks import check_ids, check_vocabulary
+from snn_estimators.text._checks import check_ids, check_vocabulary, to_plain
 from snn_estimators.text._documents import TextTransformer, check_documents
+from snn_estimators.text._ids import Ids, IdsOfDocuments, encode_blocks
 
 __all__ = ["BaseTokenizer", "make_tokenizer", "tokenizer_from_dict"]
-
-Ids = npt.NDArray[np.int64]
 
 _TOKENIZERS: dict[str, type[BaseTokenizer]] = {}
 
@@ -143,19 +142,29 @@ class BaseTokenizer(TextTransformer):
         ValueError
             If a document holds what the vocabulary does not know, and there is no unknown token.
         """
+        return [ids.astype(np.int64) for ids in self.encode(X)]
+
+    def encode(self, X: Iterable[str]) -> list[Ids]:
+        """Encode documents as `transform` does, but in few bytes: for large texts.
+
+        The ids are of the first type among uint8, uint16 and int32 that holds the vocabulary.
+        Cast them before you calculate: ``ids + 1`` may be too large for the type, and PyTorch takes
+        bytes for a mask. Models with ``tokenizer=None`` take the ids as they are.
+
+        Examples
+        --------
+        >>> from snn_estimators.text import CharTokenizer
+        >>> CharTokenizer().fit(["a cat"]).encode(["cat"])
+        [array([2, 1, 3], dtype=uint8)]
+        """
         check_is_fitted(self, "vocabulary_")
         documents = check_documents(X, allow_empty=True)
-        encode = self._encoder()
-        return [self._encode(document, index, encode) for index, document in enumerate(documents)]
-
-    def _encode(self, document: str, index: int, encode: Callable[[str, int], Ids]) -> Ids:
-        """Return a document's ids, encoded block by block."""
-        try:
-            parts = [encode(block, index) for block in self._blocks(document)]
-        except ValueError:
-            encode(document, index)  # of the whole, the error names the position
-            raise
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        encoder, found = self._encoder(), IdsOfDocuments(self.n_tokens_)
+        for index, document in enumerate(documents):
+            for ids in encode_blocks(encoder, document, index, self._blocks):
+                found.add(ids)
+            found.end_document()
+        return found.arrays()
 
     def inverse_transform(self, X: Iterable[npt.ArrayLike]) -> list[str]:
         """Decode token ids.
@@ -245,7 +254,7 @@ class BaseTokenizer(TextTransformer):
         parameters = self.get_params(deep=False)
         return {
             "type": self.type_name,
-            "parameters": {name: _to_plain(value) for name, value in parameters.items()},
+            "parameters": {name: to_plain(value) for name, value in parameters.items()},
             **self._content(),
             "unknown_id": self.unknown_id_,
             "padding_id": self.padding_id_,
@@ -309,10 +318,8 @@ class BaseTokenizer(TextTransformer):
 
         Raises
         ------
-        ValueError
-            If the file does not hold a tokenizer (of this class).
-        OSError
-            If the file cannot be read.
+        ValueError, OSError
+            If the file does not hold a tokenizer (of this class), or cannot be read.
         """
         try:
             d = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -340,15 +347,6 @@ class BaseTokenizer(TextTransformer):
         check_vocabulary(vocabulary, *special_ids)
 
 
-def _to_plain(value: Any) -> Any:
-    """Turn values that parameters may have, but JSON does not know, into ones that it does."""
-    if isinstance(value, np.generic):  # a search may have set it
-        return value.item()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return list(value) if isinstance(value, tuple) else value
-
-
 def make_tokenizer(name: str) -> BaseTokenizer:
     """Return a new tokenizer of the type `name` with default parameters, not yet fitted.
 
@@ -368,11 +366,6 @@ def make_tokenizer(name: str) -> BaseTokenizer:
 
 def tokenizer_from_dict(d: Mapping[str, Any]) -> BaseTokenizer:
     """Rebuild a fitted tokenizer of any type from what its `to_dict` returned.
-
-    Parameters
-    ----------
-    d : mapping
-        With the keys that `to_dict` lists.
 
     Returns
     -------

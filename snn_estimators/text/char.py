@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
 from snn_estimators.text._blocks import code_points, cut, distinct_characters
-from snn_estimators.text.base import BaseTokenizer, Ids
+from snn_estimators.text._ids import Ids, encode_blocks
+from snn_estimators.text.base import BaseTokenizer
 
 __all__ = ["CharTokenizer"]
 
@@ -102,7 +103,8 @@ class CharTokenizer(BaseTokenizer):
             # Raise now, before any training, what transform would raise later.
             encode = _encoder(vocabulary, None)
             for index, document in enumerate(documents):
-                self._encode(document, index, encode)
+                for _ in encode_blocks(encode, document, index, self._blocks):
+                    pass
         return (
             vocabulary,
             vocabulary.index(self.unknown_token) if use_token else None,

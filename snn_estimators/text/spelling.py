@@ -52,7 +52,7 @@ def spelling_bits(tokenizer: BaseTokenizer, X: Iterable[str]) -> npt.NDArray[np.
     array([0., 4.])
     """
     documents = check_documents(X, allow_empty=True)
-    tokens = tokenizer.transform(documents)
+    tokens = tokenizer.encode(documents)
     bits = np.zeros(len(documents))
     unknown = tokenizer.unknown_id_
     if unknown is None:

@@ -13,7 +13,8 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from snn_estimators.text._blocks import AT_WHITE_SPACE, cut
-from snn_estimators.text.base import BaseTokenizer, Ids
+from snn_estimators.text._ids import Ids
+from snn_estimators.text.base import BaseTokenizer
 
 __all__ = ["WordTokenizer"]
 
