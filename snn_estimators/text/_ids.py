@@ -1,4 +1,4 @@
-"""Token ids of documents, in the smallest type that holds them."""
+"""Token ids of documents: in the smallest type that holds them, and many of them in a file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from snn_estimators.text._mapped import MappedFile
+
 __all__ = ["Ids", "IdsOfDocuments", "encode_blocks", "smallest_type"]
 
 Ids = npt.NDArray[np.integer[Any]]
+
+MAPPED_BEYOND = 1 << 26
+"""Bytes of ids in memory; with more of them, all are in a file."""
 
 
 def smallest_type(n_tokens: int) -> np.dtype[np.integer[Any]]:
@@ -41,7 +46,7 @@ def encode_blocks(
 
 
 class IdsOfDocuments:
-    """Takes up the ids of documents, part by part.
+    """Takes up the ids of documents, part by part: in memory, or else in a file.
 
     Parameters
     ----------
@@ -61,8 +66,11 @@ class IdsOfDocuments:
     def __init__(self, n_tokens: int) -> None:
         self._n_tokens = n_tokens
         self._dtype = smallest_type(n_tokens)
-        self._documents: list[Ids] = []
+        self._documents: list[Ids] = []  # that are in memory
         self._parts: list[Ids] = []  # of the document that has not ended
+        self._lengths: list[int] = []
+        self._n_bytes = self._length = 0
+        self._file: MappedFile | None = None
 
     def add(self, ids: Ids) -> None:
         """Add ids to the document."""
@@ -72,13 +80,29 @@ class IdsOfDocuments:
                 f"has {self._n_tokens} tokens: the tokenizer's method _encoder must keep to it."
             )
         self._parts.append(ids.astype(self._dtype, copy=False))
+        self._length += len(ids)
+        self._n_bytes += self._parts[-1].nbytes
+        if self._n_bytes > MAPPED_BEYOND:
+            self._write()
 
     def end_document(self) -> None:
         """Go on with the next document."""
-        is_one = len(self._parts) == 1
-        self._documents.append(self._parts[0] if is_one else np.concatenate(self._parts))
-        self._parts = []
+        self._lengths.append(self._length)
+        if self._file is None:
+            is_one = len(self._parts) == 1
+            self._documents.append(self._parts[0] if is_one else np.concatenate(self._parts))
+            self._parts = []
+        self._length = 0
+
+    def _write(self) -> None:
+        """Write what is in memory to a file."""
+        self._file = self._file or MappedFile(self._dtype)
+        self._file.write([*self._documents, *self._parts])
+        self._documents, self._parts, self._n_bytes = [], [], 0
 
     def arrays(self) -> list[Ids]:
         """Return an array a document."""
-        return self._documents
+        if self._file is None:
+            return self._documents
+        self._write()
+        return self._file.read(self._lengths)

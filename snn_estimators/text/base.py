@@ -151,6 +151,9 @@ class BaseTokenizer(TextTransformer):
         Cast them before you calculate: ``ids + 1`` may be too large for the type, and PyTorch takes
         bytes for a mask. Models with ``tokenizer=None`` take the ids as they are.
 
+        Beyond 64 MiB they are mapped to a file in the folder for temporary files (``TMPDIR``),
+        read-only; it goes with the last array. Workers of joblib share up to 10000 such arrays.
+
         Examples
         --------
         >>> from snn_estimators.text import CharTokenizer
@@ -271,7 +274,7 @@ class BaseTokenizer(TextTransformer):
         Raises
         ------
         ValueError
-            If the dictionary describes another type of tokenizer or is damaged.
+            If the dictionary describes another type or is damaged.
         """
         if d.get("type") != cls.type_name:
             raise ValueError(
