@@ -213,7 +213,7 @@ class LanguageModel(Distillation, LanguageModelScoring, Generation, PretrainedIO
 
     def _validate(
         self, X: Any, y: Any, fit_params: Mapping[str, Any], resume: bool | None = None
-    ) -> list[str] | Ids | list[Ids]:
+    ) -> Sequence[str] | Ids | list[Ids]:
         """Check parameters, name and documents, and return the documents."""
         self._check_parameters(fit_params)
         if resume and self.name is None:

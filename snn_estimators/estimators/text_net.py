@@ -101,7 +101,7 @@ class TextNet(TrainedNet, FittedParameters):
                 "own: leave it out, random_state seeds the batches."
             )
 
-    def _check_X(self, X: Any, *, reset: bool = False) -> list[str] | Ids | list[Ids]:
+    def _check_X(self, X: Any, *, reset: bool = False) -> Sequence[str] | Ids | list[Ids]:
         """Return documents as strings, or token ids as a table or a list of arrays."""
         if self.tokenizer is None:
             return check_token_ids(self, X, reset=reset)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -85,7 +85,7 @@ def hash_ids(documents: Sequence[Ids]) -> str:
     return hash_bytes(total.hexdigest().encode())
 
 
-def hash_documents(documents: list[str] | Ids | list[Ids]) -> str:
+def hash_documents(documents: Sequence[str] | Ids | list[Ids]) -> str:
     """Return the SHA-256 of documents or token ids, whatever the type of the ids.
 
     Beyond the documents it takes the memory of a block of one.
@@ -100,7 +100,7 @@ def hash_documents(documents: list[str] | Ids | list[Ids]) -> str:
             total.update(block.encode("utf-8", "surrogatepass"))
         return hash_arrays(lengths, total.hexdigest())
     _add_ids(total, [lengths], lengths.shape)
-    _add_ids(total, documents, (int(lengths.sum()),))
+    _add_ids(total, cast(Sequence[Ids], documents), (int(lengths.sum()),))
     return total.hexdigest()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -68,11 +68,11 @@ class BackendTokenizer(BaseTokenizer):
     _bytes: list[bytes] | None  # what each token stands for, if tokens are byte sequences
     _splits_words: bool  # so that a document may be cut between them
 
-    def _make_backend(self, documents: list[str]) -> tuple[Any, int | None]:
+    def _make_backend(self, documents: Sequence[str]) -> tuple[Any, int | None]:
         """Return a new `tokenizers.Tokenizer`, and the padding id."""
         raise NotImplementedError
 
-    def _learn(self, documents: list[str]) -> tuple[list[str], int | None, int | None]:
+    def _learn(self, documents: Sequence[str]) -> tuple[list[str], int | None, int | None]:
         backend, padding_id = self._make_backend(documents)
         return self._adopt(backend), _unknown_id(backend), padding_id
 

@@ -76,7 +76,7 @@ class BaseTokenizer(TextTransformer):
 
     # What a subclass defines
 
-    def _learn(self, documents: list[str]) -> tuple[list[str], int | None, int | None]:
+    def _learn(self, documents: Sequence[str]) -> tuple[list[str], int | None, int | None]:
         """Return the vocabulary, the unknown id and the padding id."""
         raise NotImplementedError
 

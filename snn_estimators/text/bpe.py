@@ -97,7 +97,7 @@ class BPETokenizer(BackendTokenizer):
         self.max_token_length = max_token_length
         self.special_tokens = special_tokens
 
-    def _make_backend(self, documents: list[str]) -> tuple[Any, None]:
+    def _make_backend(self, documents: Sequence[str]) -> tuple[Any, None]:
         library = import_tokenizers("BPETokenizer")
         self._check_special_tokens()
         alphabet = sorted(library.pre_tokenizers.ByteLevel.alphabet())

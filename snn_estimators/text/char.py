@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -82,7 +82,7 @@ class CharTokenizer(BaseTokenizer):
         self.handle_unknown = handle_unknown
         self.unknown_token = unknown_token
 
-    def _learn(self, documents: list[str]) -> tuple[list[str], int | None, int | None]:
+    def _learn(self, documents: Sequence[str]) -> tuple[list[str], int | None, int | None]:
         if len(self.unknown_token) != 1:
             raise ValueError(
                 f"unknown_token must be a single character, got {self.unknown_token!r}."

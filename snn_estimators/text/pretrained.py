@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -86,7 +87,7 @@ class PretrainedTokenizer(BackendTokenizer):
         self.revision = revision
         self.local_files_only = local_files_only
 
-    def _make_backend(self, documents: list[str]) -> tuple[Any, int | None]:
+    def _make_backend(self, documents: Sequence[str]) -> tuple[Any, int | None]:
         if not os.fspath(self.name_or_path):
             raise ValueError(
                 "name_or_path='': there is no such tokenizer; give a name on the hub, a folder or "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, repeat
 from numbers import Integral
 from typing import Any, ClassVar
@@ -97,7 +97,7 @@ class WordTokenizer(BaseTokenizer):
         self.padding_token = padding_token
         self.pattern = pattern
 
-    def _learn(self, documents: list[str]) -> tuple[list[str], int | None, int | None]:
+    def _learn(self, documents: Sequence[str]) -> tuple[list[str], int | None, int | None]:
         special = [t for t in (self.padding_token, self.unknown_token) if t is not None]
         if "" in special or len(set(special)) < len(special):
             raise ValueError(
