@@ -18,6 +18,7 @@ from snn_estimators.estimators.generation import Generation, Sampler, stream_ids
 from snn_estimators.estimators.lm_scoring import LanguageModelScoring
 from snn_estimators.estimators.pretrained_io import PretrainedIO
 from snn_estimators.estimators.token_windows import (
+    ShuffledWindows,
     TokenWindows,
     collate,
     equal_length_batches,
@@ -201,6 +202,7 @@ class LanguageModel(Distillation, LanguageModelScoring, Generation, PretrainedIO
             self._private_generators(self._draw_seed()),
         ):
             tokenizer, tokens = self._fit_tokenizer(documents, checkpointer)
+            del documents  # which nobody else may hold
             self._check_enough(tokens)
             self._check_teacher(teacher, tokenizer, self._new_vocab_size)
             self.initialize()
@@ -361,7 +363,12 @@ class LanguageModel(Distillation, LanguageModelScoring, Generation, PretrainedIO
         if not training:
             batches = equal_length_batches(window_lengths(dataset), size)
             return self.iterator_valid(dataset, batch_sampler=batches, **parameters)
-        if self.steps_per_epoch is None:
+        is_plain = self.iterator_train is DataLoader and not (
+            parameters.keys() & {"sampler", "shuffle", "generator"}
+        )
+        if self.steps_per_epoch is None and is_plain:
+            parameters["sampler"] = ShuffledWindows(cast(Sized, dataset))
+        elif self.steps_per_epoch is None:
             parameters.setdefault("shuffle", "sampler" not in parameters)
         else:
             n_windows = self.steps_per_epoch * size

@@ -7,7 +7,7 @@ predicted exactly once per pass.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import validate_data
 from torch import Tensor
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset, RandomSampler, Subset
 
 from snn_estimators.text import IGNORED, PADDING, Ids
 
 __all__ = [
+    "ShuffledWindows",
     "TokenWindows",
     "check_token_ids",
     "collate",
@@ -28,6 +29,8 @@ __all__ = [
     "n_counted",
     "window_lengths",
 ]
+
+_AT_ONCE = 1 << 14  # indices of windows that are Python's own integers
 
 
 class TokenWindows(Dataset):
@@ -93,6 +96,27 @@ class TokenWindows(Dataset):
         """Return the number of inputs of each window, shape (n_windows,)."""
         documents, starts = self.locate(np.arange(len(self)))
         return np.minimum(self._n_inputs[documents] - starts, self.length)
+
+
+class ShuffledWindows(RandomSampler):
+    """Every window once, in PyTorch's own order, but without an object for each at once.
+
+    Examples
+    --------
+    >>> windows = TokenWindows([np.arange(100)], length=9)
+    >>> orders = []
+    >>> for sampler in (RandomSampler(windows), ShuffledWindows(windows)):
+    ...     _ = torch.manual_seed(0)
+    ...     orders.append(list(sampler))
+    >>> orders[0] == orders[1]
+    True
+    """
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator()
+        generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_().item()))
+        for part in torch.randperm(len(self.data_source), generator=generator).split(_AT_ONCE):
+            yield from part.tolist()
 
 
 def window_lengths(dataset: Dataset) -> Ids:
