@@ -54,6 +54,11 @@ class PretrainedTokenizer(BackendTokenizer):
     normalise it. The others give back what they keep of it; a piece of their stream is what the
     token adds to the text of the one before.
 
+    Long documents are encoded in blocks, with the same result, where the tokenizer splits text at
+    the spaces between words before anything else (as those of GPT-2, BERT and T5 do). Others get
+    each document as a whole, which takes many times its size in memory: cut it, or stream it
+    (`load_corpus`).
+
     Examples
     --------
     >>> import tempfile

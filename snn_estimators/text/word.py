@@ -55,6 +55,11 @@ class WordTokenizer(BaseTokenizer):
     unknown_id_, padding_id_ : int or None
         Ids of the two special tokens.
 
+    Notes
+    -----
+    Long documents are read in blocks with the two patterns above; any other pattern, which may
+    match white space, is taken along the whole document.
+
     Examples
     --------
     >>> from snn_estimators.text import WordTokenizer
