@@ -103,7 +103,7 @@ def stream_ids(
     continuations = [
         _continue_equal_lengths(
             module,
-            np.stack([prompts[i][-length:] for i in members]),
+            np.stack([prompts[i][-length:] for i in members]).astype(np.int64),
             sampler,
             [rngs[i] for i in members],
         )

@@ -31,6 +31,7 @@ from snn_estimators.text import Ids
 __all__ = ["KneserNey"]
 
 Floats = npt.NDArray[np.float64]
+Wide = npt.NDArray[np.int64]  # numbers of n-grams, for which the type of ids is too small
 _UNSEEN = -1
 
 
@@ -68,8 +69,10 @@ class KneserNey:
         self.levels = self._count(tokens, before)
 
     def _count(self, tokens: Ids, before: Ids) -> list[_Level]:
-        ending = np.zeros(len(tokens), np.int64)  # the number of the n-gram that ends at each token
-        found: list[tuple[Ids, Ids, Ids, Ids]] = []  # keys, counts, suffixes, at starts
+        ending: Wide = np.zeros(
+            len(tokens), np.int64
+        )  # the number of the n-gram that ends at each token
+        found: list[tuple[Wide, Wide, Wide, Wide]] = []  # keys, counts, suffixes, at starts
         for n in range(1, self.order + 1):
             places = np.flatnonzero(before >= n - 1)
             contexts = ending[places - 1] if n > 1 else np.zeros(len(places), np.int64)

@@ -98,7 +98,7 @@ class LabelledDocuments(Dataset):
 
     Parameters
     ----------
-    documents : sequence of ndarray of int64, each of shape (n_tokens,)
+    documents : sequence of ndarray of int, each of shape (n_tokens,)
     labels : Labels
     """
 
@@ -113,7 +113,7 @@ class LabelledDocuments(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, int, float | None]:
         _, codes, weights = self.labels
         weight = None if weights is None else float(weights[index])
-        return torch.from_numpy(self.documents[index]), int(codes[index]), weight
+        return torch.from_numpy(self.documents[index].astype(np.int64)), int(codes[index]), weight
 
 
 def labelled_part(dataset: Dataset) -> tuple[Ids, Ids]:

@@ -19,6 +19,7 @@ from snn_estimators.estimators.lm_scoring import LanguageModelScoring
 from snn_estimators.estimators.loader_workers import loader_parameters
 from snn_estimators.estimators.pretrained_io import PretrainedIO
 from snn_estimators.estimators.token_windows import (
+    ShuffledWindows,
     TokenWindows,
     collate,
     equal_length_batches,
@@ -202,6 +203,7 @@ class LanguageModel(Distillation, LanguageModelScoring, Generation, PretrainedIO
             self._private_generators(self._draw_seed()),
         ):
             tokenizer, tokens = self._fit_tokenizer(documents, checkpointer)
+            del documents  # which nobody else may hold
             self._check_enough(tokens)
             self._check_teacher(teacher, tokenizer, self._new_vocab_size)
             self.initialize()
@@ -214,7 +216,7 @@ class LanguageModel(Distillation, LanguageModelScoring, Generation, PretrainedIO
 
     def _validate(
         self, X: Any, y: Any, fit_params: Mapping[str, Any], resume: bool | None = None
-    ) -> list[str] | Ids | list[Ids]:
+    ) -> Sequence[str] | Ids | list[Ids]:
         """Check parameters, name and documents, and return the documents."""
         self._check_parameters(fit_params)
         if resume and self.name is None:
@@ -363,7 +365,12 @@ class LanguageModel(Distillation, LanguageModelScoring, Generation, PretrainedIO
         if not training:
             batches = equal_length_batches(window_lengths(dataset), size)
             return self.iterator_valid(dataset, batch_sampler=batches, **parameters)
-        if self.steps_per_epoch is None:
+        is_plain = self.iterator_train is DataLoader and not (
+            parameters.keys() & {"sampler", "shuffle", "generator"}
+        )
+        if self.steps_per_epoch is None and is_plain:
+            parameters["sampler"] = ShuffledWindows(cast(Sized, dataset))
+        elif self.steps_per_epoch is None:
             parameters.setdefault("shuffle", "sampler" not in parameters)
         else:
             n_windows = self.steps_per_epoch * size

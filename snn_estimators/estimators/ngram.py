@@ -122,7 +122,7 @@ class NGramLM(TextDensity, Generation, BaseEstimator):
         else:
             name = self.tokenizer
             tokenizer = make_tokenizer(name) if isinstance(name, str) else clone(name)
-            tokens = tokenizer.fit(documents).transform(documents)
+            tokens = tokenizer.fit(documents).encode(documents)
             self.tokenizer_, n_tokens = tokenizer, tokenizer.n_tokens_
         if all(len(ids) < 2 for ids in tokens):
             hint = " (n_features=1)" if isinstance(tokens, np.ndarray) else ""
@@ -192,7 +192,7 @@ class NGramLM(TextDensity, Generation, BaseEstimator):
     def _tokenize(self, documents: Any) -> Sequence[Ids]:
         self.check_is_fitted()
         if self.tokenizer is not None:
-            return self.tokenizer_.transform(documents)
+            return self.tokenizer_.encode(documents)
         return check_known_ids(documents, self.vocab_size_)
 
     def _log_likelihoods(self, tokens: Sequence[Ids]) -> Floats:

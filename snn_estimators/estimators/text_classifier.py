@@ -287,7 +287,7 @@ class TextClassifier(ClassifierMixin, ClassifierScoring, PretrainedIO):
             if tokenizer is None:
                 tokens = check_known_ids(documents, pretrained.vocab_size_)
             else:
-                tokens = tokenizer.transform(documents)
+                tokens = tokenizer.encode(documents)
         if not any(map(len, tokens)):
             raise ValueError("No document of X holds a token: there is nothing to learn from.")
         return tokenizer, tokens

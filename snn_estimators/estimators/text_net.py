@@ -21,7 +21,7 @@ from snn_estimators.nn.reads import ReadsPenalty
 from snn_estimators.persistence.cache_key import fit_key, module_defaults, why_not_cacheable
 from snn_estimators.persistence.checkpointing import Checkpointer, Role
 from snn_estimators.persistence.fit_cache import CachedFit, FitCache, MemoryLike
-from snn_estimators.persistence.hashing import hash_arrays
+from snn_estimators.persistence.hashing import hash_ids
 from snn_estimators.text import BaseTokenizer, Ids, check_documents, make_tokenizer
 
 __all__ = ["TextNet", "check_known_ids", "largest_id", "options_of"]
@@ -102,7 +102,7 @@ class TextNet(TrainedNet, FittedParameters):
                 "own: leave it out, random_state seeds the batches."
             )
 
-    def _check_X(self, X: Any, *, reset: bool = False) -> list[str] | Ids | list[Ids]:
+    def _check_X(self, X: Any, *, reset: bool = False) -> Sequence[str] | Ids | list[Ids]:
         """Return documents as strings, or token ids as a table or a list of arrays."""
         if self.tokenizer is None:
             return check_token_ids(self, X, reset=reset)
@@ -115,7 +115,7 @@ class TextNet(TrainedNet, FittedParameters):
             tokens = documents
             n_tokens = 1 + largest_id(tokens)
         else:
-            tokens = tokenizer.fit(documents).transform(documents)
+            tokens = tokenizer.fit(documents).encode(documents)
             n_tokens = tokenizer.n_tokens_
         size = self.get_params_for("module").get("vocab_size", n_tokens)
         if size < n_tokens:
@@ -136,7 +136,7 @@ class TextNet(TrainedNet, FittedParameters):
             tokenizer, tokens = self._learn_tokens(documents)
         else:
             tokenizer, tokens = saved.tokenizer, checkpointer.tokenize(documents)
-        checkpointer.check_data(lambda: hash_arrays(list(tokens)))
+        checkpointer.check_data(lambda: hash_ids(tokens))
         return tokenizer, tokens
 
     def _misfit(self, vocab_size: int, weights: Mapping[str, Sequence[int]]) -> str | None:
@@ -198,7 +198,7 @@ class TextNet(TrainedNet, FittedParameters):
         """Return the ids of checked documents, all within the vocabulary."""
         self.check_is_fitted()
         if self.tokenizer is not None:
-            return self.tokenizer_.transform(documents)
+            return self.tokenizer_.encode(documents)
         return check_known_ids(documents, self.module_.vocab_size)
 
     def initialize_module(self) -> Self:

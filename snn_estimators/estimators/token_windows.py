@@ -7,7 +7,7 @@ predicted exactly once per pass.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import validate_data
 from torch import Tensor
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset, RandomSampler, Subset
 
 from snn_estimators.text import IGNORED, PADDING, Ids
 
 __all__ = [
+    "ShuffledWindows",
     "TokenWindows",
     "check_token_ids",
     "collate",
@@ -29,13 +30,16 @@ __all__ = [
     "window_lengths",
 ]
 
+_AT_ONCE = 1 << 14  # indices of windows that are Python's own integers
+
 
 class TokenWindows(Dataset):
     """Windows over token sequences, cut when they are asked for.
 
     Parameters
     ----------
-    documents : sequence of ndarray of int64, each of shape (n_tokens,)
+    documents : sequence of ndarray of int, each of shape (n_tokens,)
+        Windows are copies, as int64.
     length : int
         Inputs a window, the module's ``max_len``. Windows at the end of a document are shorter.
     stride : int, optional
@@ -79,7 +83,8 @@ class TokenWindows(Dataset):
         document, start = int(documents[0]), int(starts[0])
         ids = self.documents[document]
         stop = min(start + self.length, int(self._n_inputs[document]))
-        return torch.from_numpy(ids[start:stop]), torch.from_numpy(ids[start + 1 : stop + 1])
+        window = torch.from_numpy(ids[start : stop + 1].astype(np.int64))
+        return window[: stop - start], window[1:]
 
     def locate(self, indices: npt.NDArray[np.intp]) -> tuple[Ids, Ids]:
         """Return the document of each window and the position where it starts there."""
@@ -91,6 +96,27 @@ class TokenWindows(Dataset):
         """Return the number of inputs of each window, shape (n_windows,)."""
         documents, starts = self.locate(np.arange(len(self)))
         return np.minimum(self._n_inputs[documents] - starts, self.length)
+
+
+class ShuffledWindows(RandomSampler):
+    """Every window once, in PyTorch's own order, but without an object for each at once.
+
+    Examples
+    --------
+    >>> windows = TokenWindows([np.arange(100)], length=9)
+    >>> orders = []
+    >>> for sampler in (RandomSampler(windows), ShuffledWindows(windows)):
+    ...     _ = torch.manual_seed(0)
+    ...     orders.append(list(sampler))
+    >>> orders[0] == orders[1]
+    True
+    """
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator()
+        generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_().item()))
+        for part in torch.randperm(len(self.data_source), generator=generator).split(_AT_ONCE):
+            yield from part.tolist()
 
 
 def window_lengths(dataset: Dataset) -> Ids:
@@ -138,7 +164,9 @@ def n_counted(targets: Tensor) -> float:
 
 
 def check_token_ids(estimator: Any, X: Any, *, reset: bool) -> Ids | list[Ids]:
-    """Return token ids as an int64 table, or as a list of int64 arrays if they are ragged.
+    """Return token ids as a table, or as a list of arrays if they are ragged.
+
+    Integers keep their type, and are not copied.
 
     A table sets the estimator's `n_features_in_` (`reset`, in fit), or has to match it.
 
@@ -202,21 +230,22 @@ def _finite_numbers(ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
         raise ValueError(f"X holds {ids.dtype} values where token ids belong.")
     if np.isinf(ids).any():
         raise ValueError("X holds infinite values where token ids belong.")
-    if ids.max() >= 2**63:
-        raise ValueError(f"X holds {ids.max()}, which is too large for a token id.")
     return ids
 
 
 def _whole_numbers(ids: npt.NDArray[Any], estimator: Any) -> Ids:
     if not ids.size:
         return np.empty(ids.shape, np.int64)
-    ids = _finite_numbers(ids)
-    whole = ids.astype(np.int64)
+    if ids.dtype.kind not in "iu":
+        ids = _finite_numbers(ids)
+    if ids.max() >= 2**63:
+        raise ValueError(f"X holds {ids.max()}, which is too large for a token id.")
+    whole = ids if ids.dtype.kind in "iu" else ids.astype(np.int64)
     if whole.min() < 0:
         raise ValueError(
             f"Negative values in data passed to {type(estimator).__name__}: token ids count from "
             "0. Pass documents of different lengths as a list of 1-D arrays, without padding."
         )
-    if not np.array_equal(whole, ids):
+    if whole is not ids and not np.array_equal(whole, ids):
         raise ValueError("X holds fractions: token ids are whole numbers from 0 on.")
     return whole

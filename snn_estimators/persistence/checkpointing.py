@@ -231,7 +231,7 @@ class Checkpointer:
         assert self.saved is not None
         tokenizer = self.saved.tokenizer
         try:
-            return documents if tokenizer is None else tokenizer.transform(documents)
+            return documents if tokenizer is None else tokenizer.encode(documents)
         except ValueError:
             self._store.check_data(self.saved, "")  # other documents, most likely
             raise

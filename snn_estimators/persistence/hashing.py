@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,12 +14,14 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from snn_estimators.text import Ids
+from snn_estimators.text._blocks import BLOCK_LENGTH, cut
 
 __all__ = [
     "hash_arrays",
     "hash_bytes",
     "hash_documents",
     "hash_file",
+    "hash_ids",
     "hash_json",
     "hash_split",
     "hash_tensors",
@@ -75,15 +77,39 @@ def _buffer(value: Tensor | np.ndarray[Any, Any]) -> memoryview:
     return np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
 
 
-def hash_documents(documents: list[str] | Ids | list[Ids]) -> str:
-    """Return the SHA-256 of documents or token ids: of megabytes in milliseconds."""
+def hash_ids(documents: Sequence[Ids]) -> str:
+    """Return the SHA-256 of token ids, whatever their type: that of a list of int64 arrays."""
+    total = hashlib.sha256()
+    for ids in documents:
+        _add_ids(total, [ids], ids.shape)
+    return hash_bytes(total.hexdigest().encode())
+
+
+def hash_documents(documents: Sequence[str] | Ids | list[Ids]) -> str:
+    """Return the SHA-256 of documents or token ids, whatever the type of the ids.
+
+    Beyond the documents it takes the memory of a block of one.
+    """
+    total = hashlib.sha256()
     if isinstance(documents, np.ndarray):
-        return hash_arrays(documents)
+        _add_ids(total, np.atleast_2d(documents), documents.shape)
+        return total.hexdigest()
     lengths = np.array([len(document) for document in documents])
     if isinstance(documents[0], str):
-        text = "".join(documents).encode("utf-8", "surrogatepass")
-        return hash_arrays(lengths, hash_bytes(text))
-    return hash_arrays(lengths, np.concatenate(documents))
+        for block in (block for document in documents for block in cut(str(document))):
+            total.update(block.encode("utf-8", "surrogatepass"))
+        return hash_arrays(lengths, total.hexdigest())
+    _add_ids(total, [lengths], lengths.shape)
+    _add_ids(total, cast(Sequence[Ids], documents), (int(lengths.sum()),))
+    return total.hexdigest()
+
+
+def _add_ids(total: Any, documents: Iterable[Ids], shape: tuple[int, ...]) -> None:
+    """Hash ids as one array of int64 of a shape, of which `documents` are the parts in order."""
+    total.update(f"int64{shape}".encode())
+    for ids in documents:
+        for start in range(0, len(ids), BLOCK_LENGTH):
+            total.update(_buffer(ids[start : start + BLOCK_LENGTH].astype(np.int64)))
 
 
 def hash_split(sides: Sequence[Dataset | None]) -> str:

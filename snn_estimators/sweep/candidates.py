@@ -136,7 +136,7 @@ def _try(model: Any, windows: Sequence[str], tokens: dict[str, list[Any]]) -> No
     key = json.dumps([canonical(step) for step in (*before, tokenizer)], sort_keys=True)
     if key not in tokens:
         seen = model[:-1].fit_transform(windows) if before else windows
-        is_enough = any(len(ids) > 1 for ids in tokenizer.fit(seen).transform(seen))
+        is_enough = any(len(ids) > 1 for ids in tokenizer.fit(seen).encode(seen))
         tokens[key] = [np.array([0, tokenizer.n_tokens_ - 1] if is_enough else [0])]
     _on_ids(last).check(tokens[key])
 

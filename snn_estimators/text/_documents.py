@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Number
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
+
+from snn_estimators.text._streams import DocumentStream
 
 __all__ = ["TextTransformer", "check_container", "check_documents"]
 
@@ -30,8 +32,10 @@ class TextTransformer(TransformerMixin, BaseEstimator):
         return self.fit(documents).transform(documents)
 
 
-def check_documents(X: Any, *, name: str = "X", allow_empty: bool = False) -> list[str]:
+def check_documents(X: Any, *, name: str = "X", allow_empty: bool = False) -> Sequence[str]:
     """Return X as a list of strings, or raise an error that says what is wrong with it.
+
+    A stream of `load_corpus` comes back as it is.
 
     Parameters
     ----------
@@ -46,7 +50,7 @@ def check_documents(X: Any, *, name: str = "X", allow_empty: bool = False) -> li
 
     Returns
     -------
-    list of str
+    sequence of str
         The documents in their order, as plain ``str``.
 
     Raises
@@ -68,10 +72,10 @@ def check_documents(X: Any, *, name: str = "X", allow_empty: bool = False) -> li
     TypeError: X is a single string, which would be read as one document a character: ...
     """
     check_container(X, name)
-    documents = list(X)
+    documents: Sequence[str] = X if isinstance(X, DocumentStream) else list(X)
     if not documents:
         raise ValueError(f"{name} holds no documents: pass at least one string.")
-    if any(type(document) is not str for document in documents):
+    if isinstance(documents, list) and any(type(d) is not str for d in documents):
         documents = [_as_string(d, i, name) for i, d in enumerate(documents)]
     if not allow_empty and not any(documents):
         raise ValueError(f"All documents of {name} are empty: there is no text to work on.")

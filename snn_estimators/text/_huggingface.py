@@ -5,13 +5,14 @@ from __future__ import annotations
 import codecs
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from snn_estimators.text._blocks import BETWEEN_WORDS, cut
 from snn_estimators.text._ids import Ids
 from snn_estimators.text._patterns import check_patterns
 from snn_estimators.text.base import BaseTokenizer
@@ -19,6 +20,15 @@ from snn_estimators.text.base import BaseTokenizer
 __all__ = ["BackendTokenizer", "check_unicode", "import_tokenizers", "parse_backend"]
 
 _MAX_BYTES = 4  # of a character in UTF-8
+
+# What splits text before a space between two words, whatever else it does, and what leaves that
+# space and its neighbours where they are.
+_SPLITTERS = frozenset(
+    {"BertPreTokenizer", "ByteLevel", "Metaspace", "Whitespace", "WhitespaceSplit"}
+)
+_NORMALIZERS = frozenset(
+    {"BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Precompiled", "StripAccents"}
+)
 
 
 def import_tokenizers(user: str) -> Any:
@@ -80,12 +90,13 @@ class BackendTokenizer(BaseTokenizer):
 
     backend_: Any
     _bytes: list[bytes] | None  # what each token stands for, if tokens are byte sequences
+    _splits_words: bool  # so that a document may be cut between them
 
-    def _make_backend(self, documents: list[str]) -> tuple[Any, int | None]:
+    def _make_backend(self, documents: Sequence[str]) -> tuple[Any, int | None]:
         """Return a new `tokenizers.Tokenizer`, and the padding id."""
         raise NotImplementedError
 
-    def _learn(self, documents: list[str]) -> tuple[list[str], int | None, int | None]:
+    def _learn(self, documents: Sequence[str]) -> tuple[list[str], int | None, int | None]:
         backend, padding_id = self._make_backend(documents)
         return self._adopt(backend), _unknown_id(backend), padding_id
 
@@ -96,6 +107,7 @@ class BackendTokenizer(BaseTokenizer):
         vocabulary = _vocabulary(backend)
         self.backend_ = backend
         self._bytes = _bytes_of_tokens(backend, vocabulary)
+        self._splits_words = _splits_words(json.loads(backend.to_str()))
         return vocabulary
 
     def _encoder(self) -> Callable[[str, int], Ids]:
@@ -107,10 +119,16 @@ class BackendTokenizer(BaseTokenizer):
                     encoding = backend.encode(document, add_special_tokens=False)
                 return np.array(encoding.ids, np.int64)
             except Exception as error:  # the library raises nothing more special
-                check_unicode([document], index)
+                check_unicode(document, index)
                 raise ValueError(f"Document {index} cannot be encoded: {error}") from error
 
         return encode
+
+    def _blocks(self, document: str) -> Iterator[str]:
+        if not self._splits_words:
+            return iter([document])
+        added = self.backend_.get_added_tokens_decoder().values()
+        return cut(document, BETWEEN_WORDS, never_within=[token.content for token in added])
 
     def _texts(self, document: str) -> list[str]:
         with _without_panic():
@@ -135,20 +153,38 @@ class BackendTokenizer(BaseTokenizer):
         return self._adopt(parse_backend(content, type(self).__name__))
 
 
-def check_unicode(documents: Iterable[str], first: int = 0) -> None:
-    """Raise ValueError for half characters (lone surrogates), which UTF-8 cannot express.
-
-    Errors count the documents from `first` on.
-    """
-    for index, document in enumerate(documents, first):
+def check_unicode(document: str, index: int) -> None:
+    """Raise ValueError for half characters (lone surrogates), which UTF-8 cannot express."""
+    start = 0
+    for block in cut(document):
         try:
-            document.encode()
+            block.encode()
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"Document {index} has half a character (U+{ord(document[error.start]):04X}) at "
-                f"position {error.start}, which is no text: remove it, "
+                f"Document {index} has half a character (U+{ord(block[error.start]):04X}) at "
+                f"position {start + error.start}, which is no text: remove it, "
                 "document.encode(errors='replace').decode()."
             ) from error
+        start += len(block)
+
+
+def _splits_words(description: Mapping[str, Any]) -> bool:
+    """Return whether a tokenizer, in its own JSON, takes two words apart as it does together."""
+    splitters = _flat(description.get("pre_tokenizer"), "pretokenizers")
+    normalizers = _flat(description.get("normalizer"), "normalizers")
+    if not splitters or splitters[0]["type"] not in _SPLITTERS:
+        return False
+    is_split = splitters[0].get("use_regex", True) and splitters[0].get("split", True)
+    return is_split and all(one["type"] in _NORMALIZERS for one in normalizers)
+
+
+def _flat(part: Mapping[str, Any] | None, members: str) -> list[Mapping[str, Any]]:
+    """Return a part of a tokenizer as the sequence that it is."""
+    if part is None:
+        return []
+    if part["type"] != "Sequence":
+        return [part]
+    return [one for member in part[members] for one in _flat(member, members)]
 
 
 def _vocabulary(backend: Any) -> list[str]:

@@ -1,55 +1,108 @@
-"""Checks of token ids, and plain values for files."""
+"""Token ids of documents: in the smallest type that holds them, and many of them in a file."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from snn_estimators.text.windows import PADDING
+from snn_estimators.text._mapped import MappedFile
 
-__all__ = ["Ids", "check_ids", "check_special_ids", "to_plain"]
+__all__ = ["Ids", "IdsOfDocuments", "encode_blocks", "smallest_type"]
 
-Ids = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.integer[Any]]
 
-
-def check_ids(ids: npt.ArrayLike, index: int, n_tokens: int) -> Ids:
-    """Return ids as an array without padding; index names it in errors."""
-    array = np.asarray(ids)
-    if array.ndim != 1:
-        raise TypeError(
-            f"Item {index} has {array.ndim} dimensions where one is needed: pass a list of "
-            "one-dimensional arrays of token ids, one a document."
-        )
-    if array.size and not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"Item {index} holds {array.dtype} values where token ids belong.")
-    array = array[array != PADDING].astype(np.int64)
-    if array.size and not 0 <= array.min() <= array.max() < n_tokens:
-        wrong = array[(array < 0) | (array >= n_tokens)][0]
-        raise ValueError(
-            f"Item {index} holds the id {wrong}, but the vocabulary has {n_tokens} "
-            f"tokens (ids 0 to {n_tokens - 1})."
-        )
-    return array
+MAPPED_BEYOND = 1 << 26
+"""Bytes of ids in memory; with more of them, all are in a file."""
 
 
-def check_special_ids(ids: Iterable[Any], n_tokens: int) -> None:
-    """Raise ValueError for what is neither None nor an id."""
-    for i in ids:
-        if i is not None and (type(i) is not int or not 0 <= i < n_tokens):
+def smallest_type(n_tokens: int) -> np.dtype[np.integer[Any]]:
+    """Return the type of the ids of a vocabulary: a text of ids is as small as one of bytes.
+
+    Examples
+    --------
+    >>> [str(smallest_type(n_tokens)) for n_tokens in (256, 257, 65537)]
+    ['uint8', 'uint16', 'int32']
+    """
+    types = np.uint8, np.uint16, np.int32
+    return np.dtype(next((t for t in types if n_tokens <= np.iinfo(t).max + 1), np.int64))
+
+
+def encode_blocks(
+    encode: Callable[[str, int], Ids],
+    document: str,
+    index: int,
+    blocks: Callable[[str], Iterable[str]],
+) -> Iterator[Ids]:
+    """Yield the ids of a document's blocks; an error names the position in the document."""
+    try:
+        for block in blocks(document):
+            yield encode(block, index)
+    except ValueError:
+        encode(document, index)
+        raise
+
+
+class IdsOfDocuments:
+    """Takes up the ids of documents, part by part: in memory, or else in a file.
+
+    Parameters
+    ----------
+    n_tokens : int
+        Size of the vocabulary.
+
+    Examples
+    --------
+    >>> ids = IdsOfDocuments(n_tokens=9)
+    >>> ids.add(np.array([1, 2]))
+    >>> ids.add(np.array([8]))
+    >>> ids.end_document()
+    >>> ids.arrays()
+    [array([1, 2, 8], dtype=uint8)]
+    """
+
+    def __init__(self, n_tokens: int) -> None:
+        self._n_tokens = n_tokens
+        self._dtype = smallest_type(n_tokens)
+        self._documents: list[Ids] = []  # that are in memory
+        self._parts: list[Ids] = []  # of the document that has not ended
+        self._lengths: list[int] = []
+        self._n_bytes = self._length = 0
+        self._file: MappedFile | None = None
+
+    def add(self, ids: Ids) -> None:
+        """Add ids to the document."""
+        if ids.size and not 0 <= ids.min() <= ids.max() < self._n_tokens:
             raise ValueError(
-                f"The tokenizer's 'unknown_id' and 'padding_id' must be null or ids of its "
-                f"{n_tokens} tokens, got {i!r}."
+                f"A text was encoded as ids from {ids.min()} to {ids.max()}, but the vocabulary "
+                f"has {self._n_tokens} tokens: the tokenizer's method _encoder must keep to it."
             )
+        self._parts.append(ids.astype(self._dtype, copy=False))
+        self._length += len(ids)
+        self._n_bytes += self._parts[-1].nbytes
+        if self._n_bytes > MAPPED_BEYOND:
+            self._write()
 
+    def end_document(self) -> None:
+        """Go on with the next document."""
+        self._lengths.append(self._length)
+        if self._file is None:
+            is_one = len(self._parts) == 1
+            self._documents.append(self._parts[0] if is_one else np.concatenate(self._parts))
+            self._parts = []
+        self._length = 0
 
-def to_plain(value: Any) -> Any:
-    """Turn values that parameters may have, but JSON does not know, into ones that it does."""
-    if isinstance(value, np.generic):  # a search may have set it
-        return value.item()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return list(value) if isinstance(value, tuple) else value
+    def _write(self) -> None:
+        """Write what is in memory to a file."""
+        self._file = self._file or MappedFile(self._dtype)
+        self._file.write([*self._documents, *self._parts])
+        self._documents, self._parts, self._n_bytes = [], [], 0
+
+    def arrays(self) -> list[Ids]:
+        """Return an array a document."""
+        if self._file is None:
+            return self._documents
+        self._write()
+        return self._file.read(self._lengths)

@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
 from snn_estimators._files import parse_json, replace_file
 from snn_estimators._validation import register, short, suggest
+from snn_estimators.text._checks import check_ids, check_vocabulary, to_plain
 from snn_estimators.text._documents import TextTransformer, check_documents
-from snn_estimators.text._ids import Ids, check_ids, check_special_ids, to_plain
+from snn_estimators.text._ids import Ids, IdsOfDocuments, encode_blocks
 
 __all__ = ["BaseTokenizer", "make_tokenizer", "tokenizer_from_dict"]
 
@@ -74,7 +76,7 @@ class BaseTokenizer(TextTransformer):
 
     # What a subclass defines
 
-    def _learn(self, documents: list[str]) -> tuple[list[str], int | None, int | None]:
+    def _learn(self, documents: Sequence[str]) -> tuple[list[str], int | None, int | None]:
         """Return the vocabulary, the unknown id and the padding id."""
         raise NotImplementedError
 
@@ -82,8 +84,15 @@ class BaseTokenizer(TextTransformer):
         """Return the function from a document and its index (for errors) to its ids."""
         raise NotImplementedError
 
+    def _blocks(self, document: str) -> Iterator[str]:
+        """Yield a document in parts whose ids together are its own.
+
+        One that is not cut may cost many times its size: the encoder gets it as a whole.
+        """
+        yield document
+
     def _texts(self, document: str) -> Sequence[str]:
-        """Return the text behind each token of a document; only where tokens may be unknown."""
+        """Return the text behind each token of a block; only where tokens may be unknown."""
         raise NotImplementedError(
             f"{type(self).__name__} has unknown tokens, but no method _texts that splits a "
             "document into the texts of its tokens: write it, so that they can be charged for."
@@ -150,10 +159,32 @@ class BaseTokenizer(TextTransformer):
         ValueError
             If a document holds what the vocabulary does not know, and there is no unknown token.
         """
+        return [ids.astype(np.int64) for ids in self.encode(X)]
+
+    def encode(self, X: Iterable[str]) -> list[Ids]:
+        """Encode documents as `transform` does, but in few bytes: for large texts.
+
+        The ids are of the first type among uint8, uint16 and int32 that holds the vocabulary.
+        Cast them before you calculate: ``ids + 1`` may be too large for the type, and PyTorch takes
+        bytes for a mask. Models with ``tokenizer=None`` take the ids as they are.
+
+        Beyond 64 MiB they are mapped to a file in the folder for temporary files (``TMPDIR``),
+        read-only; it goes with the last array. Workers of joblib share up to 10000 such arrays.
+
+        Examples
+        --------
+        >>> from snn_estimators.text import CharTokenizer
+        >>> CharTokenizer().fit(["a cat"]).encode(["cat"])
+        [array([2, 1, 3], dtype=uint8)]
+        """
         self.check_is_fitted()
         documents = check_documents(X, allow_empty=True)
-        encode = self._encoder()
-        return [encode(document, index) for index, document in enumerate(documents)]
+        encoder, found = self._encoder(), IdsOfDocuments(self.n_tokens_)
+        for index, document in enumerate(documents):
+            for ids in encode_blocks(encoder, document, index, self._blocks):
+                found.add(ids)
+            found.end_document()
+        return found.arrays()
 
     def inverse_transform(self, X: Iterable[npt.ArrayLike]) -> list[str]:
         """Decode token ids.
@@ -260,7 +291,7 @@ class BaseTokenizer(TextTransformer):
         Raises
         ------
         ValueError
-            If the dictionary describes another type of tokenizer or is damaged.
+            If the dictionary describes another type or is damaged.
         """
         if d.get("type") != cls.type_name:
             raise ValueError(
@@ -307,10 +338,8 @@ class BaseTokenizer(TextTransformer):
 
         Raises
         ------
-        ValueError
-            If the file does not hold a tokenizer (of this class).
-        OSError
-            If the file cannot be read.
+        ValueError, OSError
+            If the file does not hold a tokenizer (of this class), or cannot be read.
         """
         try:
             d = parse_json(Path(path).read_text(encoding="utf-8"))
@@ -335,22 +364,11 @@ class BaseTokenizer(TextTransformer):
 
     def _check_vocabulary(self, vocabulary: Any, *special_ids: Any) -> None:
         """Raise ValueError for a damaged vocabulary from a file."""
-        if not isinstance(vocabulary, list) or not vocabulary:
-            raise ValueError("The tokenizer's 'vocabulary' must be a list of at least one string.")
-        if any(not isinstance(t, str) for t in vocabulary) or (
-            len(set(vocabulary)) < len(vocabulary)
-        ):
-            raise ValueError("The tokens of the tokenizer's 'vocabulary' must be distinct strings.")
-        check_special_ids(special_ids, len(vocabulary))
+        check_vocabulary(vocabulary, *special_ids)
 
 
 def make_tokenizer(name: str) -> BaseTokenizer:
-    """Return a new tokenizer of the type `name` with default parameters, not yet fitted.
-
-    Raises
-    ------
-    ValueError
-        If there is no such type.
+    """Return a new tokenizer of the type `name`; raise ValueError if there is no such type.
 
     Examples
     --------
@@ -364,20 +382,7 @@ def make_tokenizer(name: str) -> BaseTokenizer:
 def tokenizer_from_dict(d: Mapping[str, Any]) -> BaseTokenizer:
     """Rebuild a fitted tokenizer of any type from what its `to_dict` returned.
 
-    Parameters
-    ----------
-    d : mapping
-        With the keys that `to_dict` lists.
-
-    Returns
-    -------
-    BaseTokenizer
-        Of the class that `type` names, fitted.
-
-    Raises
-    ------
-    ValueError
-        If the type is not known or the dictionary is damaged.
+    Raises ValueError if the type is not known or the dictionary is damaged.
 
     Examples
     --------

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar
 
 from sklearn.utils._param_validation import Interval
 
+from snn_estimators.text._blocks import AT_WHITE_SPACE, cut, distinct_characters
 from snn_estimators.text._huggingface import BackendTokenizer, check_unicode, import_tokenizers
 
 __all__ = ["BPETokenizer"]
@@ -96,7 +97,7 @@ class BPETokenizer(BackendTokenizer):
         self.max_token_length = max_token_length
         self.special_tokens = special_tokens
 
-    def _make_backend(self, documents: list[str]) -> tuple[Any, None]:
+    def _make_backend(self, documents: Sequence[str]) -> tuple[Any, None]:
         library = import_tokenizers("BPETokenizer")
         self._check_special_tokens()
         alphabet = sorted(library.pre_tokenizers.ByteLevel.alphabet())
@@ -106,7 +107,8 @@ class BPETokenizer(BackendTokenizer):
                 f"vocab_size={self.vocab_size} is too small: the 256 bytes and "
                 f"{len(self.special_tokens)} special tokens need at least {least}."
             )
-        check_unicode(documents)
+        for index, document in enumerate(documents):
+            check_unicode(document, index)
         backend = library.Tokenizer(library.models.BPE())
         backend.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
         backend.decoder = library.decoders.ByteLevel()
@@ -119,9 +121,14 @@ class BPETokenizer(BackendTokenizer):
             initial_alphabet=alphabet,
             show_progress=False,
         )
-        backend.train_from_iterator(documents, trainer)
-        self.characters_ = "".join(sorted(set().union(*documents)))
+        blocks = (block for document in documents for block in cut(document, AT_WHITE_SPACE))
+        backend.train_from_iterator(blocks, trainer)
+        self.characters_ = "".join(distinct_characters(documents))
         return backend, None
+
+    def _blocks(self, document: str) -> Iterator[str]:
+        with_space = [token for token in self.special_tokens if len(token.split()) != 1]
+        return cut(document, AT_WHITE_SPACE, never_within=with_space)
 
     def _content(self) -> dict[str, Any]:
         return super()._content() | {"characters": self.characters_}

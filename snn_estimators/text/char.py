@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from snn_estimators.text._ids import Ids
+from snn_estimators.text._blocks import code_points, cut, distinct_characters
+from snn_estimators.text._ids import Ids, encode_blocks
 from snn_estimators.text.base import BaseTokenizer
 
 __all__ = ["CharTokenizer"]
@@ -87,7 +88,7 @@ class CharTokenizer(BaseTokenizer):
     def _is_given(self) -> bool:
         return self.alphabet is not None
 
-    def _learn(self, documents: list[str]) -> tuple[list[str], int | None, int | None]:
+    def _learn(self, documents: Sequence[str]) -> tuple[list[str], int | None, int | None]:
         if len(self.unknown_token) != 1:
             raise ValueError(
                 f"unknown_token must be a single character, got {self.unknown_token!r}."
@@ -96,10 +97,9 @@ class CharTokenizer(BaseTokenizer):
         use_token = learned if self.handle_unknown == "auto" else self.handle_unknown == "token"
         padding = None
         if self.alphabet is None:
-            characters = set().union(*documents)
-            if use_token:  # goes last, even where the text holds it
-                characters.discard(self.unknown_token)
-            vocabulary = sorted(characters)
+            vocabulary = distinct_characters(documents)
+            if use_token and self.unknown_token in vocabulary:  # it goes last
+                vocabulary.remove(self.unknown_token)
         else:
             alphabet, padding = _PRESETS.get(self.alphabet, (self.alphabet, None))
             vocabulary = _check_alphabet(alphabet)
@@ -109,7 +109,8 @@ class CharTokenizer(BaseTokenizer):
             # Raise now, before any training, what transform would raise later.
             encode = _encoder(vocabulary, None)
             for index, document in enumerate(documents):
-                encode(document, index)
+                for _ in encode_blocks(encode, document, index, self._blocks):
+                    pass
         return (
             vocabulary,
             vocabulary.index(self.unknown_token) if use_token else None,
@@ -118,6 +119,9 @@ class CharTokenizer(BaseTokenizer):
 
     def _encoder(self) -> Callable[[str, int], Ids]:
         return _encoder(self.vocabulary_, self.unknown_id_)
+
+    def _blocks(self, document: str) -> Iterator[str]:
+        return cut(document)
 
     def _texts(self, document: str) -> str:
         return document
@@ -139,19 +143,15 @@ def _check_alphabet(alphabet: str) -> list[str]:
     return list(alphabet)
 
 
-def _code_points(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-
-
 def _encoder(vocabulary: list[str], unknown_id: int | None) -> Callable[[str, int], Ids]:
     """Return a table look-up from code points to ids: linear, and without a loop in Python."""
-    code_points = _code_points("".join(vocabulary))
-    outside = int(code_points.max()) + 1  # one entry for all characters past the last known one
+    known = code_points("".join(vocabulary))
+    outside = int(known.max()) + 1  # one entry for all characters past the last known one
     table = np.full(outside + 1, -1 if unknown_id is None else unknown_id, dtype=np.int64)
-    table[code_points] = np.arange(len(vocabulary))
+    table[known] = np.arange(len(vocabulary))
 
     def encode(document: str, index: int) -> Ids:
-        ids = table[np.minimum(_code_points(document), outside)]
+        ids = table[np.minimum(code_points(document), outside)]
         if unknown_id is None and ids.size and ids.min() < 0:
             position = int(np.argmin(ids))
             character = document[position]

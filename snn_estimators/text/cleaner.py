@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 from sklearn.utils._param_validation import StrOptions
 
+from snn_estimators.text._blocks import cut
 from snn_estimators.text._documents import TextTransformer, check_documents
 
 __all__ = ["TextCleaner"]
 
 # Decimal numbers, lone capitals and initials keep their dots as they are; any other mark of
-# punctuation is followed by exactly one space.
-_PUNCTUATION = re.compile(r"(\d+\.\d+|\b[A-Z](?:\.[A-Z])*\b\.?)|([.,;:!?)])\s*")
+# punctuation is followed by exactly one space. (To look for the first characters alone is fast.)
+_PUNCTUATION = re.compile(
+    r"(?=[\dA-Z.,;:!?)])(?:(\d+\.\d+|\b[A-Z](?:\.[A-Z])*\b\.?)|([.,;:!?)])\s*)"
+)
+_WHITE_SPACE = re.compile(r"[^\S ]\s*| \s+")  # a single space is what it is to become
+
+_BETWEEN_LETTERS = re.compile("(?<=[a-z])(?= [a-z])")
+_LETTERS = " ".join(string.ascii_lowercase)
 
 _OFF: dict[str, Any] = {
     "collapse_spaces": False,
@@ -54,6 +62,10 @@ class TextCleaner(TextTransformer):
     A preset names a whole recipe; every other parameter overrides one step of it, and None leaves
     that step to the preset. The steps are taken in the order of the parameters, except for
     `lowercase`, which is done first or last.
+
+    A long document is cleaned in blocks, with the same result, if the recipe leaves letters from a
+    to z and single spaces as they are, and no string to replace holds such a letter. Otherwise it
+    is cleaned as a whole, which takes several times its size in memory.
 
     Parameters
     ----------
@@ -171,17 +183,29 @@ class TextCleaner(TextTransformer):
         """
         documents = check_documents(X, allow_empty=True)
         steps = self._steps()
-        for step in steps:
-            documents = [step(document) for document in documents]
-        return documents
+        if not self._leaves_letters(steps):
+            return [_apply(steps, document) for document in documents]
+        blocks = (cut(document, _BETWEEN_LETTERS) for document in documents)
+        return ["".join(_apply(steps, block) for block in its_blocks) for its_blocks in blocks]
+
+    def _leaves_letters(self, steps: Iterable[Callable[[str], str]]) -> bool:
+        """Return whether no step changes letters, or the space between two, or looks across."""
+        recipe = self._recipe()
+        replaced = "".join([*recipe["replacements"], *recipe["final_replacements"]])
+        is_across = any(letter in replaced for letter in string.ascii_lowercase)
+        return not is_across and all(step(_LETTERS) == _LETTERS for step in steps)
+
+    def _recipe(self) -> dict[str, Any]:
+        """Return the preset's steps with what overrides them."""
+        return {
+            name: default if getattr(self, name) is None else getattr(self, name)
+            for name, default in _PRESETS[self.preset].items()
+        }
 
     def _steps(self) -> list[Callable[[str], str]]:
         """Return the functions to apply, one after the other."""
         self._validate_params()
-        recipe = {
-            name: default if getattr(self, name) is None else getattr(self, name)
-            for name, default in _PRESETS[self.preset].items()
-        }
+        recipe = self._recipe()
         steps: list[Callable[[str], str]] = []
         if recipe["lowercase"] == "first":
             steps.append(str.lower)
@@ -200,8 +224,14 @@ class TextCleaner(TextTransformer):
         return steps
 
 
+def _apply(steps: Iterable[Callable[[str], str]], text: str) -> str:
+    for step in steps:
+        text = step(text)
+    return text
+
+
 def _collapse_spaces(text: str) -> str:
-    return re.sub(r"\s+", " ", text)
+    return _WHITE_SPACE.sub(" ", text)
 
 
 def _replacer(name: str, replacements: Mapping[str, str]) -> Callable[[str], str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,14 +15,17 @@ from sklearn.utils import check_random_state
 
 from snn_estimators._validation import suggest
 from snn_estimators.text._documents import check_documents
+from snn_estimators.text._streams import FileStream, RowStream
 
 __all__ = ["available_corpora", "load_corpus"]
 
 _HUB = "hub:"
 
 
-def load_corpus(name: str | Path = "python-docs", **options: Any) -> list[str]:
-    """Load a corpus as a list of documents.
+def load_corpus(
+    name: str | Path = "python-docs", *, stream: bool = False, **options: Any
+) -> Sequence[str]:
+    """Load a corpus as a list of documents, or as a stream of them.
 
     Parameters
     ----------
@@ -41,12 +45,17 @@ def load_corpus(name: str | Path = "python-docs", **options: Any) -> list[str]:
           read, one document a row; options `split` (default "train"), `column` (default "text",
           or else the only column of strings), and any other of ``datasets.load_dataset``. Needs
           the extra ``[hub]``.
+    stream : bool, default=False
+        Whether to read documents of files, folders and data sets when they are asked for, and to
+        keep none: a corpus may then be larger than the memory. What is fitted on them reads them
+        several times. Files come in parts of about a million characters, each a document, that end
+        with a line.
     **options
         See above.
 
     Returns
     -------
-    list of str
+    list of str, or with `stream` a sequence of str
         The documents.
 
     Raises
@@ -64,6 +73,8 @@ def load_corpus(name: str | Path = "python-docs", **options: Any) -> list[str]:
     >>> load_corpus("alphabet", length=30)[1]
     'bcdefghijklmnopqrstuvwxyzabcde'
     """
+    if not isinstance(stream, bool):
+        raise TypeError(f"stream must be True or False, got {stream!r}.")
     loader, arguments = _find_loader(name)
     known = _options(loader, len(arguments))
     unknown = sorted(set(options) - set(known))
@@ -72,6 +83,8 @@ def load_corpus(name: str | Path = "python-docs", **options: Any) -> list[str]:
             f"The corpus {str(name)!r} has no option {', '.join(unknown)}: "
             f"{suggest(unknown[0], known)}"
         )
+    if stream:
+        loader = _STREAMS.get(loader, loader)
     return check_documents(loader(*arguments, **options), name=f"corpus {str(name)!r}")
 
 
@@ -119,8 +132,20 @@ def _random(n_characters: int = 100_000, random_state: Any = 0) -> list[str]:
 
 
 def _file(path: Path, encoding: str = "utf-8-sig") -> list[str]:
-    try:
+    with _reading(path, encoding):
         return [path.read_text(encoding=encoding)]
+
+
+def _stream_file(path: Path, encoding: str = "utf-8-sig") -> FileStream:
+    with _reading(path, encoding):
+        return FileStream.of(path, encoding)
+
+
+@contextmanager
+def _reading(path: Path, encoding: str) -> Iterator[None]:
+    """Say what is wrong with a file."""
+    try:
+        yield
     except UnicodeError as error:
         raise ValueError(
             f"{path} is not text in the encoding {encoding}: {error}. Pass another encoding=, "
@@ -133,13 +158,39 @@ def _file(path: Path, encoding: str = "utf-8-sig") -> list[str]:
 
 
 def _folder(path: Path, pattern: str = "*.txt", encoding: str = "utf-8-sig") -> list[str]:
-    files = sorted(file for file in path.glob(pattern) if file.is_file())
-    if not files:
-        raise ValueError(f"The folder {path} has no file that matches pattern={pattern!r}.")
+    files = _matching(path, pattern)
     return [document for file in files for document in _file(file, encoding)]
 
 
+def _stream_folder(
+    path: Path, pattern: str = "*.txt", encoding: str = "utf-8-sig"
+) -> Sequence[str]:
+    streams = [_stream_file(file, encoding) for file in _matching(path, pattern)]
+    return FileStream.joined(streams)
+
+
+def _matching(path: Path, pattern: str) -> list[Path]:
+    files = sorted(file for file in path.glob(pattern) if file.is_file())
+    if not files:
+        raise ValueError(f"The folder {path} has no file that matches pattern={pattern!r}.")
+    return files
+
+
 def _hub(name: str, split: str = "train", column: str | None = None, **options: Any) -> list[str]:
+    table, column = _load_table(name, split, column, options)
+    return list(table[column])
+
+
+def _stream_hub(
+    name: str, split: str = "train", column: str | None = None, **options: Any
+) -> Sequence[str]:
+    return RowStream(*_load_table(name, split, column, options))
+
+
+def _load_table(
+    name: str, split: str, column: str | None, options: Mapping[str, Any]
+) -> tuple[Any, str]:
+    """Return a data set and the name of its column of text."""
     try:
         datasets = import_module("datasets")
     except ImportError as error:
@@ -158,10 +209,10 @@ def _hub(name: str, split: str = "train", column: str | None = None, **options: 
         raise ValueError(
             f"The data set {name!r}, split={split!r}, cannot be loaded: {error}"
         ) from error
-    return list(table[_text_column(datasets, table, column)])
+    return table, _text_column(table, column)
 
 
-def _text_column(datasets: Any, table: Any, column: str | None) -> str:
+def _text_column(table: Any, column: str | None) -> str:
     textual = [
         name
         for name, feature in table.features.items()
@@ -178,7 +229,7 @@ def _text_column(datasets: Any, table: Any, column: str | None) -> str:
 
 
 class _Corpus(NamedTuple):
-    loader: Callable[..., list[str]]
+    loader: Callable[..., Sequence[str]]
     n_arguments: int  # leading arguments of the loader that are no options
     description: str
 
@@ -193,7 +244,11 @@ _CORPORA = {
 }
 
 
-def _find_loader(name: str | Path) -> tuple[Callable[..., list[str]], tuple[Any, ...]]:
+_STREAMS: dict[Callable[..., Sequence[str]], Callable[..., Sequence[str]]]
+_STREAMS = {_file: _stream_file, _folder: _stream_folder, _hub: _stream_hub}
+
+
+def _find_loader(name: str | Path) -> tuple[Callable[..., Sequence[str]], tuple[Any, ...]]:
     """Return the loader and its leading arguments."""
     if not isinstance(name, str | Path):
         raise TypeError(f"name must be a string or a path, got {type(name).__name__}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -53,6 +54,11 @@ class PretrainedTokenizer(BackendTokenizer):
     normalise it. The others give back what they keep of it; a piece of their stream is what the
     token adds to the text of the one before.
 
+    Long documents are encoded in blocks, with the same result, where the tokenizer splits text at
+    the spaces between words before anything else (as those of GPT-2, BERT and T5 do). Others get
+    each document as a whole, which takes many times its size in memory: cut it, or stream it
+    (`load_corpus`).
+
     Examples
     --------
     >>> import tempfile
@@ -89,7 +95,7 @@ class PretrainedTokenizer(BackendTokenizer):
     def _is_given(self) -> bool:
         return True
 
-    def _make_backend(self, documents: list[str]) -> tuple[Any, int | None]:
+    def _make_backend(self, documents: Sequence[str]) -> tuple[Any, int | None]:
         if not os.fspath(self.name_or_path):
             raise ValueError(
                 "name_or_path='': there is no such tokenizer; give a name on the hub, a folder or "

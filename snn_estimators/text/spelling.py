@@ -10,7 +10,7 @@ unknown one says already that it is another, and alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +52,7 @@ def spelling_bits(tokenizer: BaseTokenizer, X: Iterable[str]) -> npt.NDArray[np.
     array([0., 4.])
     """
     documents = check_documents(X, allow_empty=True)
-    tokens = tokenizer.transform(documents)
+    tokens = tokenizer.encode(documents)
     bits = np.zeros(len(documents))
     unknown = tokenizer.unknown_id_
     if unknown is None:
@@ -67,9 +67,21 @@ def spelling_bits(tokenizer: BaseTokenizer, X: Iterable[str]) -> npt.NDArray[np.
     by_characters = isinstance(tokenizer, CharTokenizer)
     choice = 0.0 if by_characters else math.log2(len(alphabet) + 2)
     for index, (document, ids) in enumerate(zip(documents, tokens, strict=True)):
-        places = 1 + np.flatnonzero(ids[1:] == unknown)
-        texts = tokenizer._texts(document) if len(places) else []
-        for text in (texts[place] for place in places.tolist()):
+        for text in _texts_of(tokenizer, document, 1 + np.flatnonzero(ids[1:] == unknown)):
             others = sum(character not in alphabet for character in text)
             bits[index] += (len(text) + 1) * choice + others * _UNICODE_BITS
     return bits
+
+
+def _texts_of(
+    tokenizer: BaseTokenizer, document: str, places: npt.NDArray[np.intp]
+) -> Iterator[str]:
+    """Yield the texts of the tokens at places in a document, in order."""
+    if not len(places):
+        return
+    n_before = 0
+    for block in tokenizer._blocks(document):
+        texts = tokenizer._texts(block)
+        within = np.searchsorted(places, [n_before, n_before + len(texts)])
+        yield from (texts[place - n_before] for place in places[slice(*within)].tolist())
+        n_before += len(texts)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice, repeat
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
+from snn_estimators.text._blocks import AT_WHITE_SPACE, cut
 from snn_estimators.text._ids import Ids
 from snn_estimators.text._patterns import check_patterns
 from snn_estimators.text.base import BaseTokenizer
 
 __all__ = ["WordTokenizer"]
 
-_PATTERN = r"\w+(?:['’]\w+)*|[^\w\s]"  # noqa: RUF001
-_KNOWN = (_PATTERN, r"\S+")  # that take linear time
+_WORDS = r"\w+(?:['’]\w+)*|[^\w\s]"  # noqa: RUF001
+_KNOWN = frozenset({_WORDS, r"\S+"})
+"""Patterns that match no white space, and take linear time."""
 
 
 class WordTokenizer(BaseTokenizer):
@@ -54,6 +57,11 @@ class WordTokenizer(BaseTokenizer):
     unknown_id_, padding_id_ : int or None
         Ids of the two special tokens.
 
+    Notes
+    -----
+    Long documents are read in blocks with the two patterns above; any other pattern, which may
+    match white space, is taken along the whole document.
+
     Examples
     --------
     >>> from snn_estimators.text import WordTokenizer
@@ -87,7 +95,7 @@ class WordTokenizer(BaseTokenizer):
         lowercase: bool = False,
         unknown_token: str | None = "<unk>",
         padding_token: str | None = "<pad>",
-        pattern: str = _PATTERN,
+        pattern: str = _WORDS,
     ) -> None:
         self.min_frequency = min_frequency
         self.max_size = max_size
@@ -96,7 +104,7 @@ class WordTokenizer(BaseTokenizer):
         self.padding_token = padding_token
         self.pattern = pattern
 
-    def _learn(self, documents: list[str]) -> tuple[list[str], int | None, int | None]:
+    def _learn(self, documents: Sequence[str]) -> tuple[list[str], int | None, int | None]:
         special = [t for t in (self.padding_token, self.unknown_token) if t is not None]
         if "" in special or len(set(special)) < len(special):
             raise ValueError(
@@ -106,7 +114,8 @@ class WordTokenizer(BaseTokenizer):
         split = self._splitter()
         counts: Counter[str] = Counter()
         for document in documents:
-            counts.update(split(document))
+            for block in self._blocks(document):
+                counts.update(split(block))
         words = [
             word
             for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -134,8 +143,13 @@ class WordTokenizer(BaseTokenizer):
         self._splitter()
         return super()._read_content(d)
 
-    def _splitter(self) -> Callable[[str], list[str]]:
-        """Return the function from a document to its words."""
+    def _blocks(self, document: str) -> Iterator[str]:
+        if self.pattern not in _KNOWN:
+            return iter([document])
+        return cut(document, AT_WHITE_SPACE)
+
+    def _splitter(self) -> Callable[[str], Iterable[str]]:
+        """Return the function from a block to its words."""
         try:
             pattern = re.compile(self.pattern)
         except re.error as error:
@@ -147,14 +161,16 @@ class WordTokenizer(BaseTokenizer):
                 f"pattern={self.pattern!r} has a capturing group: write (?:...) instead of (...)."
             )
 
-        def split(document: str) -> list[str]:
-            text = document.lower() if self.lowercase else document
-            return [word for word in pattern.findall(text) if word]
+        def split(block: str) -> Iterable[str]:
+            text = block.lower() if self.lowercase else block
+            if self.pattern in _KNOWN:
+                return pattern.findall(text)
+            return (match[0] for match in pattern.finditer(text) if match[0])
 
         return split
 
     def _texts(self, document: str) -> list[str]:
-        return self._splitter()(document)
+        return list(self._splitter()(document))
 
     def _encoder(self) -> Callable[[str, int], Ids]:
         split = self._splitter()
@@ -162,12 +178,12 @@ class WordTokenizer(BaseTokenizer):
         unknown = -1 if self.unknown_id_ is None else self.unknown_id_
 
         def encode(document: str, index: int) -> Ids:
-            words = split(document)
-            ids = np.fromiter((index_of.get(w, unknown) for w in words), np.int64, len(words))
+            ids = np.fromiter(map(index_of.get, split(document), repeat(unknown)), np.int64)
             if unknown < 0 and ids.size and ids.min() < 0:
                 position = int(np.argmin(ids))
+                word = next(islice(split(document), position, None))
                 raise ValueError(
-                    f"Document {index} has the word {words[position]!r} at position {position} "
+                    f"Document {index} has the word {word!r} at position {position} "
                     "(in words), which is not in the vocabulary: lower min_frequency, raise "
                     "max_size, or set unknown_token."
                 )

@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import BaseEstimator
-from torch.utils.data import Subset
+from torch.utils.data import RandomSampler, SequentialSampler, Subset
 
+from snn_estimators.estimators import SpikeGPTLM, token_windows
 from snn_estimators.estimators.token_windows import (
+    ShuffledWindows,
     TokenWindows,
     check_token_ids,
     collate,
@@ -143,3 +145,29 @@ def test_ragged(X):
 def test_what_is_no_token_ids(X, message):
     with pytest.raises(ValueError, match=message):
         check_token_ids(Anything(), X, reset=True)
+
+
+def test_windows_are_shuffled_as_by_pytorch_without_an_object_each(monkeypatch):
+    monkeypatch.setattr(token_windows, "_AT_ONCE", 16)
+    sizes = []
+    tolist = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda t: sizes.append(t.numel()) or tolist(t))
+    windows = TokenWindows([np.arange(1000)], 3)
+    torch.manual_seed(3)
+    ours = list(ShuffledWindows(windows))
+    after = torch.rand(())
+
+    assert max(sizes) <= 16
+    torch.manual_seed(3)
+    assert ours == list(RandomSampler(windows))
+    assert after == torch.rand(())
+
+
+def test_models_shuffle_windows_so():
+    options = {"module__n_embd": 8, "module__n_layer": 1, "module__ctx_len": 4, "max_steps": 1}
+    model = SpikeGPTLM(random_state=0, **options).fit(["to be or not to be"])
+    windows = model.get_dataset([np.arange(9)])
+
+    assert type(model.get_iterator(windows, training=True).sampler) is ShuffledWindows
+    model.set_params(iterator_train__shuffle=False)
+    assert type(model.get_iterator(windows, training=True).sampler) is SequentialSampler
