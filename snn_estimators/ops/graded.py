@@ -33,7 +33,8 @@ import torch
 from torch import Tensor
 
 from snn_estimators._validation import check_choices
-from snn_estimators.ops._backends import choose_backend
+from snn_estimators.ops._backends import Twin, choose_backend
+from snn_estimators.ops._graded_operator import graded_operator
 
 ROUNDINGS = ("nearest", "power-of-two", "none")
 
@@ -90,7 +91,7 @@ def graded(x: Tensor, parameters: GradedParameters = _DEFAULTS, *, backend: str 
         backend,
         [x, *(value for value in trained if isinstance(value, Tensor))],
         {"reference": graded_reference},
-        twin="graded",
+        twin=Twin("graded", graded_operator),
         lacks=None if parameters.rounding != "none" else "rounding='none'",
     )
     emitted: Tensor = body(x, parameters)

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from snn_estimators.ops._backends import choose_backend
+from snn_estimators.ops._backends import Twin, choose_backend
+from snn_estimators.ops._lif_operator import lif_operator
 from snn_estimators.ops.surrogate import SURROGATES, resolve_surrogate, spike
 
 
@@ -49,6 +50,7 @@ class LIFOutput(NamedTuple):
 
 
 _DEFAULTS = LIFParameters()
+_TWIN = Twin("lif", lif_operator)
 
 
 def lif(
@@ -117,11 +119,10 @@ def lif(
         backend,
         [x] if state is None else [x, state],
         {"reference": lif_reference},
-        twin="lif",
+        twin=_TWIN,
         lacks=None if compiled else f"surrogate={parameters.surrogate!r}",
     )
-    out: LIFOutput = scan(x, parameters, state, dim=dim)
-    return out
+    return LIFOutput(*scan(x, parameters, state, dim=dim))
 
 
 def lif_reference(

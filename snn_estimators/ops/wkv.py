@@ -27,7 +27,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from snn_estimators.ops._backends import choose_backend
+from snn_estimators.ops._backends import Twin, choose_backend
+from snn_estimators.ops._wkv_operator import wkv_operator
 
 _EMPTY = -1e38  # the exponent of a sum without terms: finite, so that differences stay defined
 GRID = 2**16  # steps between whole numbers at which decays are rounded
@@ -104,7 +105,7 @@ def wkv(
     _check_shapes(key, value, parameters, state)
     inputs = (key, value, *parameters, *(() if state is None else state))
     plain = {"chunked": wkv_chunked, "reference": wkv_reference}
-    average = choose_backend(backend, inputs, plain, twin="wkv")
+    average = choose_backend(backend, inputs, plain, twin=Twin("wkv", _operator))
     result: WKVOutput = average(key, value, parameters, state)
     return result
 
@@ -114,6 +115,14 @@ def empty_state(key: Tensor) -> WKVState:
     nothing = key.new_zeros(key.shape[0], key.shape[2])
     lowest = max(_EMPTY, torch.finfo(key.dtype).min)
     return WKVState(nothing, nothing, torch.full_like(nothing, lowest))
+
+
+def _operator(
+    key: Tensor, value: Tensor, parameters: WKVParameters, state: WKVState | None
+) -> WKVOutput:
+    start = empty_state(key) if state is None else state
+    out, end = wkv_operator(key, value, parameters, start)
+    return WKVOutput(out, WKVState(*end))
 
 
 def _check_shapes(
