@@ -79,7 +79,7 @@ class Exporting:
         ...     path = model.export(f"{folder}/model.pt2")
         ...     network = torch.export.load(path).module()
         >>> network(torch.tensor([[1, 2, 3]])).shape
-        torch.Size([1, 3, 11])
+        torch.Size([1, 3, 8])
         """
         check_choices(FORMATS, format=format)
         check_flags(streaming=streaming)

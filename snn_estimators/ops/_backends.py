@@ -36,6 +36,11 @@ def kernels(name: str) -> ModuleType | None:
         return None
 
 
+@functools.cache
+def _kernel(name: str) -> Callable[..., Any] | None:
+    return getattr(kernels(name), f"{name}_numba", None)
+
+
 def choose_backend(
     backend: str,
     inputs: Sequence[Tensor],
@@ -57,14 +62,12 @@ def choose_backend(
     if backend not in known:
         raise ValueError(f"backend={backend!r} is unknown; choose one of {known}.")
     unsupported = [x for x in inputs if x.device.type != "cpu" or x.dtype != torch.float32]
-    exporting = torch.compiler.is_exporting()
-    if twin and not (unsupported or lacks or exporting):
-        if torch.compiler.is_compiling():
-            if _HAS_NUMBA:
-                return twin.operator
-        elif (module := kernels(twin.name)) is not None:
-            body: Callable[..., Any] = getattr(module, f"{twin.name}_numba")
-            return body
+    if twin and not unsupported and not lacks:
+        if not torch.compiler.is_compiling():
+            if (body := _kernel(twin.name)) is not None:
+                return body
+        elif _HAS_NUMBA and not torch.compiler.is_exporting():
+            return twin.operator
     if backend == "numba":
         x = (unsupported or inputs)[0]
         raise ValueError(
@@ -73,4 +76,6 @@ def choose_backend(
             else f"backend='numba' needs numba and float32 tensors on the CPU, outside of "
             f"torch.export, got {x.dtype} on {x.device}; use backend='auto'."
         )
-    return exported if exporting and exported else next(iter(plain.values()))
+    if exported and torch.compiler.is_exporting():
+        return exported
+    return next(iter(plain.values()))

@@ -58,6 +58,7 @@ class GradedParameters(NamedTuple):
 
 
 _DEFAULTS = GradedParameters()
+_TWIN = Twin("graded", graded_operator)
 
 
 def graded(x: Tensor, parameters: GradedParameters = _DEFAULTS, *, backend: str = "auto") -> Tensor:
@@ -91,7 +92,7 @@ def graded(x: Tensor, parameters: GradedParameters = _DEFAULTS, *, backend: str 
         backend,
         [x, *(value for value in trained if isinstance(value, Tensor))],
         {"reference": graded_reference},
-        twin=Twin("graded", graded_operator),
+        twin=_TWIN,
         lacks=None if parameters.rounding != "none" else "rounding='none'",
     )
     emitted: Tensor = body(x, parameters)

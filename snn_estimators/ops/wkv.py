@@ -106,9 +106,7 @@ def wkv(
     _check_shapes(key, value, parameters, state)
     inputs = (key, value, *parameters, *(() if state is None else state))
     plain = {"chunked": wkv_chunked, "reference": wkv_reference}
-    average = choose_backend(
-        backend, inputs, plain, twin=Twin("wkv", _operator), exported=_wkv_exported
-    )
+    average = choose_backend(backend, inputs, plain, twin=_TWIN, exported=_wkv_exported)
     result: WKVOutput = average(key, value, parameters, state)
     return result
 
@@ -126,6 +124,9 @@ def _operator(
     start = empty_state(key) if state is None else state
     out, end = wkv_operator(key, value, parameters, start)
     return WKVOutput(out, WKVState(*end))
+
+
+_TWIN = Twin("wkv", _operator)
 
 
 def _check_shapes(
