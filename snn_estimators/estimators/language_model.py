@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from snn_estimators._validation import check_whole, suggest
 from snn_estimators._warnings import warn
 from snn_estimators.estimators.distillation import Distillation
+from snn_estimators.estimators.exporting import Exporting
 from snn_estimators.estimators.generation import Generation, Sampler, stream_ids
 from snn_estimators.estimators.lm_scoring import LanguageModelScoring
 from snn_estimators.estimators.loader_workers import loader_parameters
@@ -41,7 +42,7 @@ def module_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
     return {f"module__{name}": value for name, value in options.items()}
 
 
-class LanguageModel(Distillation, LanguageModelScoring, Generation, PretrainedIO):
+class LanguageModel(Distillation, LanguageModelScoring, Generation, Exporting, PretrainedIO):
     """Base of the language models; a subclass brings a module and a recipe.
 
     The module maps ids [batch, sequence] to logits [batch, sequence, vocabulary], with -1 as

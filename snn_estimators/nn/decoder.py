@@ -26,8 +26,8 @@ from snn_estimators.nn.tokens import check_no_padding, check_tokens, padding_mas
 class DecoderState(NamedTuple):
     """All that continues a decoder's sequence: constant in size unless a block uses softmax."""
 
-    position: int
-    """Tokens seen so far."""
+    position: int | Tensor
+    """Tokens seen so far. One that is a tensor, shape [], can be exported, but is not checked."""
     blocks: tuple[BlockState, ...]
 
 
@@ -344,12 +344,13 @@ class SpikingDecoder(nn.Module):
         check_tokens(tokens, self.vocab_size)
         start = 0 if state is None else state.position
         stop = start + tokens.shape[1]
-        if stop > self.max_len:
+        if not isinstance(stop, Tensor) and stop > self.max_len:
             raise ValueError(
                 f"tokens reach position {stop}, but positions are encoded up to max_len="
                 f"{self.max_len}; cut the sequence or build the module with a greater max_len."
             )
-        x = self.encoding(tokens, torch.arange(start, stop, device=tokens.device))
+        positions = start + torch.arange(tokens.shape[1], device=tokens.device)
+        x = self.encoding(tokens, positions)
         x = x.to(self.head.linear.weight.dtype)
         states = []
         for index, block in enumerate(self.blocks):

@@ -111,7 +111,7 @@ class BinaryCode(Code):
     def forward(self, ids: Tensor) -> Tensor:
         """Map ids, shape [...], to zeros and ones, shape [..., width]."""
         digits = torch.arange(self.width, device=ids.device)
-        return ((ids[..., None] >> digits) & 1).to(torch.get_default_dtype())
+        return (torch.bitwise_right_shift(ids[..., None], digits) & 1).to(torch.get_default_dtype())
 
 
 class PublishedBinaryCode(BinaryCode):
@@ -132,9 +132,9 @@ class PublishedBinaryCode(BinaryCode):
     def forward(self, ids: Tensor) -> Tensor:
         """Map ids, shape [...], to zeros and ones, shape [..., width]."""
         columns = torch.arange(self.width, device=ids.device)
-        n_digits = ((ids[..., None] >> columns) > 0).sum(-1, keepdim=True)
+        n_digits = (torch.bitwise_right_shift(ids[..., None], columns) > 0).sum(-1, keepdim=True)
         digit = n_digits - 1 - columns  # of the column; below 0 it is filled up
-        bits = (ids[..., None] >> digit.clamp_min(0)) & 1
+        bits = torch.bitwise_right_shift(ids[..., None], digit.clamp_min(0)) & 1
         return (bits * (digit >= 0)).to(torch.get_default_dtype())
 
 

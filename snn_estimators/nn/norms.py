@@ -39,6 +39,8 @@ class BatchNorm(nn.BatchNorm1d):
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """Normalise x, shape [time, batch, sequence, features]."""
+        if self.training and valid is not None and torch.compiler.is_compiling():
+            return self._normalize_weighted(x, valid)
         # Rows could not be selected without waiting for the device either.
         if not self.training or valid is None or bool(valid.all()):
             return self._normalize(x.reshape(-1, x.shape[-1])).view(x.shape)
@@ -47,8 +49,27 @@ class BatchNorm(nn.BatchNorm1d):
         out[keep] = self._normalize(x[keep])
         return out
 
+    def _normalize_weighted(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Leave padding out by sums, as rows that depend on values cannot be compiled."""
+        assert self.running_mean is not None and self.running_var is not None
+        weight = valid.expand(x.shape[:-1])[..., None].to(x.dtype)
+        count = weight.sum()
+        mean = (x * weight).sum((0, 1, 2)) / count
+        variance = ((x - mean).square() * weight).sum((0, 1, 2)) / count
+        mean = torch.where(count > 1, mean, self.running_mean)
+        variance = torch.where(count > 1, variance, self.running_var)
+        with torch.no_grad():
+            share = torch.where(count > 1, self.momentum or 0.0, 0.0)
+            unbiased = variance * count / (count - 1).clamp_min(1)
+            self.running_mean.add_(share * (mean - self.running_mean))
+            self.running_var.add_(share * (unbiased - self.running_var))
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_((count > 1).long())
+        scaled = (x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
+        return scaled * weight
+
     def _normalize(self, rows: Tensor) -> Tensor:
-        if len(rows) > 1:
+        if not self.training or rows.shape[0] > 1:
             return super().forward(rows)
         return nn.functional.batch_norm(
             rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps

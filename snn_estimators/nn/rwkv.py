@@ -138,4 +138,4 @@ def _per_channel(width: int, value: Callable[[Tensor], Tensor]) -> nn.Parameter:
 def shift(x: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor]:
     """Give each token its predecessor's values (zeros to the first), and the last token's own."""
     before = torch.zeros_like(x[:, :1]) if last is None else last
-    return torch.cat([before, x[:, :-1]], dim=1), x[:, -1:]
+    return torch.cat([before, x], dim=1)[:, :-1], x[:, -1:]

@@ -330,7 +330,7 @@ class SpikeGPT(nn.Module):
         """
         check_no_padding(tokens)
         if state is not None:
-            self._check_state(state, len(tokens))
+            self._check_state(state, tokens.shape[0])
         hidden, blocks = self._hidden(tokens, state)
         logits, membrane = self.head(hidden, None if state is None else state.head_membrane)
         return logits, SpikeGPTState(blocks, membrane)

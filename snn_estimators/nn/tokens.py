@@ -20,7 +20,7 @@ def check_tokens(tokens: Tensor, vocab_size: int) -> None:
 
     Negative ids are padding.
     """
-    if tokens.dim() != 2 or tokens.numel() == 0:
+    if tokens.dim() != 2 or 0 in tokens.shape:
         raise ValueError(
             f"tokens must have the shape [batch, sequence] and hold at least one, got "
             f"{tuple(tokens.shape)}."

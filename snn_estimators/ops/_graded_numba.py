@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snn_estimators.ops._graded_operator import GradedOptions, differentiate, emit_rows, save
 from snn_estimators.ops._jit import F, jit
 from snn_estimators.ops._threads import split_among_threads
 from snn_estimators.ops.graded import GradedParameters
@@ -71,50 +72,50 @@ def _each(value: Tensor, features: int) -> Any:
     return value.detach().expand(features).contiguous().numpy()
 
 
+def emit(
+    x: Tensor, step: Tensor, gain: Tensor, threshold: Tensor, options: GradedOptions
+) -> Tensor:
+    """Return what is emitted for rows x, [rows, features]."""
+    emitted, features = torch.empty_like(x), x.shape[-1]
+    each = (_each(gain, features), _each(threshold, features))
+    rows = (x.numpy(), *each, _neuron(step, options), emitted.numpy())
+    split_among_threads(_emit, len(x), features, *rows)
+    return emitted
+
+
+def pass_straight(
+    g_out: Tensor,
+    x: Tensor,
+    step: Tensor,
+    gain: Tensor,
+    threshold: Tensor,
+    options: GradedOptions,
+) -> Tensor:
+    """Return the gradient where it passes the rounding, zeros elsewhere."""
+    passed, features = torch.empty_like(x), x.shape[-1]
+    each = (_each(gain, features), _each(threshold, features))
+    given = (_neuron(step, options), g_out.contiguous().numpy(), passed.numpy())
+    split_among_threads(_pass, len(x), features, x.numpy(), *each, *given)
+    return passed
+
+
+def _neuron(step: Tensor, options: GradedOptions) -> tuple:
+    levels, signed, powers = options
+    return F(step.item()), F(levels), signed, powers
+
+
 class _Graded(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, step: Tensor, gain: Tensor, threshold: Tensor, options: tuple
-    ) -> Tensor:
-        levels, signed, powers = options
-        features = x.shape[-1]
-        ctx.neuron = (F(step.item()), F(levels), signed, powers)
-        emitted = torch.empty_like(x)
-        each = (_each(gain, features), _each(threshold, features))
-        rows = (x.numpy(), *each, ctx.neuron, emitted.numpy())
-        split_among_threads(_emit, len(x), features, *rows)
-        ctx.save_for_backward(x, step, gain, threshold, *([emitted] * ctx.needs_input_grad[1]))
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        emitted = emit(*inputs)
+        save(ctx, inputs, emitted)
         return emitted
 
     @staticmethod
     def backward(ctx: Any, g_out: Tensor) -> Any:
-        x, step, gain, threshold, *kept = ctx.saved_tensors
-        signed = ctx.neuron[2]
-        passed, features = torch.empty_like(x), x.shape[-1]
-        each = (_each(gain, features), _each(threshold, features))
-        rows = (x.numpy(), *each, ctx.neuron, g_out.contiguous().numpy(), passed.numpy())
-        split_among_threads(_pass, len(x), features, *rows)
-        _, for_step, for_gain, for_threshold, _ = ctx.needs_input_grad
-        g_step = g_gain = g_threshold = None
-        if for_gain:
-            g_gain = (passed * x).sum_to_size(gain.shape)
-        if for_threshold:
-            signs = (x * gain).sign() if signed else 1.0
-            g_threshold = -(passed * signs).sum_to_size(threshold.shape)
-        if for_step:
-            above = (x * gain).abs() if signed else x * gain
-            signs = (x * gain).sign() if signed else 1.0
-            inside = passed * signs * (above - threshold)
-            g_step = ((g_out * kept[0] - inside) / step).sum_to_size(step.shape)
-        return passed * gain, g_step, g_gain, g_threshold, None
+        return *differentiate(ctx, g_out, pass_straight), None
 
 
 def graded_numba(x: Tensor, parameters: GradedParameters) -> Tensor:
     """Compute `graded_reference` by compiled kernels (see `snn_estimators.ops.graded`)."""
-    levels, step, gain, threshold, signed, rounding = parameters
-    features = x.shape[-1] if x.dim() else 1
-    flat = x.reshape(-1, features).contiguous()
-    numbers = [torch.as_tensor(value, dtype=torch.float32) for value in (step, gain, threshold)]
-    options = (levels, signed, rounding == "power-of-two")
-    emitted: Tensor = _Graded.apply(flat, *numbers, options)
-    return emitted.view(x.shape)
+    return emit_rows(_Graded.apply, x, parameters)

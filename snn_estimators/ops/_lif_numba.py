@@ -11,7 +11,7 @@ back a membrane for each spike. Short scans keep nothing at all.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -20,12 +20,10 @@ import torch
 from torch import Tensor
 
 from snn_estimators.ops._jit import F, exp_minus, jit
+from snn_estimators.ops._lif_operator import STRIDE, LIFOptions, scan_flat
 from snn_estimators.ops._threads import split_among_threads
 from snn_estimators.ops.lif import LIFOutput, LIFParameters
-from snn_estimators.ops.surrogate import SIGMOID, SURROGATES
-
-_STRIDE = 16  # steps from one kept membrane to the next
-_NARROW = 16  # neurons side by side below which transposing costs less than short rows
+from snn_estimators.ops.surrogate import SIGMOID
 
 
 @numba.njit(inline="always")
@@ -123,8 +121,8 @@ def _forward(lo, hi, width, x, v, threshold, neuron, spikes, v_out, kept):  # ty
         if v.size > 0:
             membrane[:] = v[o, start:stop]
         for t in range(steps):
-            if kept.size > 0 and t > 0 and t % _STRIDE == 0:
-                kept[o, t // _STRIDE - 1, start:stop] = membrane
+            if kept.size > 0 and t > 0 and t % STRIDE == 0:
+                kept[o, t // STRIDE - 1, start:stop] = membrane
             _fire_row(spikes[o, t, start:stop], membrane, x[o, t, start:stop], limit, neuron)
 
 
@@ -136,7 +134,7 @@ def _backward(  # type: ignore[no-untyped-def]
     through, kind, alpha = surrogate
     blocks = (inner + width - 1) // width
     limits = np.full(width, threshold[0, 0])
-    charge = np.empty((min(steps, _STRIDE), width), np.float32)
+    charge = np.empty((min(steps, STRIDE), width), np.float32)
     membranes, flows = np.empty(width, np.float32), np.empty(width, np.float32)
     for item in range(lo, hi):
         o, start = item // blocks, item % blocks * width
@@ -147,11 +145,11 @@ def _backward(  # type: ignore[no-untyped-def]
         flow[:] = F(0.0)
         if g_out.size > 0:
             flow[:] = g_out[o, start:stop]
-        for first in range((steps - 1) // _STRIDE * _STRIDE, -1, -_STRIDE):
-            last = min(steps, first + _STRIDE)
+        for first in range((steps - 1) // STRIDE * STRIDE, -1, -STRIDE):
+            last = min(steps, first + STRIDE)
             membrane[:] = neuron[1]
             if first > 0:
-                membrane[:] = kept[o, first // _STRIDE - 1, start:stop]
+                membrane[:] = kept[o, first // STRIDE - 1, start:stop]
             elif v.size > 0:
                 membrane[:] = v[o, start:stop]
             for t in range(first, last):
@@ -173,71 +171,75 @@ def _backward(  # type: ignore[no-untyped-def]
 def _split(kernel: Any, x: Tensor, *args: Any) -> None:
     """Share the blocks of neurons of x, [outer, time, inner], among the threads."""
     outer, steps, inner = x.shape
-    width = max(1, min(inner, 512 if steps <= _STRIDE else 4096))
+    width = max(1, min(inner, 512 if steps <= STRIDE else 4096))
     items = outer * -(-inner // width)
     split_among_threads(kernel, items, steps * width, width, x.numpy(), *args)
 
 
+def scan_forward(
+    x: Tensor, start: Tensor, threshold: Tensor, options: LIFOptions, training: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return spikes, the last membranes and, in training, those kept for the gradient."""
+    outer, steps, inner = x.shape
+    kept = x.new_empty(outer, (steps - 1) // STRIDE if training else 0, inner)
+    spikes, v_out = torch.empty_like(x), x.new_empty(outer, inner)
+    arrays = (t.numpy() for t in (spikes, v_out, kept))
+    _split(_forward, x, start.numpy(), threshold.numpy(), _neuron(options), *arrays)
+    return spikes, v_out, kept
+
+
+def scan_backward(
+    saved: Sequence[Tensor],
+    g_spikes: Tensor | None,
+    g_out: Tensor | None,
+    options: LIFOptions,
+    wants_start: bool,
+    wants_threshold: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of x, start and threshold, empty ones where they are not wanted."""
+    x, start, threshold, kept = saved
+    _, _, detach, kind, alpha = options
+    one_step = x.shape[::2]
+    g_spikes = torch.zeros_like(x) if g_spikes is None else g_spikes.contiguous()
+    g_out = x.new_empty(0, 0) if g_out is None else g_out.contiguous()
+    g_x = torch.empty_like(x)
+    g_v = x.new_empty(one_step if wants_start else (0, 0))
+    g_th = x.new_zeros(one_step if wants_threshold else (0, 0))
+    surrogate = (F(0.0) if detach else F(1.0), kind, F(alpha))
+    arrays = (t.numpy() for t in (kept, g_spikes, g_out, g_x, g_v, g_th))
+    given = (start.numpy(), threshold.numpy(), _neuron(options), surrogate)
+    _split(_backward, x, *given, *arrays)
+    if wants_threshold and threshold.numel() == 1:
+        g_th = g_th.sum().view(1, 1)
+    return g_x, g_v, g_th
+
+
+def _neuron(options: LIFOptions) -> tuple:
+    tau, v_reset, *_ = options
+    return F(tau), F(v_reset or 0.0), v_reset is not None
+
+
 class _LIF(torch.autograd.Function):
-    """Absent tensors are empty ones inside the kernels, so that each is compiled once."""
+    """Absent tensors are empty ones, so that each kernel is compiled once."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, v: Tensor | None, threshold: Tensor, options: tuple, training: bool
+        ctx: Any, x: Tensor, start: Tensor, threshold: Tensor, options: LIFOptions, training: bool
     ) -> Any:
-        tau, v_reset, *_ = options
-        outer, steps, inner = x.shape
-        kept = x.new_empty(outer, (steps - 1) // _STRIDE if training else 0, inner)
-        start = x.new_empty(0, 0) if v is None else v
-        spikes, v_out = torch.empty_like(x), x.new_empty(outer, inner)
-        neuron = (F(tau), F(v_reset or 0.0), v_reset is not None)
-        arrays = (t.numpy() for t in (spikes, v_out, kept))
-        _split(_forward, x, start.numpy(), threshold.numpy(), neuron, *arrays)
+        spikes, v_out, kept = scan_forward(x, start, threshold, options, training)
         ctx.save_for_backward(x, start, threshold, kept)
-        ctx.neuron, ctx.options = neuron, options
+        ctx.options = options
         ctx.set_materialize_grads(False)
         return spikes, v_out
 
     @staticmethod
     def backward(ctx: Any, g_spikes: Tensor | None, g_out: Tensor | None) -> Any:
-        x, start, threshold, kept = ctx.saved_tensors
-        _, _, detach, kind, alpha = ctx.options
-        absent = x.new_empty(0, 0)
-        one_step = x.shape[::2]
-        g_spikes = torch.zeros_like(x) if g_spikes is None else g_spikes.contiguous()
-        g_out = absent if g_out is None else g_out.contiguous()
-        _, wants_v, wants_threshold, *_ = ctx.needs_input_grad
-        g_x = torch.empty_like(x)
-        g_v = x.new_empty(one_step) if wants_v else absent
-        g_th = x.new_zeros(one_step) if wants_threshold else absent
-        surrogate = (F(0.0) if detach else F(1.0), kind, F(alpha))
-        arrays = (t.numpy() for t in (kept, g_spikes, g_out, g_x, g_v, g_th))
-        given = (start.numpy(), threshold.numpy(), ctx.neuron, surrogate)
-        _split(_backward, x, *given, *arrays)
-        g_threshold = None
-        if wants_threshold:
-            g_threshold = g_th.sum().view(1, 1) if threshold.numel() == 1 else g_th
-        return g_x, g_v if wants_v else None, g_threshold, None, None
+        _, wants_start, wants_threshold, *_ = ctx.needs_input_grad
+        wanted = (wants_start, wants_threshold)
+        g_x, g_v, g_th = scan_backward(ctx.saved_tensors, g_spikes, g_out, ctx.options, *wanted)
+        return g_x, g_v if wants_start else None, g_th if wants_threshold else None, None, None
 
 
 def lif_numba(x: Tensor, parameters: LIFParameters, state: Tensor | None, *, dim: int) -> LIFOutput:
     """Compute `lif_reference` by compiled kernels (see `snn_estimators.ops.lif`)."""
-    tau, v_threshold, v_reset, detach_reset, surrogate, alpha = parameters
-    one_step = x.shape[:dim] + x.shape[dim + 1 :]
-    if dim > 0 and math.prod(x.shape[dim + 1 :]) < _NARROW:
-        x, dim, back = x.movedim(dim, 0), 0, dim
-    else:
-        back = dim
-    outer, inner = math.prod(x.shape[:dim]), math.prod(x.shape[dim + 1 :])
-    flat = x.reshape(outer, x.shape[dim], inner).contiguous()
-    start = None if state is None else state.reshape(outer, inner).contiguous()
-    threshold = torch.as_tensor(v_threshold, dtype=torch.float32)
-    if threshold.numel() == 1:
-        threshold = threshold.reshape(1, 1)
-    else:
-        threshold = threshold.expand(one_step).reshape(outer, inner).contiguous()
-    inputs = (flat, start, threshold)
-    training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
-    options = (tau, v_reset, detach_reset, SURROGATES[surrogate].kernel, alpha)
-    spikes, v_out = _LIF.apply(*inputs, options, training)
-    return LIFOutput(spikes.view(x.shape).movedim(dim, back), v_out.view(one_step))
+    return LIFOutput(*scan_flat(_LIF.apply, x, parameters, state, dim))

@@ -9,6 +9,7 @@ Of the two exponentials of a maximum-shifted sum one is always exp(0), so a sum 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -18,9 +19,9 @@ from torch import Tensor
 
 from snn_estimators.ops._jit import F, exp_minus, jit
 from snn_estimators.ops._threads import split_among_threads
+from snn_estimators.ops._wkv_operator import STRIDE, average_stacked
 from snn_estimators.ops.wkv import GRID, WKVOutput, WKVParameters, WKVState, empty_state
 
-_STRIDE = 16  # tokens from one kept state to the next
 _WIDTH = 1024  # channels of a block
 
 
@@ -93,9 +94,9 @@ def _forward(lo, hi, width, key, value, decay, bonus, start, out, end, kept):  #
             end[j, s, c:stop] = start[j, s, c:stop]
         coarse, factor, first = coarses[c:stop], factors[c:stop], bonus[c:stop]
         for t in range(steps):
-            if kept.size > 0 and t > 0 and t % _STRIDE == 0:
+            if kept.size > 0 and t > 0 and t % STRIDE == 0:
                 for j in range(3):
-                    kept[s, t // _STRIDE - 1, j, c:stop] = end[j, s, c:stop]
+                    kept[s, t // STRIDE - 1, j, c:stop] = end[j, s, c:stop]
             k, v = key[s, t, c:stop], value[s, t, c:stop]
             _average_row(out[s, t, c:stop], a, b, e, first, k, v)
             _update_row(a, b, e, coarse, factor, k, v)
@@ -108,7 +109,7 @@ def _backward(  # type: ignore[no-untyped-def]
     steps, channels = key.shape[1:]
     blocks = (channels + width - 1) // width
     coarses, factors = _split_decays(decay)
-    scratch = np.empty((3, _STRIDE + 1, width), np.float32)  # the state before each token
+    scratch = np.empty((3, STRIDE + 1, width), np.float32)  # the state before each token
     for item in range(lo, hi):
         s, c = item // blocks, item % blocks * width
         stop = min(channels, c + width)
@@ -116,11 +117,11 @@ def _backward(  # type: ignore[no-untyped-def]
         coarse, factor, first = coarses[c:stop], factors[c:stop], bonus[c:stop]
         g_a, g_b = g_state[0, s, c:stop], g_state[1, s, c:stop]
         g_decay, g_first = g_time[0, s, c:stop], g_time[1, s, c:stop]
-        for begin in range((steps - 1) // _STRIDE * _STRIDE, -1, -_STRIDE):
-            tokens = min(steps - begin, _STRIDE)
+        for begin in range((steps - 1) // STRIDE * STRIDE, -1, -STRIDE):
+            tokens = min(steps - begin, STRIDE)
             for j in range(3):
                 if begin > 0:
-                    scratch[j, 0, :n] = kept[s, begin // _STRIDE - 1, j, c:stop]
+                    scratch[j, 0, :n] = kept[s, begin // STRIDE - 1, j, c:stop]
                 else:
                     scratch[j, 0, :n] = start[j, s, c:stop]
             for i in range(tokens - 1):
@@ -149,47 +150,48 @@ def _split(kernel: Any, key: Tensor, *args: Tensor) -> None:
     split_among_threads(kernel, items, steps * width, width, *arrays)
 
 
+def average_forward(
+    decay: Tensor, bonus: Tensor, key: Tensor, value: Tensor, start: Tensor, training: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return averages, the last state and, in training, states that are kept for the gradient."""
+    batch, steps, channels = key.shape
+    kept = key.new_empty(batch, (steps - 1) // STRIDE if training else 0, 3, channels)
+    out, end = torch.empty_like(key), torch.empty_like(start)
+    _split(_forward, key, value, decay, bonus, start, out, end, kept)
+    return out, end, kept
+
+
+def average_backward(
+    saved: Sequence[Tensor], g_out: Tensor, g_end: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of decay, bonus, key, value and start."""
+    decay, bonus, key, value, start, kept = saved
+    g_state = g_end.clone(memory_format=torch.contiguous_format)
+    g_state[2] = 0.0  # exponents are bookkeeping
+    g_time = key.new_zeros(2, *start.shape[1:])
+    g_key, g_value = torch.empty_like(key), torch.empty_like(value)
+    gradients = (g_state, g_time, g_key, g_value)
+    _split(_backward, key, value, decay, bonus, start, kept, g_out.contiguous(), *gradients)
+    return g_time[0].sum(0), g_time[1].sum(0), g_key, g_value, g_state
+
+
 class _WKV(torch.autograd.Function):
     """The state travels as one tensor [3, batch, channels]."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        decay: Tensor,
-        bonus: Tensor,
-        key: Tensor,
-        value: Tensor,
-        start: Tensor,
-        training: bool,
-    ) -> Any:
-        batch, steps, channels = key.shape
-        kept = key.new_empty(batch, (steps - 1) // _STRIDE if training else 0, 3, channels)
-        out, end = torch.empty_like(key), torch.empty_like(start)
-        _split(_forward, key, value, decay, bonus, start, out, end, kept)
-        ctx.save_for_backward(key, value, decay, bonus, start, kept)
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        out, end, kept = average_forward(*inputs)
+        ctx.save_for_backward(*inputs[:-1], kept)
         return out, end
 
     @staticmethod
     def backward(ctx: Any, g_out: Tensor, g_end: Tensor) -> Any:
-        key, value, decay, bonus, start, kept = ctx.saved_tensors
-        g_state = g_end.clone(memory_format=torch.contiguous_format)
-        g_state[2] = 0.0  # exponents are bookkeeping
-        g_time = key.new_zeros(2, *start.shape[1:])
-        g_key, g_value = torch.empty_like(key), torch.empty_like(value)
-        gradients = (g_state, g_time, g_key, g_value)
-        _split(_backward, key, value, decay, bonus, start, kept, g_out.contiguous(), *gradients)
-        return *g_time.sum(1), g_key, g_value, g_state, None
+        return *average_backward(ctx.saved_tensors, g_out, g_end), None
 
 
 def wkv_numba(
     key: Tensor, value: Tensor, parameters: WKVParameters, state: WKVState | None
 ) -> WKVOutput:
     """Compute `wkv_reference` by compiled kernels (see `snn_estimators.ops.wkv`)."""
-    time_decay, time_first = parameters
-    state = empty_state(key) if state is None else state
-    inputs = (time_decay, time_first, key, value, *state)
-    training = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-    per_channel = (time_decay.exp(), time_first.contiguous())
-    per_token = (key.contiguous(), value.contiguous())
-    out, end = _WKV.apply(*per_channel, *per_token, torch.stack(state), training)
-    return WKVOutput(out, WKVState(end[0], end[1], end[2].detach()))
+    out, (a, b, e) = average_stacked(_WKV.apply, key, value, parameters, state or empty_state(key))
+    return WKVOutput(out, WKVState(a, b, e))

@@ -86,7 +86,7 @@ def spiking_attention(
     if q.shape[-2] == 0:
         raise ValueError("q, k and v hold no token at all.")
     plain = {"chunked": spiking_attention_chunked, "reference": spiking_attention_reference}
-    attend = choose_backend(backend, (q, k, v), plain)
+    attend = choose_backend(backend, (q, k, v), plain, exported=_attend_within)
     result: AttentionOutput = attend(q, k, v, parameters, state)
     return result
 
@@ -109,15 +109,22 @@ def spiking_attention_chunked(
     outs = []
     chunks = zip(*(x.split(chunk_size, dim=-2) for x in (q, k, v)), strict=True)
     for q_c, k_c, v_c in chunks:
-        weights = decay_powers(q_c.shape[-2], parameters.decay, like=q_c)
-        out = (q_c @ k_c.mT * weights.within) @ v_c
-        if state is not None:
-            out = out + (q_c * weights.since_start) @ state
-        grown = (k_c * weights.until_end).mT @ v_c
-        state = grown if state is None else state * weights.over + grown
+        out, state = _attend_within(q_c, k_c, v_c, parameters, state)
         outs.append(out)
     assert state is not None
     return AttentionOutput(outs[0] if len(outs) == 1 else torch.cat(outs, dim=-2), state)
+
+
+def _attend_within(
+    q: Tensor, k: Tensor, v: Tensor, parameters: AttentionParameters, state: Tensor | None
+) -> AttentionOutput:
+    """Attend among all tokens at once, and to the state before them."""
+    weights = decay_powers(q.shape[-2], parameters.decay, like=q)
+    out = (q @ k.mT * weights.within) @ v
+    if state is not None:
+        out = out + (q * weights.since_start) @ state
+    grown = (k * weights.until_end).mT @ v
+    return AttentionOutput(out, grown if state is None else state * weights.over + grown)
 
 
 class DecayPowers(NamedTuple):

@@ -33,7 +33,8 @@ import torch
 from torch import Tensor
 
 from snn_estimators._validation import check_choices
-from snn_estimators.ops._backends import choose_backend
+from snn_estimators.ops._backends import Twin, choose_backend
+from snn_estimators.ops._graded_operator import graded_operator
 
 ROUNDINGS = ("nearest", "power-of-two", "none")
 
@@ -57,6 +58,7 @@ class GradedParameters(NamedTuple):
 
 
 _DEFAULTS = GradedParameters()
+_TWIN = Twin("graded", graded_operator)
 
 
 def graded(x: Tensor, parameters: GradedParameters = _DEFAULTS, *, backend: str = "auto") -> Tensor:
@@ -90,7 +92,7 @@ def graded(x: Tensor, parameters: GradedParameters = _DEFAULTS, *, backend: str 
         backend,
         [x, *(value for value in trained if isinstance(value, Tensor))],
         {"reference": graded_reference},
-        twin="graded",
+        twin=_TWIN,
         lacks=None if parameters.rounding != "none" else "rounding='none'",
     )
     emitted: Tensor = body(x, parameters)
@@ -114,7 +116,7 @@ class _Round(torch.autograd.Function):
     def forward(ctx: Any, z: Tensor, levels: int, rounding: str) -> Tensor:
         ctx.save_for_backward(z)
         ctx.levels = levels
-        rounded = z.round() if rounding == "nearest" else _nearest_power(z)
+        rounded = z.round() if rounding == "nearest" else _nearest_power(z, levels)
         return rounded.clamp_(0, levels)
 
     @staticmethod
@@ -123,7 +125,9 @@ class _Round(torch.autograd.Function):
         return grad * ((z >= 0) & (z <= ctx.levels + 0.5)), None, None
 
 
-def _nearest_power(z: Tensor) -> Tensor:
+def _nearest_power(z: Tensor, levels: int) -> Tensor:
     """Round to 0, 1, 2, 4, ...: counts of k from 1.5 k / 2 to 1.5 k, of 1 from 1/2."""
-    exponent = torch.frexp(z / 1.5).exponent.clamp_min(0)
-    return torch.where(z >= 0.5, torch.ldexp(torch.ones_like(z), exponent), 0.0)
+    counts = (z >= 0.5).to(z.dtype)
+    for power in range(int(levels).bit_length()):
+        counts = counts + (z >= 1.5 * 2**power) * 2.0**power
+    return counts

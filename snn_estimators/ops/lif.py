@@ -18,7 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from snn_estimators.ops._backends import choose_backend
+from snn_estimators.ops._backends import Twin, choose_backend
+from snn_estimators.ops._exported import is_short, loop
+from snn_estimators.ops._lif_operator import lif_operator
 from snn_estimators.ops.surrogate import SURROGATES, resolve_surrogate, spike
 
 
@@ -49,6 +51,7 @@ class LIFOutput(NamedTuple):
 
 
 _DEFAULTS = LIFParameters()
+_TWIN = Twin("lif", lif_operator)
 
 
 def lif(
@@ -117,11 +120,11 @@ def lif(
         backend,
         [x] if state is None else [x, state],
         {"reference": lif_reference},
-        twin="lif",
+        twin=_TWIN,
         lacks=None if compiled else f"surrogate={parameters.surrogate!r}",
+        exported=_lif_exported,
     )
-    out: LIFOutput = scan(x, parameters, state, dim=dim)
-    return out
+    return LIFOutput(*scan(x, parameters, state, dim=dim))
 
 
 def lif_reference(
@@ -143,3 +146,20 @@ def lif_reference(
         v = h - reset * v_threshold if v_reset is None else (1.0 - reset) * h + reset * rest
         spikes.append(s)
     return LIFOutput(torch.stack(spikes, dim), v)
+
+
+def _lif_exported(
+    x: Tensor, parameters: LIFParameters, state: Tensor | None, *, dim: int
+) -> LIFOutput:
+    """Run a long axis, or one of any length, as one loop of the exported graph."""
+    if is_short(x.shape[dim]):
+        return lif_reference(x, parameters, state, dim=dim)
+    rest = 0.0 if parameters.v_reset is None else parameters.v_reset
+    v = torch.full_like(x.select(dim, 0), rest) if state is None else state
+
+    def step(state: tuple[Tensor], inputs: tuple[Tensor]) -> tuple[tuple[Tensor], Tensor]:
+        spikes, v = lif_reference(inputs[0][None], parameters, state[0])
+        return (v,), spikes[0]
+
+    (v,), spikes = loop(step, (v,), (x.movedim(dim, 0),))
+    return LIFOutput(spikes.movedim(0, dim), v)

@@ -27,9 +27,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from snn_estimators.ops._backends import choose_backend
+from snn_estimators.ops._backends import Twin, choose_backend
+from snn_estimators.ops._exported import is_short, loop
+from snn_estimators.ops._wkv_operator import wkv_operator
 
-_EMPTY = -1e38  # the exponent of a sum without terms: finite, so that differences stay defined
+EMPTY = -1e38  # the exponent of a sum without terms: finite, so that differences stay defined
 GRID = 2**16  # steps between whole numbers at which decays are rounded
 
 
@@ -104,7 +106,7 @@ def wkv(
     _check_shapes(key, value, parameters, state)
     inputs = (key, value, *parameters, *(() if state is None else state))
     plain = {"chunked": wkv_chunked, "reference": wkv_reference}
-    average = choose_backend(backend, inputs, plain, twin="wkv")
+    average = choose_backend(backend, inputs, plain, twin=_TWIN, exported=_wkv_exported)
     result: WKVOutput = average(key, value, parameters, state)
     return result
 
@@ -112,8 +114,19 @@ def wkv(
 def empty_state(key: Tensor) -> WKVState:
     """Return the sums over no token at all, for keys of shape [batch, sequence, channels]."""
     nothing = key.new_zeros(key.shape[0], key.shape[2])
-    lowest = max(_EMPTY, torch.finfo(key.dtype).min)
+    lowest = max(EMPTY, torch.finfo(key.dtype).min)
     return WKVState(nothing, nothing, torch.full_like(nothing, lowest))
+
+
+def _operator(
+    key: Tensor, value: Tensor, parameters: WKVParameters, state: WKVState | None
+) -> WKVOutput:
+    start = empty_state(key) if state is None else state
+    out, end = wkv_operator(key, value, parameters, start)
+    return WKVOutput(out, WKVState(*end))
+
+
+_TWIN = Twin("wkv", _operator)
 
 
 def _check_shapes(
@@ -158,18 +171,50 @@ def wkv_reference(
     time_decay, time_first = parameters
     coarse, factor = split_decay(time_decay.exp())
     state = empty_state(key) if state is None else state
-    a, b, exponent = state.numerator, state.denominator, state.exponent.detach()
+    state = state._replace(exponent=state.exponent.detach())
     outs = []
     for k, v in zip(key.unbind(1), value.unbind(1), strict=True):
-        bonus = time_first + k
-        top = torch.maximum(exponent, bonus).detach()
-        past, present = (exponent - top).exp(), (bonus - top).exp()
-        outs.append((past * a + present * v) / (past * b + present))
-        exponent = exponent - coarse
-        top = torch.maximum(exponent, k).detach()
-        past, present = (exponent - top).exp() * factor, (k - top).exp()
-        a, b, exponent = past * a + present * v, past * b + present, top
-    return WKVOutput(torch.stack(outs, 1), WKVState(a, b, exponent))
+        out, state = _one_token(k, v, state, time_first, coarse, factor)
+        outs.append(out)
+    return WKVOutput(torch.stack(outs, 1), state)
+
+
+def _one_token(
+    key: Tensor,
+    value: Tensor,
+    state: WKVState,
+    time_first: Tensor,
+    coarse: Tensor,
+    factor: Tensor,
+) -> tuple[Tensor, WKVState]:
+    """Return the average at a token, and the state after it."""
+    a, b, exponent = state
+    bonus = time_first + key
+    top = torch.maximum(exponent, bonus).detach()
+    past, present = (exponent - top).exp(), (bonus - top).exp()
+    out = (past * a + present * value) / (past * b + present)
+    exponent = exponent - coarse
+    top = torch.maximum(exponent, key).detach()
+    past, present = (exponent - top).exp() * factor, (key - top).exp()
+    return out, WKVState(past * a + present * value, past * b + present, top)
+
+
+def _wkv_exported(
+    key: Tensor, value: Tensor, parameters: WKVParameters, state: WKVState | None
+) -> WKVOutput:
+    """Run the tokens as one loop of the exported graph."""
+    if is_short(key.shape[1]):
+        return wkv_reference(key, value, parameters, state)
+    time_decay, time_first = parameters
+    coarse, factor = split_decay(time_decay.exp())
+
+    def step(sums: tuple, token: tuple[Tensor, Tensor]) -> tuple[tuple, Tensor]:
+        out, after = _one_token(*token, WKVState(*sums), time_first, coarse, factor)
+        return tuple(after), out
+
+    start = tuple(empty_state(key) if state is None else state)
+    sums, out = loop(step, start, (key.movedim(1, 0), value.movedim(1, 0)))
+    return WKVOutput(out.movedim(0, 1), WKVState(*sums))
 
 
 def wkv_chunked(

@@ -10,8 +10,9 @@ import torch
 from numba.core import caching
 
 from snn_estimators.ops import lif, lif_reference
-from snn_estimators.ops._backends import choose_backend
+from snn_estimators.ops._backends import Twin, choose_backend
 from snn_estimators.ops._jit import jit
+from snn_estimators.ops._lif_operator import lif_operator
 
 
 @pytest.mark.slow
@@ -48,18 +49,21 @@ def test_without_a_place_for_numbas_cache_kernels_still_compile(monkeypatch):
     assert x.tolist() == [2, 2, 2]
 
 
-def test_what_is_compiled_or_exported_takes_the_plain_forms(monkeypatch):
+def test_what_is_compiled_takes_the_operator_and_what_is_exported_a_plain_form(monkeypatch):
     plain = {"first": lif_reference, "second": lif}
-    inputs = [torch.zeros(2, 3)]
-    assert choose_backend("auto", inputs, plain, twin="lif") not in plain.values()
+    inputs, twin = [torch.zeros(2, 3)], Twin("lif", lif_operator)
+    assert choose_backend("auto", inputs, plain, twin=twin).__name__ == "lif_numba"
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    assert choose_backend("auto", inputs, plain, twin="lif") is lif_reference
-    with pytest.raises(ValueError, match=r"backend='numba' needs .* outside of torch\.compile"):
-        choose_backend("numba", inputs, plain, twin="lif")
+    assert choose_backend("auto", inputs, plain, twin=twin) is lif_operator
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    assert choose_backend("auto", inputs, plain, twin=twin) is lif_reference
+    assert choose_backend("auto", inputs, plain, twin=twin, exported=lif) is lif
+    with pytest.raises(ValueError, match=r"backend='numba' needs .* outside of torch\.export"):
+        choose_backend("numba", inputs, plain, twin=twin)
 
 
 def test_unknown_names_give_the_known_ones():
     with pytest.raises(ValueError, match=r"backend='c' is unknown.*\['auto', 'numba', 'a', 'b'\]"):
-        choose_backend("c", [], {"a": lif, "b": lif}, twin="lif")
+        choose_backend("c", [], {"a": lif, "b": lif}, twin=Twin("lif", lif_operator))
     with pytest.raises(ValueError, match=r"backend='numba' is unknown.*\['auto', 'a'\]"):
         choose_backend("numba", [], {"a": lif})
