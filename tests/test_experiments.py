@@ -35,7 +35,7 @@ ROWS = {
 }
 OTHERS = {"movie_reviews", "gpu_check", "benchmark_lif", "benchmark_decoder", "benchmark_spikegpt"}
 OTHERS |= {"benchmark_sweep", "benchmark_data_parallel"}
-INNER = {"benchmark_spikegpt": {"snn_estimators.nn.neurons", "snn_estimators.nn.rwkv"}}
+INNER = {"benchmark_spikegpt": {"snn_estimators.nn.neurons", "snn_estimators.nn.rwkv.mixing"}}
 """Benchmarks that replace a function inside of the package, by the modules that hold it."""
 
 

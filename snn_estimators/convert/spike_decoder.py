@@ -20,7 +20,7 @@ from snn_estimators.convert.checkpoint import (
     nearest,
 )
 from snn_estimators.nn import SpikingDecoder
-from snn_estimators.nn.encodings import PublishedBinaryCode
+from snn_estimators.nn.decoder.encodings import PublishedBinaryCode
 
 __all__ = ["from_spikedecoder", "spikedecoder_options"]
 

@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 
 from snn_estimators.distributed.checkpointing import GroupRole
 from snn_estimators.distributed.process_group import ProcessGroup
+from snn_estimators.estimators.net.training import Split
 from snn_estimators.estimators.token_windows import n_counted
-from snn_estimators.estimators.training import Split
 from snn_estimators.persistence.checkpointing import Checkpointer, Role
 from snn_estimators.persistence.description import describe_parameters
 from snn_estimators.persistence.hashing import hash_arrays, hash_split

@@ -19,7 +19,7 @@ from snn_estimators.energy.operations import (
 )
 from snn_estimators.energy.profiles import EnergyProfile
 from snn_estimators.energy.streams import Code, Stream, Tokens, set_bits
-from snn_estimators.nn.attention import LinearCore, SoftmaxCore, SpikingCore, split_heads
+from snn_estimators.nn.decoder.attention import LinearCore, SoftmaxCore, SpikingCore, split_heads
 
 SCORES_AT_ONCE = 2**24
 """Token-to-token scores held in memory while they are counted."""

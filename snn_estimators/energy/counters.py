@@ -24,7 +24,7 @@ from snn_estimators.energy.operations import (
 )
 from snn_estimators.energy.profiles import EnergyProfile
 from snn_estimators.energy.streams import BINARY, Code, Stream, Tally, Tokens
-from snn_estimators.nn.head import Head
+from snn_estimators.nn.decoder.head import Head
 
 
 class Sources:

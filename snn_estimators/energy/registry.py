@@ -20,17 +20,17 @@ from snn_estimators.energy.layer_counters import (
     ShiftCounter,
 )
 from snn_estimators.energy.rwkv_counters import CHANNEL_MIXING, TIME_MIXING, MixingCounter
-from snn_estimators.nn.attention import LinearCore, SelfAttention, SoftmaxCore, SpikingCore
-from snn_estimators.nn.block import Block
 from snn_estimators.nn.classifier import SequenceClassifier
-from snn_estimators.nn.decoder import SpikingDecoder
-from snn_estimators.nn.encodings import InputEncoding, JointEncoding, LearnedCode
-from snn_estimators.nn.feed_forward import FeedForward, SpikingFeedForward
-from snn_estimators.nn.head import Head
+from snn_estimators.nn.decoder.attention import LinearCore, SelfAttention, SoftmaxCore, SpikingCore
+from snn_estimators.nn.decoder.block import Block
+from snn_estimators.nn.decoder.encodings import InputEncoding, JointEncoding, LearnedCode
+from snn_estimators.nn.decoder.feed_forward import FeedForward, SpikingFeedForward
+from snn_estimators.nn.decoder.head import Head
+from snn_estimators.nn.decoder.spiking_decoder import SpikingDecoder
 from snn_estimators.nn.neurons import Neuron
 from snn_estimators.nn.norms import PowerNorm
-from snn_estimators.nn.rwkv import ChannelMixing, TimeMixing
-from snn_estimators.nn.spike_gpt import BinaryEmbedding, SpikeGPT, SpikeGPTBlock
+from snn_estimators.nn.rwkv.mixing import ChannelMixing, TimeMixing
+from snn_estimators.nn.rwkv.spike_gpt import BinaryEmbedding, SpikeGPT, SpikeGPTBlock
 from snn_estimators.nn.spiking_linear import PreSpikingLinear, SpikingLinear
 
 CounterFactory = Callable[[Any, Sequence[nn.Module]], Counter | None]

@@ -7,8 +7,8 @@ import pandas as pd
 from snn_estimators._validation import check_choices
 from snn_estimators.energy.profiles import DEFAULT, EnergyProfile, resolve_profile
 from snn_estimators.energy.rwkv_counters import CHANNEL_MIXING, TIME_MIXING
-from snn_estimators.nn.rwkv import ChannelMixing
-from snn_estimators.nn.spike_gpt import CHOICES, SpikeGPT
+from snn_estimators.nn.rwkv.mixing import ChannelMixing
+from snn_estimators.nn.rwkv.spike_gpt import CHOICES, SpikeGPT
 
 
 def ann_twin(

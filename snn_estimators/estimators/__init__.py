@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 
 from snn_estimators._validation import short, suggest
-from snn_estimators.estimators.classifiers import SpikeDecoderClassifier, SpikeGPTClassifier
+from snn_estimators.estimators.classification.classifiers import (
+    SpikeDecoderClassifier,
+    SpikeGPTClassifier,
+)
 from snn_estimators.estimators.language_model import LanguageModel
-from snn_estimators.estimators.ngram import NGramLM
+from snn_estimators.estimators.n_grams.ngram import NGramLM
 from snn_estimators.estimators.spike_decoder import SpikeDecoderLM
 from snn_estimators.estimators.spike_gpt import SpikeGPTLM
 

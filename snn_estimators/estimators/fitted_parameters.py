@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 
-from snn_estimators.estimators.base import SklearnNet
+from snn_estimators.estimators.net.base import SklearnNet
 from snn_estimators.persistence.stable_hash import canonical
 
 __all__ = ["FittedParameters", "fitted_model", "identity_of_model"]

@@ -17,7 +17,7 @@ from snn_estimators.estimators.distillation import Distillation
 from snn_estimators.estimators.exporting import Exporting
 from snn_estimators.estimators.generation import Generation, Sampler, stream_ids
 from snn_estimators.estimators.lm_scoring import LanguageModelScoring
-from snn_estimators.estimators.loader_workers import loader_parameters
+from snn_estimators.estimators.net.loader_workers import loader_parameters
 from snn_estimators.estimators.pretrained_io import PretrainedIO
 from snn_estimators.estimators.token_windows import (
     ShuffledWindows,

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from snn_estimators.energy import EnergyMeter, EnergyProfile, spike_rates, summarize
 from snn_estimators.energy.profiles import DEFAULT, resolve_profile
+from snn_estimators.estimators.net.training import TrainedNet
 from snn_estimators.estimators.text_density import Floats, TextDensity
 from snn_estimators.estimators.token_windows import TokenWindows
-from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.text import IGNORED, Ids
 
 __all__ = ["LanguageModelScoring"]

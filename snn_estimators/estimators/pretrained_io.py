@@ -12,7 +12,7 @@ from skorch.history import History
 
 from snn_estimators._files import OtherKindError, read_json
 from snn_estimators._torch import check_device, check_device_name, has_device
-from snn_estimators.estimators.training import TrainedNet
+from snn_estimators.estimators.net.training import TrainedNet
 from snn_estimators.persistence.atomic_folder import (
     check_readable,
     folder_version,

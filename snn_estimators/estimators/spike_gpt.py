@@ -21,7 +21,7 @@ from snn_estimators.estimators.language_model import LanguageModel, module_param
 from snn_estimators.estimators.pretrained_io import build
 from snn_estimators.estimators.reference_io import adopt_checkpoint
 from snn_estimators.nn import SpikeGPT
-from snn_estimators.nn.calibration import calibrate
+from snn_estimators.nn.rwkv.calibration import calibrate
 from snn_estimators.persistence.fit_cache import MemoryLike
 from snn_estimators.text import IGNORED, BaseTokenizer
 
@@ -236,8 +236,8 @@ random_state, verbose
         twin : SpikeGPTLM
             Fitted, with ``module__spikes="none"``. It stays as it is.
         X : iterable of documents, or token ids
-            Text that gains and weights are calibrated on, see `snn_estimators.nn.calibration`; the
-            first windows of it, up to 64.
+            Text that gains and weights are calibrated on: the first windows of it, up to 64; see
+            `snn_estimators.nn.rwkv.calibration`.
         levels, step : int and float
             Of the signed graded neurons in front of every linear map.
         **overrides

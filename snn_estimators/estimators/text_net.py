@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from snn_estimators._validation import check_whole, is_float
 from snn_estimators._warnings import warn
 from snn_estimators.estimators.fitted_parameters import FittedParameters
+from snn_estimators.estimators.net.training import TrainedNet
 from snn_estimators.estimators.token_windows import check_token_ids
-from snn_estimators.estimators.training import TrainedNet
 from snn_estimators.nn.outline import misfit
 from snn_estimators.nn.reads import ReadsPenalty
 from snn_estimators.persistence.cache_key import fit_key, module_defaults, why_not_cacheable

@@ -5,8 +5,7 @@ function and one call of ``register_*``, in this package or outside of it; a sur
 `snn_estimators.ops.register_surrogate`. Choices, error messages and energy follow from it.
 """
 
-from snn_estimators.nn.decoder import DecoderState, SpikingDecoder
-from snn_estimators.nn.encodings import (
+from snn_estimators.nn.decoder.encodings import (
     ENCODINGS,
     POSITION_ENCODINGS,
     Code,
@@ -15,8 +14,9 @@ from snn_estimators.nn.encodings import (
     register_encoding,
     register_position_encoding,
 )
+from snn_estimators.nn.decoder.head import READOUTS, Readout, register_readout
+from snn_estimators.nn.decoder.spiking_decoder import DecoderState, SpikingDecoder
 from snn_estimators.nn.graded import Graded, PowerOfTwo, Quantized, Relu
-from snn_estimators.nn.head import READOUTS, Readout, register_readout
 from snn_estimators.nn.neurons import (
     LIF,
     NEURONS,
@@ -27,8 +27,8 @@ from snn_estimators.nn.neurons import (
     register_neuron,
 )
 from snn_estimators.nn.norms import NORMALIZATIONS, register_normalization
+from snn_estimators.nn.rwkv.spike_gpt import SpikeGPT, SpikeGPTState
 from snn_estimators.nn.spike_driven import spike_driven
-from snn_estimators.nn.spike_gpt import SpikeGPT, SpikeGPTState
 from snn_estimators.ops import SURROGATES, register_surrogate
 
 __all__ = [

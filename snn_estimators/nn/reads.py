@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from snn_estimators.nn.attention import SelfAttention
 from snn_estimators.nn.classifier import SequenceClassifier
-from snn_estimators.nn.feed_forward import SpikingFeedForward
-from snn_estimators.nn.head import Head
+from snn_estimators.nn.decoder.attention import SelfAttention
+from snn_estimators.nn.decoder.feed_forward import SpikingFeedForward
+from snn_estimators.nn.decoder.head import Head
 from snn_estimators.nn.neurons import Neuron
 from snn_estimators.nn.spiking_linear import PreSpikingLinear
 

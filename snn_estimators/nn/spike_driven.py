@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snn_estimators.nn.head import Head
+from snn_estimators.nn.decoder.head import Head
 from snn_estimators.nn.neurons import Neuron
 from snn_estimators.nn.reads import maps_of_tokens
 

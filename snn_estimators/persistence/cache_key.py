@@ -28,7 +28,7 @@ import numpy as np
 
 from snn_estimators._torch import resolve_device
 from snn_estimators._torch_settings import changed_switch, torch_settings
-from snn_estimators.nn.builders import REGISTRIES
+from snn_estimators.nn.decoder.builders import REGISTRIES
 from snn_estimators.persistence import training_state
 from snn_estimators.persistence.checkpointing import versions
 from snn_estimators.persistence.code_hash import library_name

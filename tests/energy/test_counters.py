@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from snn_estimators.energy import HOROWITZ_45NM, Operations, measure, summarize
 from snn_estimators.nn import LIF
-from snn_estimators.nn.attention import SoftmaxCore, SpikingCore
-from snn_estimators.nn.head import READOUTS, Head
+from snn_estimators.nn.decoder.attention import SoftmaxCore, SpikingCore
+from snn_estimators.nn.decoder.head import READOUTS, Head
 from snn_estimators.nn.norms import BatchNorm, LayerNorm, PowerNorm
 
 TIMESTEPS, WIDTH = 2, 4

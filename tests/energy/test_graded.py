@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from snn_estimators.energy import PROFILES, measure, summarize
 from snn_estimators.energy.streams import Code
 from snn_estimators.nn import Graded, Quantized, Relu, SpikeGPT, SpikingDecoder
-from snn_estimators.nn.attention import SpikingCore
+from snn_estimators.nn.decoder.attention import SpikingCore
 
 SRAM = PROFILES["45nm-sram"]
 CODE = {"levels": 4, "unit": 0.25, "signed": True}

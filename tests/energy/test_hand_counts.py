@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from snn_estimators.energy import measure, summarize
 from snn_estimators.nn import LIF
-from snn_estimators.nn.attention import LinearCore
-from snn_estimators.nn.block import Block
-from snn_estimators.nn.feed_forward import FeedForward, SpikingFeedForward
+from snn_estimators.nn.decoder.attention import LinearCore
+from snn_estimators.nn.decoder.block import Block
+from snn_estimators.nn.decoder.feed_forward import FeedForward, SpikingFeedForward
 from snn_estimators.nn.norms import LayerNorm
-from snn_estimators.nn.rwkv import ChannelMixing
+from snn_estimators.nn.rwkv.mixing import ChannelMixing
 
 AC, MAC, FUNCTION = 0.9, 3.7 + 0.9, 4 * (3.7 + 0.9)
 SMALL = 1.0  # pJ of 32 bits of a memory below 328 bytes: half of the 2 pJ of a register

@@ -20,9 +20,9 @@ from snn_estimators.energy import (
     summarize,
 )
 from snn_estimators.nn import LIF, SpikeGPT, SpikingDecoder
-from snn_estimators.nn.attention import SoftmaxCore, SpikingCore
 from snn_estimators.nn.classifier import SequenceClassifier
-from snn_estimators.nn.rwkv import TimeMixing
+from snn_estimators.nn.decoder.attention import SoftmaxCore, SpikingCore
+from snn_estimators.nn.rwkv.mixing import TimeMixing
 
 SRAM = PROFILES["45nm-sram"]
 SMALL = 1.0  # pJ of 32 bits of a memory below 328 bytes: half of the 2 pJ of a register

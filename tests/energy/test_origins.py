@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from snn_estimators.energy import PROFILES, measure, summarize
 from snn_estimators.nn import LIF, Relu
-from snn_estimators.nn.block import Block
-from snn_estimators.nn.head import READOUTS, Head
+from snn_estimators.nn.decoder.block import Block
+from snn_estimators.nn.decoder.head import READOUTS, Head
 
 SRAM = PROFILES["45nm-sram"]
 ONE_TOKEN = torch.zeros(1, 1).long()

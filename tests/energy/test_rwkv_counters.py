@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from snn_estimators.energy import HOROWITZ_45NM, Operations, measure, summarize
 from snn_estimators.nn import SpikeGPT, TokenLIF
-from snn_estimators.nn.rwkv import ChannelMixing, TimeMixing
+from snn_estimators.nn.rwkv.mixing import ChannelMixing, TimeMixing
 
 VOCABULARY, WIDTH, LENGTH = 11, 16, 12
 TOKENS = torch.arange(4 * LENGTH).reshape(4, LENGTH) * 7 % VOCABULARY

@@ -13,8 +13,11 @@ from tiny_classifiers import X, Y, tiny_classifier, tiny_gpt
 from torch import nn
 
 from snn_estimators.energy import summarize
-from snn_estimators.estimators.document_weights import document_weights, weighted_mean
-from snn_estimators.estimators.labelled_documents import check_labels
+from snn_estimators.estimators.classification.document_weights import (
+    document_weights,
+    weighted_mean,
+)
+from snn_estimators.estimators.classification.labelled_documents import check_labels
 from snn_estimators.text import TextCleaner
 
 THREE = ["bad", "good", "good"]

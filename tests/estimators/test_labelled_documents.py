@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import Subset, TensorDataset
 
-from snn_estimators.estimators.labelled_documents import (
+from snn_estimators.estimators.classification.labelled_documents import (
     LabelledDocuments,
     SimilarLengths,
     check_labels,

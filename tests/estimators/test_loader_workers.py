@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from warm_process import running
 
 from snn_estimators import _warnings
-from snn_estimators.estimators.loader_workers import loader_parameters
+from snn_estimators.estimators.net.loader_workers import loader_parameters
 
 WORKERS = {
     "iterator_train__num_workers": 1,

@@ -10,7 +10,7 @@ from skorch.callbacks import Callback, LRScheduler
 from tiny_language_model import TEXTS, flat, tiny_model
 from torch.optim.lr_scheduler import ExponentialLR
 
-from snn_estimators.estimators.net_state import (
+from snn_estimators.estimators.net.net_state import (
     load_training_state,
     training_state,
     unsaved_attributes,

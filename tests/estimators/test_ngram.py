@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tiny_language_model import TEXTS
 
 from snn_estimators import NGramLM, TextCleaner, WordTokenizer, language_model_scores
-from snn_estimators.estimators.kneser_ney import KneserNey
+from snn_estimators.estimators.n_grams.kneser_ney import KneserNey
 
 documents = st.lists(st.lists(st.integers(0, 4), max_size=9), min_size=1, max_size=6)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from snn_estimators.estimators import NGramLM, SpikeDecoderLM, SpikeGPTClassifier
-from snn_estimators.estimators.labelled_documents import LabelledDocuments, Labels
+from snn_estimators.estimators.classification.labelled_documents import LabelledDocuments, Labels
 from snn_estimators.estimators.token_windows import TokenWindows, check_token_ids, collate
 from snn_estimators.persistence.hashing import hash_arrays, hash_documents, hash_ids
 

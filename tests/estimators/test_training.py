@@ -15,7 +15,7 @@ from skorch.dataset import ValidSplit
 from tiny_language_model import tiny_model
 
 from snn_estimators.estimators import SpikeDecoderLM
-from snn_estimators.estimators.callbacks import StepSchedule
+from snn_estimators.estimators.net.callbacks import StepSchedule
 from snn_estimators.nn import SpikingDecoder
 
 

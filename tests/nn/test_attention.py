@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from snn_estimators.nn import LIF
-from snn_estimators.nn.attention import (
+from snn_estimators.nn.decoder.attention import (
     SelfAttention,
     SoftmaxCore,
     SpikingCore,

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from snn_estimators.nn import ENCODINGS, POSITION_ENCODINGS, CodeOptions, JointCode, SpikingDecoder
-from snn_estimators.nn.encodings import OneHotCode, PublishedBinaryCode, SinusoidalCode
-from snn_estimators.nn.temporal import Latency, Rate, Repeat
+from snn_estimators.nn.decoder.encodings import OneHotCode, PublishedBinaryCode, SinusoidalCode
+from snn_estimators.nn.decoder.temporal import Latency, Rate, Repeat
 
 VOCAB, LENGTH = 11, 9
 IDS = torch.arange(33)

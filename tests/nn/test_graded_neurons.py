@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from snn_estimators.energy import PROFILES, measure
 from snn_estimators.nn import Graded, PowerOfTwo, Quantized, Relu, SpikeGPT, SpikingDecoder
-from snn_estimators.nn.attention import LinearCore
+from snn_estimators.nn.decoder.attention import LinearCore
 from snn_estimators.nn.reads import ReadsPenalty
 
 

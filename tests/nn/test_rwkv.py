@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from snn_estimators.nn import SpikeGPT, TokenLIF
-from snn_estimators.nn.rwkv import ChannelMixing, TimeMixing, shift
+from snn_estimators.nn.rwkv.mixing import ChannelMixing, TimeMixing, shift
 from snn_estimators.nn.spiking_linear import PreSpikingLinear
 
 WIDTH = 12

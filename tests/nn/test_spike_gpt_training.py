@@ -8,7 +8,7 @@ from published import published_spike_gpt
 from spikingjelly.activation_based import functional, neuron, surrogate
 from torch.nn import functional as F
 
-from snn_estimators.nn.rwkv import ChannelMixing, TimeMixing
+from snn_estimators.nn.rwkv.mixing import ChannelMixing, TimeMixing
 
 VOCABULARY = 17
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
-from snn_estimators.estimators.labelled_documents import Labels
+from snn_estimators.estimators.classification.labelled_documents import Labels
 
 __all__ = ["document_weights", "weighted_mean"]
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_estimators._validation import register
-from snn_estimators.nn.temporal import TemporalCoding
+from snn_estimators.nn.decoder.temporal import TemporalCoding
 
 
 class CodeOptions(NamedTuple):

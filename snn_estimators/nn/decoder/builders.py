@@ -15,9 +15,14 @@ from snn_estimators._validation import (
     check_shares,
     check_sizes,
 )
-from snn_estimators.nn.attention import ATTENTION_DECAYS, REAL_CORES, SelfAttention, SpikingCore
-from snn_estimators.nn.block import Block
-from snn_estimators.nn.encodings import (
+from snn_estimators.nn.decoder.attention import (
+    ATTENTION_DECAYS,
+    REAL_CORES,
+    SelfAttention,
+    SpikingCore,
+)
+from snn_estimators.nn.decoder.block import Block
+from snn_estimators.nn.decoder.encodings import (
     ENCODINGS,
     POSITION_ENCODINGS,
     Code,
@@ -28,11 +33,11 @@ from snn_estimators.nn.encodings import (
     LearnedCode,
     SinusoidalCode,
 )
-from snn_estimators.nn.feed_forward import FeedForward, SpikingFeedForward
-from snn_estimators.nn.head import READOUTS
+from snn_estimators.nn.decoder.feed_forward import FeedForward, SpikingFeedForward
+from snn_estimators.nn.decoder.head import READOUTS
+from snn_estimators.nn.decoder.temporal import TEMPORAL_CODINGS, Repeat, TemporalCoding
 from snn_estimators.nn.neurons import NEURONS, NeuronFactory
 from snn_estimators.nn.norms import NORMALIZATIONS
-from snn_estimators.nn.temporal import TEMPORAL_CODINGS, Repeat, TemporalCoding
 from snn_estimators.ops import SURROGATES
 
 SPIKING_DEGREES: dict[str, tuple[int | str, ...]] = {

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from torch.nn import CrossEntropyLoss
 from torch.optim import AdamW
 
+from snn_estimators.estimators.classification.text_classifier import TextClassifier
 from snn_estimators.estimators.language_model import LanguageModel
 from snn_estimators.estimators.spike_decoder import SpikeDecoderLM
 from snn_estimators.estimators.spike_gpt import SpikeGPTLM
-from snn_estimators.estimators.text_classifier import TextClassifier
 from snn_estimators.nn import SpikeGPT, SpikingDecoder
 from snn_estimators.persistence.fit_cache import MemoryLike
 from snn_estimators.text import BaseTokenizer

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from snn_estimators.nn.graded import Graded
-from snn_estimators.nn.spike_gpt import SpikeGPT
+from snn_estimators.nn.rwkv.spike_gpt import SpikeGPT
 from snn_estimators.nn.spiking_linear import PreSpikingLinear
 
 __all__ = ["calibrate"]

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from snn_estimators._validation import check_whole
 from snn_estimators.estimators.generation import Generation, Sampler
-from snn_estimators.estimators.kneser_ney import KneserNey
+from snn_estimators.estimators.n_grams.kneser_ney import KneserNey
 from snn_estimators.estimators.text_density import Floats, TextDensity
 from snn_estimators.estimators.text_net import check_known_ids, largest_id
 from snn_estimators.estimators.token_windows import check_token_ids
@@ -49,7 +49,7 @@ class NGramLM(TextDensity, Generation, BaseEstimator):
     References
     ----------
     Chen and Goodman, "An empirical study of smoothing techniques for language modeling", Computer
-    Speech and Language, 1999; the formulas are in `snn_estimators.estimators.kneser_ney`.
+    Speech and Language, 1999; the formulas are in `snn_estimators.estimators.n_grams.kneser_ney`.
 
     Examples
     --------

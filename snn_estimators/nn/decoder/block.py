@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from snn_estimators.nn.attention import AttentionState, SelfAttention
+from snn_estimators.nn.decoder.attention import AttentionState, SelfAttention
 
 
 class BlockState(NamedTuple):

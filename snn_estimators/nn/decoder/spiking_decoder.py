@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from snn_estimators._validation import check_choices, check_flags, check_sizes
-from snn_estimators.nn.block import BlockState
-from snn_estimators.nn.builders import (
+from snn_estimators.nn.decoder.block import BlockState
+from snn_estimators.nn.decoder.builders import (
     CHOICES,
     build_blocks,
     build_encoding,
     check_heads,
     choose_spiking_parts,
 )
-from snn_estimators.nn.head import READOUTS, Head
+from snn_estimators.nn.decoder.head import READOUTS, Head
 from snn_estimators.nn.neurons import NeuronOptions, build_neuron
 from snn_estimators.nn.tokens import check_no_padding, check_tokens, padding_mask
 

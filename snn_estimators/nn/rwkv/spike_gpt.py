@@ -23,7 +23,7 @@ from snn_estimators.nn.neurons import (
     build_neuron,
     lif_options,
 )
-from snn_estimators.nn.rwkv import ChannelMixing, Mixing, MixingState, TimeMixing
+from snn_estimators.nn.rwkv.mixing import ChannelMixing, Mixing, MixingState, TimeMixing
 from snn_estimators.nn.spiking_linear import MaybeNeuron, PreSpikingLinear
 from snn_estimators.nn.tokens import check_no_padding, check_tokens
 from snn_estimators.ops import spike

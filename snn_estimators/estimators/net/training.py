@@ -15,15 +15,15 @@ from torch.utils.data import Dataset
 from snn_estimators._torch import check_device
 from snn_estimators._validation import check_choices, check_whole, is_float, is_number
 from snn_estimators._warnings import warn
-from snn_estimators.estimators.base import SklearnNet
-from snn_estimators.estimators.callbacks import (
+from snn_estimators.estimators.net.base import SklearnNet
+from snn_estimators.estimators.net.callbacks import (
     SCHEDULES,
     GradientGuard,
     Progress,
     StepSchedule,
     TokenLoss,
 )
-from snn_estimators.estimators.net_state import (
+from snn_estimators.estimators.net.net_state import (
     load_training_state,
     training_state,
     unsaved_attributes,

@@ -16,14 +16,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from snn_estimators._validation import check_choices
-from snn_estimators.estimators.classifier_scoring import ClassifierScoring
-from snn_estimators.estimators.document_weights import document_weights, weighted_mean
-from snn_estimators.estimators.fine_tuning import (
+from snn_estimators.estimators.classification.classifier_scoring import ClassifierScoring
+from snn_estimators.estimators.classification.document_weights import (
+    document_weights,
+    weighted_mean,
+)
+from snn_estimators.estimators.classification.fine_tuning import (
     adopt_backbone,
     adopt_tokenizer,
 )
-from snn_estimators.estimators.fitted_parameters import fitted_model, identity_of_model
-from snn_estimators.estimators.labelled_documents import (
+from snn_estimators.estimators.classification.labelled_documents import (
     LabelledDocuments,
     Labels,
     SimilarLengths,
@@ -33,12 +35,13 @@ from snn_estimators.estimators.labelled_documents import (
     labelled_part,
     warn_of_singles,
 )
+from snn_estimators.estimators.fitted_parameters import fitted_model, identity_of_model
 from snn_estimators.estimators.language_model import LanguageModel
-from snn_estimators.estimators.loader_workers import loader_parameters
+from snn_estimators.estimators.net.loader_workers import loader_parameters
+from snn_estimators.estimators.net.training import Split
 from snn_estimators.estimators.pretrained_io import PretrainedIO
 from snn_estimators.estimators.text_net import check_known_ids, options_of
 from snn_estimators.estimators.token_windows import equal_length_batches
-from snn_estimators.estimators.training import Split
 from snn_estimators.nn.classifier import DECISIONS, SequenceClassifier
 from snn_estimators.persistence.checkpointing import Checkpointer
 from snn_estimators.persistence.fit_cache import MemoryLike

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snn_estimators.energy import EnergyMeter, EnergyProfile, spike_rates
 from snn_estimators.energy.profiles import DEFAULT
-from snn_estimators.estimators.labelled_documents import LabelledDocuments, Labels
+from snn_estimators.estimators.classification.labelled_documents import LabelledDocuments, Labels
 from snn_estimators.estimators.text_net import TextNet
 from snn_estimators.text import Ids
 

@@ -1,0 +1,1 @@
+"""Classifiers of documents, from scratch or from a pretrained language model."""

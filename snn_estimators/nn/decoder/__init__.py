@@ -1,0 +1,1 @@
+"""`SpikingDecoder` and its parts: encodings, attention, feed-forward, blocks, the head."""

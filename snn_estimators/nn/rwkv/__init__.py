@@ -1,0 +1,1 @@
+"""`SpikeGPT`: RWKV's mixings with neurons, and its calibration from a trained RWKV."""
