@@ -22,7 +22,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_estimators import SpikeGPT
-from snn_estimators.nn import neurons, rwkv
 from snn_estimators.ops import (
     LIFOutput,
     LIFParameters,
@@ -36,6 +35,7 @@ from snn_estimators.ops import (
 BATCH, CHANNELS, LAYERS, VOCABULARY = 4, 256, 6, 77
 OPTIONS = {**SpikeGPT.PUBLISHED, "n_layer": LAYERS, "n_embd": CHANNELS}
 LENGTHS = (256, 1024)
+NN = "snn_estimators.nn"
 
 
 def indexing_wkv(
@@ -138,7 +138,7 @@ def training(repeats: int) -> pd.DataFrame:
     tokens = torch.randint(VOCABULARY, (BATCH, LENGTHS[0]))
 
     def step(average: Callable[..., WKVOutput], scan: Callable[..., LIFOutput]) -> None:
-        with mock.patch.object(rwkv, "wkv", average), mock.patch.object(neurons, "lif", scan):
+        with mock.patch(f"{NN}.rwkv.mixing.wkv", average), mock.patch(f"{NN}.neurons.lif", scan):
             F.cross_entropy(module(tokens).flatten(0, 1), tokens.flatten()).backward()
 
     runs = {

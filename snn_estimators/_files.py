@@ -170,4 +170,7 @@ def require(path: Path) -> None:
 
 def is_no_file(path: Path) -> bool:
     """Return whether there is something else than a file, such as a pipe, which may block."""
-    return os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode)
+    try:
+        return not stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False

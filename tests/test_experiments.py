@@ -35,8 +35,6 @@ ROWS = {
 }
 OTHERS = {"movie_reviews", "gpu_check", "benchmark_lif", "benchmark_decoder", "benchmark_spikegpt"}
 OTHERS |= {"benchmark_sweep", "benchmark_data_parallel"}
-INNER = {"benchmark_spikegpt": {"snn_estimators.nn.neurons", "snn_estimators.nn.rwkv.mixing"}}
-"""Benchmarks that replace a function inside of the package, by the modules that hold it."""
 
 
 @pytest.fixture
@@ -147,8 +145,7 @@ def test_every_experiment_is_tried_here():
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.py")), ids=lambda path: path.stem)
 def test_experiments_import_public_names_alone(path):
     for module, name in imported(path):
-        if f"{module}.{name}" not in INNER.get(path.stem, ()):
-            assert name in importlib.import_module(module).__all__, f"{module}.{name}"
+        assert name in importlib.import_module(module).__all__, f"{module}.{name}"
 
 
 def imported(path):

@@ -285,7 +285,9 @@ random_state, verbose
         model = clone(twin).set_params(**{**changed, "name": None, "resume": False, **overrides})
         build(model, twin.vocab_size_)
         model.module_.load_state_dict(twin.module_.state_dict(), strict=False)
-        calibrate(model.module_, torch.from_numpy(np.stack(whole)).to(model.device_))
+        calibrate(
+            model.module_, torch.from_numpy(np.stack(whole).astype(np.int64)).to(model.device_)
+        )
         if twin.tokenizer is not None:
             model.tokenizer_ = copy.deepcopy(twin.tokenizer_)
         model.n_iter_, model.n_steps_, model.interrupted_ = 0, 0, False

@@ -193,7 +193,7 @@ class TestHead:
     CURRENTS = tuple([3.0 * value for value in row] for row in VALUES)  # LIF fires at once
 
     def row(self, readout: str, neuron: type[nn.Module] = LIF, **options: object) -> pd.Series:
-        head = Head(WIDTH, 5, TIMESTEPS, READOUTS[readout], neuron, **options)
+        head = Head(WIDTH, 5, TIMESTEPS, READOUTS[readout], lambda features: neuron(), **options)
         table = measure(Spell(head, list(self.CURRENTS)), torch.arange(3)[None])
         row = table[table["kind"] == "head"].iloc[0].copy()
         for column in ("accumulates", "macs", "ann_pj"):

@@ -166,7 +166,7 @@ class TestRWKV:
         class One(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.mixing = ChannelMixing(0, 1, 4, lambda: None)
+                self.mixing = ChannelMixing(0, 1, 4, lambda features: None)
 
             def forward(self, tokens: Tensor) -> Tensor:
                 return self.mixing(torch.full((*tokens.shape, 4), 0.5))[0]

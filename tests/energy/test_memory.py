@@ -232,7 +232,7 @@ class TestRWKV:
         class One(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.mixing = TimeMixing(0, 1, width, lambda: None)
+                self.mixing = TimeMixing(0, 1, width, lambda features: None)
 
             def forward(self, ids: Tensor) -> Tensor:
                 return self.mixing(torch.full((*ids.shape, width), 0.5))[0]

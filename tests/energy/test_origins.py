@@ -66,7 +66,7 @@ class TestSlotsAndCounts:
     @pytest.mark.parametrize("readout", ["average", "accumulate"])
     def test_in_the_head(self, readout: str) -> None:
         def row(values: Tensor, code: dict[str, object]):
-            head = Head(4, 5, len(values), READOUTS[readout], lambda: Emits(**code))
+            head = Head(4, 5, len(values), READOUTS[readout], lambda features: Emits(**code))
             return measure(Timed(head, values), ONE_TOKEN).set_index("layer").loc["layer.linear"]
 
         binary, counted = row(slots(), {}), row(graded(), {"levels": 4, "unit": 0.5})
@@ -152,7 +152,7 @@ class TestReuse:
     """Two timesteps in which all of four neurons fire, in front of five outputs."""
 
     def reads(self, readout: str, reuse: str) -> float:
-        head = Head(4, 5, 2, READOUTS[readout], lambda: LIF(tau=1.0, v_threshold=0.5))
+        head = Head(4, 5, 2, READOUTS[readout], lambda features: LIF(tau=1.0, v_threshold=0.5))
         table = measure(
             Timed(head, torch.ones(2, 4)), ONE_TOKEN, profile=replace(SRAM, reuse=reuse)
         )

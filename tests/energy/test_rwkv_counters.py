@@ -148,7 +148,7 @@ def test_neurons_are_updated_once_a_token(
 # denominator (one), for output and state; a gate. Channel mixing: two shifts, four squares, a gate.
 @pytest.mark.parametrize(("mixing", "macs"), [(TimeMixing, 3 + 2 * 3 + 1), (ChannelMixing, 7)])
 def test_products_value_by_value(mixing: type[nn.Module], macs: int) -> None:
-    layer = mixing(0, 2, 4, lambda: None)
+    layer = mixing(0, 2, 4, lambda features: None)
     table = measure(Spell(layer, [[0.5] * 4, [1.0] * 4]), torch.tensor([[0, 1], [1, -1]]))
     row = table.set_index("kind").loc["mixing"]
     assert (row["macs"], row["accumulates"]) == (macs * 4, 0)

@@ -28,15 +28,15 @@ class Block(nn.Module):
         self,
         attention: SelfAttention,
         feed_forward: nn.Module,
-        input_neuron: nn.Module,
-        attended_neuron: nn.Module,
-        middle_neuron: nn.Module,
+        input_neuron: nn.Module | None = None,
+        attended_neuron: nn.Module | None = None,
+        middle_neuron: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.input_neuron = input_neuron
+        self.input_neuron = input_neuron or nn.Identity()
         self.attention = attention
-        self.attended_neuron = attended_neuron
-        self.middle_neuron = middle_neuron
+        self.attended_neuron = attended_neuron or nn.Identity()
+        self.middle_neuron = middle_neuron or nn.Identity()
         self.feed_forward = feed_forward
 
     def forward(
