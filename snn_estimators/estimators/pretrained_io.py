@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,6 +48,8 @@ _OF_A_FIT = frozenset(
     {"compile", "memory", "name", "pretrained", "resume", "save_every_n_steps", "teacher"}
 )
 """Parameters of how a fit is done and kept, no part of the model."""
+
+_UNLOCKED_TRIES = 2
 
 _NO_MODEL = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What parameters raise that make no model."""
@@ -224,25 +228,40 @@ def _read(
     checkpoint: str | int | None,
     read: Callable[[Path], Any],
 ) -> Any:
-    """Let `read` read the folder of a model; again if it was replaced or deleted meanwhile."""
-    while True:
+    """Let `read` read the folder of a model; again if it was replaced or deleted meanwhile.
+
+    Writers that replace it faster than it is read have to wait in the end.
+    """
+    for tries in count():
         folder = model_folder(name_or_path, checkpoint)
-        before = folder_version(folder)
-        if before is None:
-            check_readable(folder)
-            continue
-        try:
-            model = read(folder)
-        except (FileNotFoundError, ValueError) as error:
-            if folder_version(folder) != before:
+        with ExitStack() as stack:
+            if tries >= _UNLOCKED_TRIES:
+                with suppress(OSError):  # where another user's folder cannot be locked
+                    stack.enter_context(locked_folder(folder))
+            before = folder_version(folder)
+            if before is None:
+                check_readable(folder)
                 continue
-            others = other_steps(folder)
-            if not others or isinstance(error, OtherKindError):
-                raise
-            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-            raise kind(f"{error} Other checkpoints of this fit are at steps {others}.") from error
-        if not recover_folder(folder) or folder_version(folder) == before:
-            return model
+            try:
+                model = read(folder)
+            except (FileNotFoundError, ValueError) as error:
+                if folder_version(folder) != before:
+                    continue
+                better = _with_alternatives(error, folder)
+                if better is None:
+                    raise
+                raise better from error
+            if not recover_folder(folder) or folder_version(folder) == before:
+                return model
+
+
+def _with_alternatives(error: Exception, folder: Path) -> Exception | None:
+    """Return an error that names other checkpoints of the same fit, None if there are none."""
+    others = other_steps(folder)
+    if not others or isinstance(error, OtherKindError):
+        return None
+    kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+    return kind(f"{error} Other checkpoints of this fit are at steps {others}.")
 
 
 def _subclasses(base: Any) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def test_a_sweep_from_another_process(tale, tmp_path):
             "--fresh starts from scratch, --resume does not: give one of the two",
         ),
         (["--set", "name=mine"], "leave name=None"),
-        (["--track", "paper"], "choose tensorboard or mlflow"),
+        (["--track", "paper"], "choose one of ['tensorboard', 'mlflow']"),
     ],
 )
 def test_mistakes_in_a_sweep_are_one_sentence(no_fit, run, tale, tmp_path, arguments, message):

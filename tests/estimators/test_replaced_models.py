@@ -34,7 +34,7 @@ def test_two_writers_and_a_reader(fitted, texts, home):
     with ThreadPoolExecutor(2) as pool:
         writers = [pool.submit(write, model) for model in models[1:]]
         try:
-            for _ in range(30):
+            for _ in range(8):
                 model = SpikeDecoderLM.from_pretrained("cats")
                 assert len(model.module_.blocks) == model.get_params()["module__blocks"]
         finally:
