@@ -19,6 +19,7 @@ PICTURES = {  # of each folder, in the order of the sections; folders without pi
     "spikedecoder_spikegpt": ("fronts", "pareto"),
     "beyond_bigrams": ("pareto",),
     "context_costs": ("pareto",),
+    "distillation": ("pareto",),
     "conversion": ("pareto",),
     "context_ablation": ("pareto",),
     "spikegpt_quality": ("pareto",),
