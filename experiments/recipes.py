@@ -1,4 +1,4 @@
-"""Set the default recipes beside the strongest opponents: same text, same tokens, same tuning.
+"""Set the default recipes beside the strongest opponents: same text, same tokens, tuned rates.
 
 `SpikeGPTLM()` and `SpikeDecoderLM()` as they come; with a coarser step; without rounding; without
 spikes, at the size of each, as RWKV learns best, and at a size that reads as many weights. No model

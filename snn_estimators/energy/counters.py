@@ -142,7 +142,7 @@ class LinearCounter(Counter):
     twin_features : int, optional
         Its inputs there, if they are fewer.
     bias_folds : bool, default=False
-        Whether the bias is a constant of the norm behind, and no operation.
+        Whether the bias is a constant of the norm behind: read, but no operation.
     twin_bias_folds : bool, default=False
         Whether the twin's is.
     source : nn.Linear, optional
@@ -241,8 +241,9 @@ def linear_accesses(
         bank = EVENTS
     else:
         events = stream.nonzero if profile.skip_zeros else stream.size
-        timesteps = stream.timesteps if reuses else 1
-        rows, bank = events / timesteps, Bank("value", inputs)
+        rows, bank = events, Bank("value", inputs)
+        if reuses:
+            rows = stream.rows if profile.skip_zeros else stream.size / stream.timesteps
     found = {
         Bank("weight", inputs * outputs): rows * outputs,
         Bank("accumulator", outputs): 2.0 * events * outputs,

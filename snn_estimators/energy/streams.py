@@ -144,7 +144,7 @@ class Stream:
     """
 
     def __init__(self) -> None:
-        self.size = self.nonzero = 0
+        self.size = self.nonzero = self.rows = 0
         self.timesteps = 1
         self._tallies: dict[Code, Tally] | None = None
 
@@ -158,7 +158,9 @@ class Stream:
         for code, tally in tallies.items():
             if code in codes and (counts := code.counts(x)) is not None:
                 self._tallies[code] = tally.plus(Tally.of(counts, code))
+        used = x.count_nonzero(0) if x.dim() > 3 else x
         self.nonzero += int(x.count_nonzero())
+        self.rows += int(used.count_nonzero())  # inputs that are not zero at all timesteps
 
     @property
     def code(self) -> Code | None:

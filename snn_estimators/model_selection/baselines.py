@@ -142,12 +142,13 @@ def baselines(
             f"no shape costs as little as the model, {limit:.4g}: the cheapest of them, "
             f"{ladder[0].shape}, costs {ladder[0].cost:.4g}; give smaller shapes."
         )
-    trained: dict[Shape, dict[str, float]] = {}
+    trained: dict[str, dict[str, float]] = {}
 
     def train(one: _Twin) -> dict[str, float]:
-        if one.shape not in trained:
-            trained[one.shape] = _scores(one.model.fit(X), X_test, profile)
-        return trained[one.shape]
+        recipe = repr(one.model)  # the model's own twin may have other heads than the ladder's
+        if recipe not in trained:
+            trained[recipe] = _scores(one.model.fit(X), X_test, profile)
+        return trained[recipe]
 
     rows: list[dict[str, Any]] = [_row("the model", _shape_of(model), scores)]
     rows.append(_row("same size", same_size.shape, train(same_size)))

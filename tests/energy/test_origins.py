@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -171,3 +172,14 @@ class TestReuse:
     ) -> None:
         assert self.reads(readout, "none") == rows * 5
         assert self.reads(readout, "timesteps") == reused * 5
+
+    def test_of_real_inputs_those_that_are_used_at_any_timestep_are_read_once(self) -> None:
+        values = torch.tensor([[0.3, 0.0, 0.2, 0.0], [0.0, 0.7, 0.4, 0.0]])
+        reads = {}
+        for skip_zeros, reuse in product((False, True), ("none", "timesteps")):
+            profile = replace(SRAM, reuse=reuse, skip_zeros=skip_zeros)
+            layer = Timed(nn.Linear(4, 5, bias=False), values)
+            table = measure(layer, ONE_TOKEN, profile=profile).set_index("layer")
+            reads[skip_zeros, reuse] = table.loc["layer", "weight_reads"] / 5
+        assert reads[False, "none"] == 8 and reads[False, "timesteps"] == 4
+        assert reads[True, "none"] == 4 and reads[True, "timesteps"] == 3

@@ -37,3 +37,13 @@ def test_prices_must_be_positive(field: str, value: float) -> None:
 def test_unknown_names_are_refused_with_the_choice() -> None:
     with pytest.raises(ValueError, match=r"profile='3nm' is unknown.*45nm"):
         resolve_profile("3nm")
+
+
+def test_prices_of_numbers_are_those_of_the_sources():
+    int8, seven = PROFILES["45nm-int8"], PROFILES["7nm"]
+    # Horowitz, figure 1.1.9: 0.2 pJ an 8-bit product, 0.1 pJ a 32-bit sum.
+    assert (int8.pj_per_ac, int8.pj_per_mac) == (0.1, pytest.approx(0.3))
+    # Jouppi et al., table 2: 1.31 pJ a 32-bit product, 0.38 pJ a sum.
+    assert (seven.pj_per_ac, seven.pj_per_mac) == (0.38, pytest.approx(1.69))
+    assert int8.energy(Operations(accumulates=10, macs=100)) == pytest.approx(1 + 30)
+    assert seven.energy(Operations(accumulates=10, macs=100)) == pytest.approx(3.8 + 169)
