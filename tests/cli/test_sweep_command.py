@@ -92,7 +92,7 @@ def asked(monkeypatch):
 
     class Asked(sweep_room.Sweep):
         def run(self):
-            calls.append((self.grid, self.estimator.get_params()))
+            calls.append((self.grid, self.estimator.get_params(), self.cost))
             raise ValueError("enough")
 
     monkeypatch.setattr(sweep_room, "Sweep", Asked)
@@ -102,7 +102,7 @@ def asked(monkeypatch):
 def test_what_is_set_is_no_longer_compared(run, tale, asked):
     run("sweep", tale, "--set=levels=8", "--set=module__encoding=two-hot", "--set=random_state=7")
     run("sweep", tale, "--heads=1,2", "--grid=module__levels=3", "--grid=random_state=1,2")
-    (fixed, parameters), (listed, _) = asked
+    (fixed, parameters, _), (listed, _, _) = asked
     assert fixed == {"module__heads": [1, 5]}
     assert parameters["module__levels"] == 8
     assert parameters["module__encoding"] == "two-hot"
@@ -125,6 +125,12 @@ def test_the_default_axes_are_those_that_help_shows(run, tale, asked):
     _, text, _ = run("sweep", "--help")
     for values in grid.values():
         assert f"({','.join(map(str, values))})" in text
+
+
+def test_the_front_is_over_the_cost_that_is_named(run, tale, asked):
+    run("sweep", tale)
+    run("sweep", tale, "--cost", "weight_reads")
+    assert [cost for _, _, cost in asked] == ["total_with_memory", "weight_reads"]
 
 
 @pytest.mark.slow
