@@ -146,8 +146,14 @@ def scores(model: Any, X: Any, y: Any) -> dict[str, float]:
         found["total_energy_per_token_nj"] = cost["total_nj"]
         found["energy_with_memory_per_token_nj"] = cost["total_with_memory_nj"]
         found["weight_reads_per_token"] = cost["weight_reads"]
-        found["relative_with_memory"] = cost["relative_with_memory"]
-        found["spike_rate"] = cost["spike_rate"]
+        found["relative_energy"] = cost["relative"]
+        for name in ("relative_total", "relative_with_memory", "spike_rate"):
+            found[name] = cost[name]
+        found["context_length"] = cost["length"]
+        in_8_bits = summarize(
+            classifier.energy(X, profile=replace(PROFILES["45nm-int8"], skip_zeros=True))
+        )
+        found["energy_with_memory_in_int8_nj"] = in_8_bits["total_with_memory_nj"]
     return found
 
 
@@ -182,6 +188,8 @@ def main() -> None:
     runs = []
     compared = models(SHAPES[:1], 2) if options.quick else models(SHAPES, None)
     for labels, model in compared:
+        if "memory" in model.get_params(deep=False):
+            model.set_params(memory=options.memory)
         jobs = -1 if options.jobs is None else options.jobs
         run = cross_validate(
             model, X, y, cv=folds, scoring=scores, n_jobs=jobs, error_score="raise"
