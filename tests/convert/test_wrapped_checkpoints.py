@@ -52,6 +52,7 @@ def test_a_plain_state_dict_needs_no_words(reference):
     reference.check(reference.weights, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "model._orig_mod.", "gpt."]
 )

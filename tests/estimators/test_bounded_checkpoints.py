@@ -46,6 +46,7 @@ def test_tensors_in_memory(convert):
         convert({"emb.weight": torch.zeros(1).expand(30_000, 30_000), "blocks.0.x": _shared})
 
 
+@pytest.mark.slow
 def test_layers_by_name():
     tensors = {f"blocks.{i}.x": torch.zeros(1) for i in range(20_000)}
     with pytest.raises(ValueError, match=r"more tensors here, .*the sizes are those of emb.weight"):

@@ -70,6 +70,7 @@ def test_a_teacher_without_weight_changes_nothing(teacher):
     np.testing.assert_array_equal(weights(taught), weights(spike_gpt().fit(TEXTS)))
 
 
+@pytest.mark.slow
 def test_it_stays_what_it_was_and_is_no_part_of_the_model(teacher, tmp_path):
     before = weights(teacher)
     student = spike_gpt(teacher=teacher).fit(TEXTS)
@@ -81,12 +82,14 @@ def test_it_stays_what_it_was_and_is_no_part_of_the_model(teacher, tmp_path):
     assert pickle.loads(pickle.dumps(student)).score(TEXTS) == student.score(TEXTS)
 
 
+@pytest.mark.slow
 def test_a_saved_one_teaches_by_its_name_or_path(teacher, tmp_path):
     folder = teacher.save_pretrained(tmp_path / "teacher")
     by_path = spike_gpt(teacher=folder).fit(TEXTS)
     np.testing.assert_array_equal(weights(by_path), weights(spike_gpt(teacher=teacher).fit(TEXTS)))
 
 
+@pytest.mark.slow
 def test_training_goes_on_with_it(teacher):
     student = spike_gpt(teacher=teacher, teacher_weight=1.0).fit(TEXTS)
     other = spike_gpt(teacher=teacher, teacher_weight=1.0).fit(TEXTS).set_params(teacher=None)

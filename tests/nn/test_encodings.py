@@ -88,6 +88,7 @@ def test_binary_codes_are_injective(kind):
     assert len(code.unique(dim=0)) == 33
 
 
+@pytest.mark.slow
 def test_published_binary_codes_collide_as_they_did():
     code = SpikingDecoder(20, 4, encoding="binary-published", heads=1).encoding.token(
         torch.arange(20)

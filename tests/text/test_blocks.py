@@ -68,6 +68,7 @@ TOKENIZERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOKENIZERS)
 @given(text=TEXTS, length=LENGTHS)
 @example(text=SENTENCE, length=7)

@@ -40,6 +40,7 @@ def test_mapped_ids_are_those_in_memory(tokenizer, folder, monkeypatch):
     assert [ids.dtype for ids in mapped] == [ids.dtype for ids in in_memory]
 
 
+@pytest.mark.slow
 def test_the_file_goes_with_the_last_array(folder):
     ids = CharTokenizer().fit(DOCUMENTS).encode(DOCUMENTS)
     last = ids[2][3:7]
@@ -54,6 +55,7 @@ def test_the_file_goes_with_the_last_array(folder):
     assert not list(folder.iterdir())
 
 
+@pytest.mark.slow
 def test_no_file_is_left_of_text_that_cannot_be_encoded(folder):
     tokenizer = CharTokenizer(handle_unknown="error").fit(DOCUMENTS)
     with pytest.raises(ValueError, match="not in the alphabet"):
@@ -111,6 +113,7 @@ def test_so_many_documents_that_maps_would_run_out_are_copied(monkeypatch):
     assert "".join(CharTokenizer().fit(DOCUMENTS).inverse_transform(ids)) == "".join(DOCUMENTS)
 
 
+@pytest.mark.slow
 def test_pickled_ids_need_no_file(folder):
     ids = CharTokenizer().fit(DOCUMENTS).encode(DOCUMENTS)
     content, wanted = pickle.dumps(ids), [one.tolist() for one in ids]
