@@ -9,7 +9,7 @@ from pathlib import Path
 __all__ = ["warn", "warn_once"]
 
 _PACKAGE = str(Path(__file__).parent)
-_told: set[str] = set()
+_issued: set[str] = set()
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
@@ -22,6 +22,6 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
 
 def warn_once(message: str, category: type[Warning] = UserWarning) -> None:
     """Issue a warning as `warn` does, but once a process, however many fits there are."""
-    if message not in _told:
-        _told.add(message)
+    if message not in _issued:
+        _issued.add(message)
         warn(message, category)

@@ -53,7 +53,7 @@ class Distillation(TextNet):
         return {} if teacher is None else {"teacher": teacher}
 
     def _check_teacher(self, teacher: Any, tokenizer: BaseTokenizer | None, n_tokens: int) -> None:
-        """Raise ValueError unless a teacher speaks of the same tokens, in windows as long."""
+        """Raise ValueError unless a teacher speaks of the same tokens."""
         if teacher is None:
             return
         if hasattr(teacher, "classes_"):
@@ -70,16 +70,21 @@ class Distillation(TextNet):
                 "module__vocab_size of both."
             )
 
+    def _check_windows(self, teacher: Any) -> None:
+        """Raise ValueError if a teacher sees less than the windows of the initialized module."""
+        limit = None if teacher is None else teacher.module_.position_limit
+        length = self.module_.max_len
+        if limit is not None and limit < length:
+            raise ValueError(
+                f"teacher sees at most {limit} tokens, this model's windows have {length}: "
+                "give a teacher of longer sequences."
+            )
+
     @contextmanager
     def _learning_from(self, teacher: Any) -> Iterator[None]:
         """Have `get_loss` see what the teacher says, while the context lasts."""
+        self._check_windows(teacher)
         if teacher is not None:
-            limit, length = teacher.module_.position_limit, self.module_.max_len
-            if limit is not None and limit < length:
-                raise ValueError(
-                    f"teacher sees at most {limit} tokens, this model's windows have {length}: "
-                    "give a teacher of longer sequences."
-                )
             module = getattr(teacher.module_, "_orig_mod", teacher.module_)
             module = copy.deepcopy(module).to(self.device_).eval()
             self._ask_teacher = lambda tokens: module(tokens.to(self.device_))

@@ -19,6 +19,7 @@ from snn_estimators.estimators.generation import Generation, Sampler, stream_ids
 from snn_estimators.estimators.lm_scoring import LanguageModelScoring
 from snn_estimators.estimators.net.loader_workers import loader_parameters
 from snn_estimators.estimators.pretrained_io import PretrainedIO
+from snn_estimators.estimators.text_net import check_two_tokens
 from snn_estimators.estimators.token_windows import (
     ShuffledWindows,
     TokenWindows,
@@ -35,6 +36,8 @@ from snn_estimators.persistence.run_folder import RunFolder, check_name
 from snn_estimators.text import BaseTokenizer, Ids
 
 __all__ = ["LanguageModel", "module_parameters"]
+
+_ENOUGH = "No document is long enough for a window: at least one must"
 
 
 def module_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,7 +208,7 @@ class LanguageModel(Distillation, LanguageModelScoring, Generation, Exporting, P
         ):
             tokenizer, tokens = self._fit_tokenizer(documents, checkpointer)
             del documents  # which nobody else may hold
-            self._check_enough(tokens)
+            check_two_tokens(tokens, _ENOUGH)
             self._check_teacher(teacher, tokenizer, self._new_vocab_size)
             self.initialize()
             if tokenizer is not None:
@@ -257,7 +260,7 @@ class LanguageModel(Distillation, LanguageModelScoring, Generation, Exporting, P
     def _fit_further(self, X: Any, method: str, fit_params: dict[str, Any]) -> Self:
         self._check_parameters(fit_params)
         tokens = self._tokenize(self._check_X(X))
-        self._check_enough(tokens)
+        check_two_tokens(tokens, _ENOUGH)
         teacher = self._resolve_teacher()
         tokenizer = None if self.tokenizer is None else self.tokenizer_
         self._check_teacher(teacher, tokenizer, self.vocab_size_)
@@ -297,13 +300,12 @@ class LanguageModel(Distillation, LanguageModelScoring, Generation, Exporting, P
         if trial.memory is not None and not why_not_cacheable(trial):
             fit_key(trial, {}, {})  # raises if a parameter has no hash
         tokenizer, tokens = trial._learn_tokens(documents)
-        trial._check_enough(tokens)
+        check_two_tokens(tokens, _ENOUGH)
         teacher = trial._resolve_teacher()
         trial._check_teacher(teacher, tokenizer, trial._new_vocab_size)
         with trial._private_generators(0):
             trial.initialize()
-        with trial._learning_from(teacher):
-            pass
+        trial._check_windows(teacher)
 
     def _check_parameters(self, fit_params: Mapping[str, Any]) -> None:
         super()._check_parameters(fit_params)
@@ -329,14 +331,6 @@ class LanguageModel(Distillation, LanguageModelScoring, Generation, Exporting, P
                     "A fit with a name is saved under it: leave out either "
                     f"memory={str(self.memory)!r} or name={self.name!r}."
                 )
-
-    def _check_enough(self, tokens: Sequence[Ids]) -> None:
-        if all(len(ids) < 2 for ids in tokens):
-            hint = " (n_features=1)" if isinstance(tokens, np.ndarray) else ""
-            raise ValueError(
-                "No document is long enough for a window: at least one must have two tokens, one "
-                f"to see and one to predict{hint}."
-            )
 
     def _stream(
         self,

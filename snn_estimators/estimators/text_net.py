@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from sklearn.base import clone
 from torch import Tensor, nn
@@ -24,7 +25,15 @@ from snn_estimators.persistence.fit_cache import CachedFit, FitCache, MemoryLike
 from snn_estimators.persistence.hashing import hash_ids
 from snn_estimators.text import BaseTokenizer, Ids, check_documents, make_tokenizer
 
-__all__ = ["TextNet", "check_known_ids", "largest_id", "options_of"]
+__all__ = [
+    "TextNet",
+    "check_known_ids",
+    "check_tokenizer",
+    "check_two_tokens",
+    "choose_vocab_size",
+    "largest_id",
+    "options_of",
+]
 
 
 class TextNet(TrainedNet, FittedParameters):
@@ -70,11 +79,7 @@ class TextNet(TrainedNet, FittedParameters):
             )
         size = self.get_params_for("module").get("vocab_size", 1)
         check_whole("module__vocab_size", size, 1, hint="leave it out to have it found")
-        if not isinstance(self.tokenizer, str | BaseTokenizer | None):
-            raise TypeError(
-                'tokenizer must be a name such as "char", a tokenizer, or None for token ids, '
-                f"got {self.tokenizer!r}."
-            )
+        check_tokenizer(self.tokenizer)
         if fit_params and not self.train_split:
             raise TypeError(
                 f"fit() got unexpected parameters {sorted(fit_params)}: only a train_split takes "
@@ -117,13 +122,8 @@ class TextNet(TrainedNet, FittedParameters):
         else:
             tokens = tokenizer.fit(documents).encode(documents)
             n_tokens = tokenizer.n_tokens_
-        size = self.get_params_for("module").get("vocab_size", n_tokens)
-        if size < n_tokens:
-            raise ValueError(
-                f"module__vocab_size={size} is too small: the training data has {n_tokens} "
-                "different tokens. Leave it out to have it found."
-            )
-        self._new_vocab_size = int(size)
+        given = self.get_params_for("module").get("vocab_size")
+        self._new_vocab_size = choose_vocab_size("module__vocab_size", given, n_tokens)
         return tokenizer, tokens
 
     def _fit_tokenizer(
@@ -248,6 +248,34 @@ def options_of(net: TextNet) -> dict[str, Any]:
     """Return the options that a net's module is built with, defaults included if it is of ours."""
     defaults = {k.removeprefix("module__"): v for k, v in module_defaults(net).items()}
     return {**defaults, **net.get_params_for("module")}
+
+
+def check_tokenizer(tokenizer: Any) -> None:
+    """Raise TypeError for what is neither a tokenizer, nor the name of one, nor None."""
+    if not isinstance(tokenizer, str | BaseTokenizer | None):
+        raise TypeError(
+            'tokenizer must be a name such as "char", a tokenizer, or None for token ids, '
+            f"got {tokenizer!r}."
+        )
+
+
+def check_two_tokens(tokens: Sequence[Ids], demand: str) -> None:
+    """Raise ValueError, which begins as `demand` does, unless a document has two tokens."""
+    if all(len(ids) < 2 for ids in tokens):
+        hint = " (n_features=1)" if isinstance(tokens, np.ndarray) else ""
+        raise ValueError(f"{demand} have two tokens, one to see and one to predict{hint}.")
+
+
+def choose_vocab_size(name: str, given: int | None, n_tokens: int) -> int:
+    """Return the size of a vocabulary: as many tokens as were found, or the larger given one."""
+    if given is None:
+        return n_tokens
+    if given < n_tokens:
+        raise ValueError(
+            f"{name}={given} is too small: the training data has {n_tokens} different tokens. "
+            "Leave it out to have it found."
+        )
+    return int(given)
 
 
 def check_known_ids(documents: Sequence[Ids], vocab_size: int) -> Sequence[Ids]:

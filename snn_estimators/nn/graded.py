@@ -70,7 +70,8 @@ class Graded(Neuron):
     ) -> None:
         super().__init__()
         check_sizes(levels=levels, most=2**24)  # up to which single precision counts
-        check_sizes(**({} if features is None else {"features": features}))
+        if features is not None:
+            check_sizes(features=features)
         check_flags(
             signed=signed,
             learnable_gain=learnable_gain,

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def _nothing_was_told(monkeypatch):
-    monkeypatch.setattr(_warnings, "_told", set())
+    monkeypatch.setattr(_warnings, "_issued", set())
 
 
 @pytest.fixture(scope="module")

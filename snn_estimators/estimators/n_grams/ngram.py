@@ -13,7 +13,13 @@ from snn_estimators._validation import check_whole
 from snn_estimators.estimators.generation import Generation, Sampler
 from snn_estimators.estimators.n_grams.kneser_ney import KneserNey
 from snn_estimators.estimators.text_density import Floats, TextDensity
-from snn_estimators.estimators.text_net import check_known_ids, largest_id
+from snn_estimators.estimators.text_net import (
+    check_known_ids,
+    check_tokenizer,
+    check_two_tokens,
+    choose_vocab_size,
+    largest_id,
+)
 from snn_estimators.estimators.token_windows import check_token_ids
 from snn_estimators.text import BaseTokenizer, Ids, check_documents, make_tokenizer
 
@@ -111,11 +117,7 @@ class NGramLM(TextDensity, Generation, BaseEstimator):
         """
         check_whole("order", self.order, 1, hint="give the number of tokens in an n-gram")
         check_whole("vocab_size", self.vocab_size, 1, optional=True)
-        if not isinstance(self.tokenizer, str | BaseTokenizer | None):
-            raise TypeError(
-                'tokenizer must be a name such as "char", a tokenizer, or None for token ids, '
-                f"got {self.tokenizer!r}."
-            )
+        check_tokenizer(self.tokenizer)
         documents = self._check_X(X, reset=True)
         if self.tokenizer is None:
             tokens, n_tokens = documents, 1 + largest_id(documents)
@@ -124,18 +126,8 @@ class NGramLM(TextDensity, Generation, BaseEstimator):
             tokenizer = make_tokenizer(name) if isinstance(name, str) else clone(name)
             tokens = tokenizer.fit(documents).encode(documents)
             self.tokenizer_, n_tokens = tokenizer, tokenizer.n_tokens_
-        if all(len(ids) < 2 for ids in tokens):
-            hint = " (n_features=1)" if isinstance(tokens, np.ndarray) else ""
-            raise ValueError(
-                "There is nothing to count: at least one document must have two tokens, one to "
-                f"see and one to predict{hint}."
-            )
-        self.vocab_size_ = n_tokens if self.vocab_size is None else int(self.vocab_size)
-        if self.vocab_size_ < n_tokens:
-            raise ValueError(
-                f"vocab_size={self.vocab_size} is too small: the training data has {n_tokens} "
-                "different tokens. Leave it out to have it found."
-            )
+        check_two_tokens(tokens, "There is nothing to count: at least one document must")
+        self.vocab_size_ = choose_vocab_size("vocab_size", self.vocab_size, n_tokens)
         self.model_ = KneserNey(list(tokens), self.order, self.vocab_size_)
         return self
 
