@@ -158,10 +158,24 @@ def compare(
         for place, entry in enumerate(models)
     ]
     table = results_table([*runs, *others(texts)])
+    parameters = {"steps": steps, "seeds": seeds, "windows": windows, "length": LENGTH}
+    parameters |= {"learning_rates": dict(rates)}
+    finish(table, options, text, started, list(range(seeds)), parameters)
+    return table
+
+
+def finish(
+    table: pd.DataFrame,
+    options: argparse.Namespace,
+    text: str,
+    started: float,
+    seed: Any,
+    parameters: Mapping[str, Any],
+) -> None:
+    """Write a table, and print it."""
     run = describe_run(
-        parameters={"steps": steps, "seeds": seeds, "windows": windows, "length": LENGTH}
-        | {"learning_rates": dict(rates)},
-        seed=list(range(seeds)),
+        parameters=parameters,
+        seed=seed,
         corpus=describe_corpus(options.corpus, [text]),
         duration=time.perf_counter() - started,
         command=["python", *sys.argv],
@@ -169,7 +183,6 @@ def compare(
     write_tables(table, options.output, run=run)
     with pd.option_context("display.width", 200, "display.max_columns", None):
         print(table)
-    return table
 
 
 def divide(text: str, windows: int) -> Texts:

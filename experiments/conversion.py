@@ -6,21 +6,18 @@ beside it the twin, and spiking models trained from scratch for as many steps as
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-import pandas as pd
 import torch
 from _experiment import parse_arguments
-from _language_models import BATCH, LENGTH, SHARED, STEPS, Texts, divide
+from _language_models import BATCH, LENGTH, SHARED, STEPS, Texts, divide, finish
 from joblib import Parallel, delayed
 
-from snn_estimators import SpikeGPTLM, language_model_scores, results_table, write_tables
+from snn_estimators import SpikeGPTLM, language_model_scores, results_table
 from snn_estimators.estimators import LanguageModel
-from snn_estimators.model_selection import describe_corpus, describe_run
 from snn_estimators.sweep import prepare_text
 
 LEVELS = (2, 4, 8, 16)
@@ -87,16 +84,8 @@ def main() -> None:
     ]
     rows = Parallel(n_jobs=options.jobs or -1)(jobs)
     table = results_table([{"model": "RWKV", **scores(fitted, texts.test)}, *rows])
-    run = describe_run(
-        parameters={"steps": steps, "further": further, "levels": levels, "length": LENGTH},
-        seed=0,
-        corpus=describe_corpus(options.corpus, [text]),
-        duration=time.perf_counter() - started,
-        command=["python", *sys.argv],
-    )
-    write_tables(table, options.output, run=run)
-    with pd.option_context("display.width", 200, "display.max_columns", None):
-        print(table)
+    parameters = {"steps": steps, "further": further, "levels": levels, "length": LENGTH}
+    finish(table, options, text, started, 0, parameters)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,9 @@ step.
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
-import pandas as pd
 from _experiment import parse_arguments
 from _language_models import (
     BATCH,
@@ -20,6 +18,7 @@ from _language_models import (
     STEPS,
     Texts,
     divide,
+    finish,
     fit_and_score,
     join,
     scores_of,
@@ -29,8 +28,7 @@ from joblib import Parallel, delayed
 from recipes import COARSE, spike_gpt
 from spikedecoder_spikegpt import Shape
 
-from snn_estimators import results_table, write_tables
-from snn_estimators.model_selection import describe_corpus, describe_run
+from snn_estimators import results_table
 from snn_estimators.sweep import prepare_text
 
 TEACHERS: dict[str, Shape] = {"RWKV 1 x 160": (1, 160), "RWKV 4 x 80": (4, 80)}
@@ -80,16 +78,8 @@ def main() -> None:
     table = results_table(
         [{"model": name, "teacher": by} | join(scores) for (name, by), scores in rows.items()]
     )
-    run = describe_run(
-        parameters={"steps": steps, "length": LENGTH, "batch_size": batch},
-        seed=list(range(seeds)),
-        corpus=describe_corpus(options.corpus, [text]),
-        duration=time.perf_counter() - started,
-        command=["python", *sys.argv],
-    )
-    write_tables(table, options.output, run=run)
-    with pd.option_context("display.width", 200, "display.max_columns", None):
-        print(table)
+    parameters = {"steps": steps, "length": LENGTH, "batch_size": batch}
+    finish(table, options, text, started, list(range(seeds)), parameters)
 
 
 if __name__ == "__main__":

@@ -8,20 +8,17 @@ the gap in bits a character. A night of two cores: with `--memory` it resumes af
 
 from __future__ import annotations
 
-import sys
 import time
 from itertools import product
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from _experiment import argument_parser
-from _language_models import BATCH, LENGTH, divide, fit_and_score, join
+from _language_models import BATCH, LENGTH, divide, finish, fit_and_score, join
 from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 
-from snn_estimators import SpikeGPTLM, results_table, write_tables
-from snn_estimators.model_selection import describe_corpus, describe_run
+from snn_estimators import SpikeGPTLM, results_table
 from snn_estimators.sweep import prepare_text
 
 SCALES: dict[str, dict[str, Any]] = {
@@ -88,17 +85,9 @@ def main() -> None:
             for name, shape, steps in rows
         ]
     )
-    run = describe_run(
-        parameters={**scale, "seeds": options.seeds, "length": LENGTH, "batch_size": batch_size},
-        seed=list(np.arange(options.seeds)),
-        corpus=describe_corpus(options.corpus, [text]),
-        duration=time.perf_counter() - started,
-        command=["python", *sys.argv],
-    )
-    write_tables(table, options.output, run=run)
+    parameters = {**scale, "seeds": options.seeds, "length": LENGTH, "batch_size": batch_size}
+    finish(table, options, text, started, list(range(options.seeds)), parameters)
     plot_gap(table).savefig(f"{options.output}/gap.png")
-    with pd.option_context("display.width", 200, "display.max_columns", None):
-        print(table)
 
 
 if __name__ == "__main__":
